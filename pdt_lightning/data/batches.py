@@ -1,0 +1,118 @@
+"""Which windows and prompts make up a batch: pure functions of (seed, update, position), without a Python loop over samples."""
+
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from pdt_lightning.data.episodes import Episodes
+from pdt_lightning.data.segments import Prompt
+from pdt_lightning.data.windows import Steps, context_windows, gather, window_indices
+from pdt_lightning.seeding import generator
+
+
+class Batch(NamedTuple):
+    """`B` context windows, a prompt for each, and what to learn.
+
+    Args:
+        context: `B` rows of `K` steps.
+        prompt: `B` prompts of `J·H` steps.
+        labels: `(B, K, A)` float32.
+        task: list of `B` task indices.
+    """
+
+    context: Steps
+    prompt: Prompt
+    labels: Tensor
+    task: list[int]
+
+
+class Pool:
+    """Episodes to draw windows from, with the counts that turn uniform numbers into draws.
+
+    Args:
+        episodes: those of one task stand together.
+        segment_steps: `H`.
+        prompt_sampling: `uniform`: over all windows of a task's episodes; `tail`: the last steps of a uniform episode.
+    """
+
+    def __init__(self, episodes: Episodes, segment_steps: int, prompt_sampling: str = "uniform"):
+        self.episodes = episodes
+        self.segment_steps = segment_steps
+        self.prompt_sampling = prompt_sampling
+        first = np.searchsorted(episodes.task, np.arange(episodes.task.max() + 2))  # (tasks + 1,) first episode of each task
+        self.first_episode, self.last_episode = first[:-1], first[1:]
+        # Where segments come from, what is drawn is a window; with `tail` there is one window an episode.
+        windows = np.maximum(episodes.lengths - segment_steps + 1, 0) if prompt_sampling == "uniform" else np.ones(len(episodes), int)
+        self.window_offsets = np.concatenate([[0], windows.cumsum()])
+
+    def contexts(self, u: np.ndarray, task: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Context windows: trajectory by length, start uniform.
+
+        Args:
+            u: `(B,)` uniform in [0, 1).
+            task: `(B,)`.
+
+        Returns:
+            `(B,)` episodes and `(B,)` starts.
+        """
+        low, high = self.episodes.offsets[self.first_episode[task]], self.episodes.offsets[self.last_episode[task]]
+        step = low + (u * (high - low)).astype(np.int64)
+        episode = np.searchsorted(self.episodes.offsets, step, side="right") - 1
+        return episode, step - self.episodes.offsets[episode]
+
+    def prompts(self, u: np.ndarray, task: np.ndarray, without: np.ndarray | None = None) -> Prompt:
+        """Prompts of random segments.
+
+        Args:
+            u: `(B, J)` uniform in [0, 1).
+            task: `(B,)`.
+            without: `(B,)` an episode that the prompt may not come from: the context window's own.
+        """
+        low, high = self.window_offsets[self.first_episode[task]], self.window_offsets[self.last_episode[task]]
+        banned_low, banned = high, np.zeros_like(high)
+        if without is not None:
+            banned_low, banned = self.window_offsets[without], self.window_offsets[without + 1] - self.window_offsets[without]
+        window = low[:, None] + (u * (high - low - banned)[:, None]).astype(np.int64)
+        window += np.where(window >= banned_low[:, None], banned[:, None], 0)
+        episode = np.searchsorted(self.window_offsets, window, side="right") - 1
+        if self.prompt_sampling == "uniform":
+            start = window - self.window_offsets[episode]
+        else:  # the public code's choice, which stops one step short of the end
+            start = np.maximum(self.episodes.lengths[episode] - self.segment_steps - 1, 0)
+        indices, mask = window_indices(self.episodes, episode, start, self.segment_steps)
+        first = np.broadcast_to(self.episodes.offsets[episode][..., None], indices.shape)
+        flat = (len(task), -1)
+        steps = gather(self.episodes, indices.reshape(flat), mask.reshape(flat), first.reshape(flat))
+        return Prompt(**vars(steps))
+
+
+def draw(
+    contexts: Pool, prompts: Pool, u: np.ndarray, task: np.ndarray, context_steps: int, own_episode_banned: bool = True
+) -> Batch:
+    """A batch from uniform numbers.
+
+    Args:
+        contexts: where context windows come from.
+        prompts: where prompts come from.
+        u: `(B, 1 + J)` uniform in [0, 1).
+        task: `(B,)`.
+        context_steps: `K`.
+        own_episode_banned: whether both pools are the same, so that a prompt might come from its context's own episode.
+    """
+    episode, start = contexts.contexts(u[:, 0], task)
+    context, labels = context_windows(contexts.episodes, episode, start, context_steps)
+    prompt = prompts.prompts(u[:, 1:], task, episode if own_episode_banned else None)
+    return Batch(context, prompt, labels, task.tolist())
+
+
+def balanced_tasks(seed: int, first: int, count: int, tasks: int) -> np.ndarray:
+    """Tasks of samples `first` to `first + count - 1` of the endless stream: one permutation of all tasks after another.
+
+    >>> sorted(balanced_tasks(0, 3, 6, 3)[:3].tolist())
+    [0, 1, 2]
+    """
+    passes = range(first // tasks, (first + count - 1) // tasks + 1)
+    order = np.concatenate([generator(seed, "task order", p).permutation(tasks) for p in passes])
+    skip = first - passes[0] * tasks
+    return order[skip : skip + count]

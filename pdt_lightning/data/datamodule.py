@@ -1,0 +1,249 @@
+"""MultiTaskDataModule: collects what is missing, and serves balanced batches of windows and prompts."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import lightning
+import numpy as np
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from pdt_lightning.data import minari
+from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
+from pdt_lightning.data.collect import collect
+from pdt_lightning.data.episodes import Episodes, Statistics
+from pdt_lightning.data.segments import Segments
+from pdt_lightning.seeding import generator
+from pdt_lightning.tasks.base import Task, make_family
+
+
+class MultiTaskDataModule(lightning.LightningDataModule):
+    """Demonstrations of a family's tasks.
+
+    Args:
+        family: name of a task family: `point`, `metaworld`, `minari` (datasets of your own), or one of an installed package.
+        family_options: options of the family, such as `{horizon: 150}`; its docstring lists them.
+        context_steps: `K`, steps of the recent past that the model sees.
+        segments: `J`, segments in a prompt.
+        segment_steps: `H`, consecutive steps in a segment.
+        prompt_sampling: in training, `uniform` over all windows or, as in the public code, the `tail` of an episode.
+        use_expert_actions: learn the noise-free expert actions where the demonstrations carry them, else the executed ones.
+        batch_size: windows in an update, over all ranks.
+        updates_per_epoch: optimiser updates between two validations.
+        validation_share: share of each training task's episodes that is not trained on, at least one episode.
+        validation_windows: windows in a validation, for the training tasks and again for the held-out ones.
+        collection_workers: processes that collect demonstrations; null: one a core.
+        progress: show bars while collecting and reading.
+        seed: of the batches.
+    """
+
+    def __init__(
+        self,
+        family: str = "metaworld",
+        family_options: dict[str, Any] | None = None,
+        context_steps: int = 20,
+        segments: int = 1,
+        segment_steps: int = 5,
+        prompt_sampling: str = "uniform",
+        use_expert_actions: bool = True,
+        batch_size: int = 64,
+        updates_per_epoch: int = 1000,
+        validation_share: float = 0.1,
+        validation_windows: int = 1024,
+        collection_workers: int | None = None,
+        progress: bool = True,
+        seed: int = 0,
+    ):
+        super().__init__()
+        for name, value in (
+            ("context_steps", context_steps),
+            ("segments", segments),
+            ("segment_steps", segment_steps),
+            ("batch_size", batch_size),
+            ("updates_per_epoch", updates_per_epoch),
+            ("validation_windows", validation_windows),
+        ):
+            if value < 1:
+                raise ValueError(f"--data.{name}={value}: it has to be at least 1.")
+        if prompt_sampling not in ("uniform", "tail"):
+            raise ValueError(f"--data.prompt_sampling={prompt_sampling}: choose uniform or tail.")
+        if not 0 < validation_share < 1:
+            raise ValueError(f"--data.validation_share={validation_share}: it lies between 0 and 1.")
+        self.save_hyperparameters()
+        self.family = make_family(family, family_options)
+        self.observation_space, self.action_space = self.family.spaces()
+        # What a model needs to know before there is data:
+        self.state_size = self.observation_space.shape[0]
+        self.action_size = self.action_space.shape[0]
+        self.max_timesteps = self.family.max_horizon
+        self.tuned_training_tasks: Sequence[str] = ()  # training tasks whose prompts are tuned too; set before `prepare_data`
+        self.statistics: Statistics | None = None
+
+    def _prompt_tasks(self) -> list[Task]:
+        """Tasks with candidates for prompts: the held-out ones, and those training tasks that are tuned."""
+        by_id = {task.id: task for task in self.family.tasks}
+        if unknown := [name for name in self.tuned_training_tasks if name not in by_id]:
+            raise ValueError(f"--tuning.validation_tasks: there is no task {unknown[0]}. There are: {', '.join(by_id)}.")
+        ids = dict.fromkeys([*(task.id for task in self.family.heldout_tasks), *self.tuned_training_tasks])
+        return [by_id[name] for name in ids]
+
+    def prepare_data(self) -> None:
+        """Collect the demonstrations that are not on this machine yet."""
+        wanted = [name for task in self.family.training_tasks for name in task.training_data]
+        wanted += [name for task in self._prompt_tasks() for name in task.prompt_data]
+        collect(wanted, self.family.recipes, self.hparams["collection_workers"], self.hparams["progress"])
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the demonstrations and split off validation episodes."""
+        if self.statistics is not None:
+            return
+        options = self.hparams
+        training = [self._read(task, task.training_data) for task in self.family.training_tasks]
+        prompts = [self._read(task, task.prompt_data) for task in self._prompt_tasks()]
+        self.training_tasks = [resolve(task, episodes) for task, episodes in zip(self.family.training_tasks, training, strict=True)]
+        prompt_tasks = [resolve(task, episodes) for task, episodes in zip(self._prompt_tasks(), prompts, strict=True)]
+        self.prompt_tasks = {task.id: task for task in prompt_tasks}
+        self.heldout_tasks = [self.prompt_tasks[task.id] for task in self.family.heldout_tasks]
+        self.prompt_demonstrations = dict(zip(self.prompt_tasks, prompts, strict=True))
+
+        episodes = Episodes.build(training, [task.return_scale or 1.0 for task in self.training_tasks])
+        validation = np.zeros(len(episodes), bool)
+        for number, task in enumerate(self.training_tasks):
+            own = episodes.of_task(number)
+            count = max(1, round(options["validation_share"] * len(own)))
+            if len(own) - count < 2:
+                raise ValueError(
+                    f"{task.id} has {len(own)} training episodes and {count} of them validate; at least 2 have to be left, since a "
+                    "prompt never comes from its window's own episode. Add episodes or lower --data.validation_share."
+                )
+            validation[generator(options["seed"], "validation", task.id).choice(own, count, replace=False)] = True
+        pool_options = (options["segment_steps"], options["prompt_sampling"])
+        self.training_pool = Pool(episodes.select(np.flatnonzero(~validation)), *pool_options)
+        self.validation_pool = Pool(episodes.select(np.flatnonzero(validation)), *pool_options)
+        self._check_segments(self.training_pool.episodes)
+        heldout = [self.prompt_demonstrations[task.id] for task in self.heldout_tasks]
+        self.heldout_pool = (
+            Pool(Episodes.build(heldout, [task.return_scale or 1.0 for task in self.heldout_tasks]), *pool_options) if heldout else None
+        )
+        self.statistics = Statistics.of(self.training_pool.episodes, self.action_space.low, self.action_space.high)
+
+    def _read(self, task: Task, dataset_ids: Sequence[str]) -> list[minari.Demonstration]:
+        if not dataset_ids:
+            raise ValueError(f"{task.id} lists no demonstrations of the kind needed: give training tasks training_data, tuned ones prompt_data.")
+        episodes = [episode for name in dataset_ids for episode in minari.read(name, self.hparams["use_expert_actions"])]
+        for kind, size, seen in (
+            ("observations", self.state_size, episodes[0].states.shape[1]),
+            ("actions", self.action_size, episodes[0].actions.shape[1]),
+        ):
+            if seen != size:
+                raise ValueError(f"{dataset_ids[0]} has {kind} of size {seen}, but those of {self.family.tasks[0].id} have {size}.")
+        return episodes
+
+    def _check_segments(self, episodes: Episodes) -> None:
+        long_enough = np.bincount(episodes.task, episodes.lengths >= self.hparams["segment_steps"], len(self.training_tasks))
+        if (long_enough < 2).any():
+            worst = int(long_enough.argmin())
+            Segments(episodes.select(episodes.of_task(worst)), self.hparams["segment_steps"], self.training_tasks[worst].id)
+            raise ValueError(
+                f"{self.training_tasks[worst].id} has fewer than 2 training episodes of --data.segment_steps="
+                f"{self.hparams['segment_steps']} steps. Lower it or collect longer episodes."
+            )
+
+    def segments(self, task_id: str) -> Segments:
+        """All candidate segments of one tuned task."""
+        task = self.prompt_tasks[task_id]
+        episodes = Episodes.build([self.prompt_demonstrations[task_id]], [task.return_scale or 1.0])
+        return Segments(episodes, self.hparams["segment_steps"], task_id)
+
+    def batch(self, update: int, rank: int = 0, world_size: int = 1) -> Batch:
+        """This rank's share of the global batch of one update; sample i of it depends on (seed, update, i) alone."""
+        size, seed = self.hparams["batch_size"], self.hparams["seed"]
+        u = generator(seed, "batch", update).random((size, 1 + self.hparams["segments"]))
+        task = balanced_tasks(seed, update * size, size, len(self.training_tasks))
+        mine = slice(rank * size // world_size, (rank + 1) * size // world_size)
+        return draw(self.training_pool, self.training_pool, u[mine], task[mine], self.hparams["context_steps"])
+
+    def _fixed_batches(self, contexts: Pool, prompts: Pool, tasks: int, purpose: str) -> "FixedBatches":
+        count, seed = max(self.hparams["validation_windows"], tasks), self.hparams["seed"]
+        rank, world_size = self._ranks()
+        u = generator(seed, purpose).random((count, 1 + self.hparams["segments"]))
+        task = np.arange(count) % tasks
+        mine = slice(rank, None, world_size)
+        whole = draw(contexts, prompts, u[mine], task[mine], self.hparams["context_steps"], own_episode_banned=contexts is prompts)
+        return FixedBatches(whole, 256)
+
+    def _ranks(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def train_dataloader(self) -> DataLoader:
+        """Whole batches, one an update."""
+        rank, world_size = self._ranks()
+        if self.hparams["batch_size"] < world_size:
+            raise ValueError(f"--data.batch_size={self.hparams['batch_size']} is smaller than the number of ranks, {world_size}.")
+        return DataLoader(UpdateStream(self), batch_size=None)
+
+    def val_dataloader(self) -> list[DataLoader]:
+        """Validation episodes of the training tasks; then the demonstrations of the held-out tasks, logged apart."""
+        known = self._fixed_batches(self.validation_pool, self.training_pool, len(self.training_tasks), "validation windows")
+        loaders = [DataLoader(known, batch_size=None)]
+        if self.heldout_pool is not None:
+            heldout = self._fixed_batches(self.heldout_pool, self.heldout_pool, len(self.heldout_tasks), "held-out windows")
+            loaders.append(DataLoader(heldout, batch_size=None))
+        return loaders
+
+    def validation_names(self) -> list[tuple[str, list[str]]]:
+        """For each validation loader, its name and the ids of its tasks."""
+        names = [("val", [task.id for task in self.training_tasks])]
+        return [*names, ("heldout", [task.id for task in self.heldout_tasks])] if self.heldout_pool is not None else names
+
+
+def resolve(task: Task, demonstrations: Sequence[minari.Demonstration]) -> Task:
+    """The task with what it left open taken from its demonstrations: horizon, target and scale.
+
+    Horizon: the longest episode. Target: the highest demonstrated return. Scale: the target's size, at least 1.
+    """
+    target = task.target_return
+    if target is None:
+        target = max(float(episode.rewards.sum()) for episode in demonstrations)
+    return dataclasses.replace(
+        task,
+        horizon=task.horizon or max(len(episode.rewards) for episode in demonstrations),
+        target_return=target,
+        return_scale=task.return_scale or max(1.0, abs(target)),
+    )
+
+
+class UpdateStream(IterableDataset):
+    """Batches of one epoch, from the trainer's current update on, so that a resumed run goes on where it stopped."""
+
+    def __init__(self, data: MultiTaskDataModule):
+        self.data = data
+
+    def __len__(self) -> int:
+        return self.data.hparams["updates_per_epoch"] * self._batches_per_update()
+
+    def _batches_per_update(self) -> int:
+        return self.data.trainer.accumulate_grad_batches if self.data.trainer else 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        rank, world_size = self.data._ranks()
+        first = self.data.trainer.global_step * self._batches_per_update() if self.data.trainer else 0
+        for number in range(first, first + len(self) - first % len(self)):
+            yield self.data.batch(number, rank, world_size)
+
+
+class FixedBatches(Dataset):
+    """The same batches at every validation."""
+
+    def __init__(self, whole: Batch, size: int):
+        self.whole, self.size = whole, size
+
+    def __len__(self) -> int:
+        return -(-len(self.whole.task) // self.size)
+
+    def __getitem__(self, number: int) -> Batch:
+        rows = slice(number * self.size, (number + 1) * self.size)
+        whole = self.whole
+        return Batch(whole.context[rows], whole.prompt[rows], whole.labels[rows], whole.task[rows])
+
+

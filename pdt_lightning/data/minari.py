@@ -1,0 +1,180 @@
+"""Demonstrations on disk, in Minari's format: write, read, validate."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import gymnasium as gym
+import minari
+import numpy as np
+from minari.data_collector import EpisodeBuffer
+from minari.dataset.minari_storage import MinariStorage
+from minari.storage import get_dataset_path
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One episode of `T` steps, the observation after the last step left out.
+
+    Args:
+        states: `(T, S)` float32, observation before each step.
+        actions: `(T, A)` float32, as executed.
+        labels: `(T, A)` float32, action to learn: the noise-free expert action where the dataset has it, else `actions`.
+        rewards: `(T,)` float64.
+        success: highest `info["success"]` of the episode; None where the environment reports none.
+    """
+
+    states: np.ndarray
+    actions: np.ndarray
+    labels: np.ndarray
+    rewards: np.ndarray
+    success: float | None = None
+
+
+def path_of(dataset_id: str) -> Path:
+    """Folder of a dataset, whether or not it exists; `MINARI_DATASETS_PATH` is honoured."""
+    return Path(get_dataset_path(dataset_id))
+
+
+def exists(dataset_id: str) -> bool:
+    """Whether the dataset is on this machine. (Datasets appear by a rename, so what is there is whole.)"""
+    return (path_of(dataset_id) / "data" / "metadata.json").is_file()
+
+
+@contextmanager
+def _datasets_under(folder: Path) -> Iterator[None]:
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MINARI_DATASETS_PATH"]
+        else:
+            os.environ["MINARI_DATASETS_PATH"] = before
+
+
+def write(
+    dataset_id: str,
+    demonstrations: Sequence[Demonstration],
+    final_states: Sequence[np.ndarray],
+    env: gym.Env,
+    terminated: Sequence[bool],
+    algorithm: str,
+) -> None:
+    """Write a dataset atomically: into a hidden folder beside its place, then one rename.
+
+    Args:
+        dataset_id: a Minari id.
+        demonstrations: the episodes.
+        final_states: `(S,)` for each episode, the observation after its last step, which Minari keeps too.
+        env: gives the spaces and the specification by which the environment can be recovered.
+        terminated: for each episode, whether it ended by itself rather than by the horizon.
+        algorithm: who acted, in words.
+    """
+    buffers = []
+    for episode, final, over in zip(demonstrations, final_states, terminated, strict=True):
+        last = np.arange(len(episode.rewards)) == len(episode.rewards) - 1
+        infos = {"expert_action": _padded(episode.labels)}  # Minari's infos have one entry more than there are steps
+        if episode.success is not None:
+            infos["success"] = np.full(len(episode.rewards) + 1, episode.success)
+        buffers.append(
+            EpisodeBuffer(
+                observations=np.concatenate([episode.states, final[None]]).astype(env.observation_space.dtype),  # type: ignore[arg-type]
+                actions=episode.actions,  # type: ignore[arg-type]
+                rewards=episode.rewards,  # type: ignore[arg-type]
+                terminations=last & over,  # type: ignore[arg-type]
+                truncations=last & (not over),  # type: ignore[arg-type]
+                infos=infos,
+            )
+        )
+    place = path_of(dataset_id)
+    hidden = path_of("") / f".partial-{uuid.uuid4().hex}"
+    try:
+        with _datasets_under(hidden):
+            minari.create_dataset_from_buffers(
+                dataset_id,
+                buffers,
+                env=env.spec,
+                eval_env=env.spec,
+                observation_space=env.observation_space,
+                action_space=env.action_space,
+                algorithm_name=algorithm,
+                author="pdt_lightning",
+                author_email="none",
+                code_permalink="none",
+                description=f"Collected by pdt_lightning: {algorithm}.",
+            )
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.replace(hidden / dataset_id, place)
+        except OSError:
+            if not exists(dataset_id):  # else another process was first, with the same content
+                raise
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _padded(actions: np.ndarray) -> np.ndarray:
+    return np.concatenate([actions, np.zeros_like(actions[:1])])
+
+
+def read(dataset_id: str, use_expert_actions: bool = True) -> list[Demonstration]:
+    """All episodes of a dataset.
+
+    Args:
+        dataset_id: a Minari dataset on this machine.
+        use_expert_actions: take `infos["expert_action"]`, where there is one, as the label to learn.
+
+    Raises:
+        FileNotFoundError: if the dataset is not on this machine.
+        ValueError: if it is empty or holds values that are not finite, or its spaces are not supported.
+    """
+    if not exists(dataset_id):
+        raise FileNotFoundError(
+            f"Minari dataset {dataset_id} is not under {path_of('')}. Run `minari download {dataset_id}`, or correct the id."
+        )
+    storage = MinariStorage.read(path_of(dataset_id) / "data")
+    supported(dataset_id, storage.observation_space, storage.action_space)
+    episodes = []
+    for number, raw in enumerate(storage.get_episodes(range(storage.total_episodes))):
+        states = flatten(raw["observations"], storage.observation_space)[:-1].astype(np.float32)
+        actions = np.asarray(raw["actions"], np.float32)
+        rewards = np.asarray(raw["rewards"], np.float64)
+        infos = raw.get("infos") or {}
+        expert = infos.get("expert_action") if use_expert_actions else None
+        labels = actions if expert is None else np.asarray(expert, np.float32)[: len(actions)]
+        success = infos.get("success")
+        if len(rewards) == 0:
+            continue
+        for name, values in (("observations", states), ("actions", actions), ("rewards", rewards), ("expert_action", labels)):
+            if len(values) != len(rewards):
+                raise ValueError(f"{dataset_id}, episode {number}: {len(values)} {name} for {len(rewards)} rewards.")
+            if not np.isfinite(values).all():
+                raise ValueError(f"{dataset_id}, episode {number}: its {name} are not all finite. Remove the episode or mend it.")
+        episodes.append(Demonstration(states, actions, labels, rewards, None if success is None else float(np.max(success))))
+    if not episodes:
+        raise ValueError(f"Minari dataset {dataset_id} has no episode with a step in it.")
+    return episodes
+
+
+def supported(name: str, observation_space: gym.Space, action_space: gym.Space) -> None:
+    """Refuse spaces other than one-dimensional Box (for observations also a Dict of Box), by name."""
+    observations = observation_space.spaces.values() if isinstance(observation_space, gym.spaces.Dict) else [observation_space]
+    if not all(isinstance(space, gym.spaces.Box) for space in observations):
+        raise ValueError(f"{name}: observations of {observation_space} are not supported; use Box, or a Dict of Box.")
+    if not isinstance(action_space, gym.spaces.Box) or len(action_space.shape) != 1:
+        raise ValueError(f"{name}: actions of {action_space} are not supported; use a one-dimensional Box.")
+
+
+def flatten(observations: np.ndarray | dict[str, np.ndarray], space: gym.Space) -> np.ndarray:
+    """`(T, S)` from recorded observations, in the order of Gymnasium's `FlattenObservation`."""
+    if isinstance(space, gym.spaces.Dict):
+        assert isinstance(observations, dict)
+        parts: Iterable[np.ndarray] = [np.asarray(observations[key]) for key in space.spaces]
+        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=-1)
+    return np.asarray(observations).reshape(len(observations), -1)

@@ -1,0 +1,100 @@
+"""Segments, all the candidates of one task, and Prompt, what the model is given."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from pdt_lightning.data.episodes import Episodes
+from pdt_lightning.data.windows import Steps, gather, window_indices
+
+
+@dataclass
+class Prompt(Steps):
+    """`B` trajectory prompts of `T = J·H` steps: `J` segments of `H` steps, one after the other."""
+
+    def save(self, path: Path | str, origin: Sequence[str] = ()) -> None:
+        """Write to a `.safetensors` file, atomically, with where each segment came from."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        tensors = {field.name: getattr(self, field.name).contiguous().cpu() for field in fields(self)}
+        save_file(tensors, partial, metadata={"origin": json.dumps(list(origin))})
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Prompt":
+        """Read what `save` wrote."""
+        return cls.load_with_origin(path)[0]
+
+    @classmethod
+    def load_with_origin(cls, path: Path | str) -> tuple["Prompt", list[str]]:
+        """The prompt, and in words where each of its segments came from.
+
+        Raises:
+            ValueError: if the file is no prompt.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                origin = json.loads((file.metadata() or {}).get("origin", "[]"))
+                return cls(**{field.name: file.get_tensor(field.name) for field in fields(cls)}), origin
+        except Exception as error:  # safetensors raises its own kinds, which differ between versions
+            raise ValueError(f"{path} is no prompt saved by pdt_lightning: {error}") from error
+
+
+class Segments:
+    """All windows of `H` steps of one task's candidate demonstrations: the arms of the bandit.
+
+    Args:
+        episodes: the candidate demonstrations of one task.
+        steps: `H`.
+        name: of the task, for errors.
+
+    Raises:
+        ValueError: if no demonstration is long enough.
+    """
+
+    def __init__(self, episodes: Episodes, steps: int, name: str = "the task"):
+        per_episode = np.maximum(episodes.lengths - steps + 1, 0)
+        if not per_episode.any():
+            raise ValueError(
+                f"a prompt of segments of {steps} steps needs demonstrations of at least {steps} steps, but the longest of {name} has "
+                f"{episodes.lengths.max()}. Lower --data.segment_steps or collect longer episodes."
+            )
+        self.episodes = episodes
+        self.steps = steps
+        self.episode = np.repeat(np.arange(len(episodes)), per_episode)
+        self.start = np.arange(len(self.episode)) - np.repeat(np.cumsum(per_episode) - per_episode, per_episode)
+
+    def __len__(self) -> int:
+        """`N`, the number of arms."""
+        return len(self.episode)
+
+    def gather(self, choices: np.ndarray) -> Prompt:
+        """Prompts of the chosen segments.
+
+        Args:
+            choices: `(B, J)` segment of each slot.
+
+        Returns:
+            `B` prompts of `J·H` steps.
+        """
+        choices = np.asarray(choices)
+        indices, mask = window_indices(self.episodes, self.episode[choices], self.start[choices], self.steps)
+        first = np.broadcast_to(self.episodes.offsets[self.episode[choices]][..., None], indices.shape)
+        flat = (len(choices), -1)
+        steps = gather(self.episodes, indices.reshape(flat), mask.reshape(flat), first.reshape(flat))
+        return Prompt(*(getattr(steps, field.name) for field in fields(steps)))
+
+    def describe(self, segment: int) -> str:
+        """A segment in words.
+
+        Counted from 1, as people do.
+        """
+        first = int(self.start[segment]) + 1
+        return f"steps {first}-{first + self.steps - 1} of demonstration {int(self.episode[segment]) + 1}"

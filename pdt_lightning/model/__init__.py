@@ -1,0 +1,1 @@
+"""What learns: a causal transformer over a trajectory prompt and the recent past."""

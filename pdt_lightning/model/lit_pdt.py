@@ -1,0 +1,193 @@
+"""LitPDT: loss, optimiser and logging around the transformer."""
+
+import math
+import time
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torchmetrics import Metric
+
+from pdt_lightning.data.batches import Batch
+from pdt_lightning.model.pdt import PromptDecisionTransformer
+from pdt_lightning.seeding import integer
+
+
+class TaskError(Metric):
+    """Mean squared error of the actions, task by task, over all ranks.
+
+    Args:
+        tasks: how many tasks there are.
+    """
+
+    full_state_update = False
+
+    def __init__(self, tasks: int):
+        super().__init__()
+        self.total: Tensor
+        self.count: Tensor
+        self.add_state("total", torch.zeros(tasks, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(tasks, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, error: Tensor, mask: Tensor, task: Tensor) -> None:
+        """Add windows: `error (B, K)` of each step, `mask (B, K)` of the valid ones, `task (B,)`."""
+        self.total.index_add_(0, task, (error * mask).sum(-1).to(self.total.dtype))
+        self.count.index_add_(0, task, mask.sum(-1).to(self.count.dtype))
+
+    def compute(self) -> Tensor:
+        """`(tasks,)`; NaN for a task without windows."""
+        return self.total / self.count
+
+
+class LitPDT(lightning.LightningModule):
+    """A Prompting Decision Transformer with its training.
+
+    Args:
+        state_size: `S`; from the data.
+        action_size: `A`; from the data.
+        max_timesteps: steps of the longest episode; from the data.
+        context_steps: `K`; from the data.
+        width: width of the transformer.
+        layers: number of blocks.
+        heads: attention heads.
+        inner: width inside the perceptrons.
+        dropout: rate, in training.
+        use_prompt: false: no prompt (MT-ORL).
+        use_return_to_go: false: steps are (state, action) (Prompt-MT-BC).
+        learning_rate: of AdamW, after the warm-up.
+        weight_decay: of AdamW.
+        warmup_updates: updates over which the learning rate rises from 0.
+        schedule: after the warm-up `constant`, as published, or `cosine`, down to 0 at the end of the run.
+        gradient_clip: largest norm of the gradient; applies where the trainer's own gradient_clip_val is not set.
+        seed: of initialisation and dropout.
+
+    Source: Xu et al. 2022 (arXiv 2206.13499), table 5, for the defaults.
+    """
+
+    def __init__(
+        self,
+        state_size: int,
+        action_size: int,
+        max_timesteps: int,
+        context_steps: int = 20,
+        width: int = 128,
+        layers: int = 3,
+        heads: int = 1,
+        inner: int = 512,
+        dropout: float = 0.1,
+        use_prompt: bool = True,
+        use_return_to_go: bool = True,
+        learning_rate: float = 1e-4,
+        weight_decay: float = 1e-4,
+        warmup_updates: int = 10_000,
+        schedule: str = "constant",
+        gradient_clip: float = 0.25,
+        seed: int = 0,
+    ):
+        super().__init__()
+        for name, value in (("width", width), ("layers", layers), ("heads", heads), ("inner", inner)):
+            if value < 1:
+                raise ValueError(f"--model.{name}={value}: it has to be at least 1.")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"--model.dropout={dropout}: it lies between 0 and 1.")
+        if learning_rate <= 0:
+            raise ValueError(f"--model.learning_rate={learning_rate}: it has to be positive.")
+        if schedule not in ("constant", "cosine"):
+            raise ValueError(f"--model.schedule={schedule}: choose constant or cosine.")
+        self.save_hyperparameters()
+        with torch.random.fork_rng():  # leaves the caller's generator as it was
+            torch.manual_seed(integer(seed, "initialisation"))
+            self.model = PromptDecisionTransformer(
+                state_size,
+                action_size,
+                max_timesteps,
+                width=width,
+                layers=layers,
+                heads=heads,
+                inner=inner,
+                dropout=dropout,
+                use_prompt=use_prompt,
+                use_return_to_go=use_return_to_go,
+            )
+        self.task_errors = torch.nn.ModuleList()
+        self._validation_names: list[tuple[str, list[str]]] = []
+        self._clock: tuple[int, float] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Take the statistics and the names of the tasks from the data module."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if data is None or not hasattr(data, "validation_names"):
+            raise ValueError("LitPDT needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...)).")
+        if stage == "fit":
+            self.model.set_statistics(data.statistics)
+        self._validation_names = data.validation_names()
+        self.task_errors = torch.nn.ModuleList(TaskError(len(tasks)) for _, tasks in self._validation_names)
+
+    def errors(self, batch: Batch) -> Tensor:
+        """`(B, K)` squared error of the actions, in units of half the action box, averaged over their coordinates."""
+        predicted = self.model(batch.context, batch.prompt)
+        return ((predicted - batch.labels) / self.model.action_half).float().square().mean(-1)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Reseed torch's generator, for dropout: what this update draws depends on nothing that came before."""
+        torch.manual_seed(integer(int(self.hparams["seed"]), "dropout", self.trainer.global_step, batch_idx, self.global_rank))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean squared error over the valid context steps."""
+        loss = (self.errors(batch) * batch.context.mask).sum() / batch.context.mask.sum()
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Log updates per second, since the last time it was logged."""
+        step = self.trainer.global_step
+        if step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            now = time.monotonic()
+            if self._clock is not None and step > self._clock[0]:
+                self.log("train/updates_per_second", (step - self._clock[0]) / (now - self._clock[1]), rank_zero_only=True)
+            self._clock = (step, now)
+
+    def on_train_epoch_start(self) -> None:
+        """Validation and tuning are not training time."""
+        self._clock = None
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Error of each task, on validation episodes and on held-out tasks."""
+        metric: Any = self.task_errors[dataloader_idx]
+        metric.update(self.errors(batch), batch.context.mask, torch.tensor(batch.task, device=self.device))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean over tasks and each task's own error."""
+        for (name, tasks), metric in zip(self._validation_names, self.task_errors, strict=True):
+            errors: Tensor = metric.compute()  # type: ignore[operator]
+            metric.reset()  # type: ignore[operator]
+            self.log(f"{name}/action_error", errors.nanmean(), prog_bar=True, rank_zero_only=True)
+            self.log_dict({f"{name}_task/{task}": error for task, error in zip(tasks, errors, strict=True)}, rank_zero_only=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with linear warm-up."""
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.hparams["learning_rate"], weight_decay=self.hparams["weight_decay"]
+        )
+        warmup, total = self.hparams["warmup_updates"], self.trainer.estimated_stepping_batches
+        cosine = self.hparams["schedule"] == "cosine"
+        if cosine and not math.isfinite(total):
+            raise ValueError("--model.schedule=cosine needs an end: set --trainer.max_epochs or --trainer.max_steps.")
+
+        def factor(update: int) -> float:
+            rising = min(1.0, (update + 1) / max(1, warmup))
+            if not cosine or update < warmup:
+                return rising
+            return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (update - warmup) / max(1.0, total - warmup)))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip as the trainer says; where it says nothing, by the module's own `gradient_clip`."""
+        value = self.hparams["gradient_clip"] if gradient_clip_val is None else gradient_clip_val
+        self.clip_gradients(optimizer, value, gradient_clip_algorithm or "norm")

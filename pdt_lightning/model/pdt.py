@@ -1,0 +1,152 @@
+"""PromptDecisionTransformer: embeddings of prompt and context, one causal stack over both, an action head."""
+
+import torch
+from torch import Tensor, nn
+
+from pdt_lightning.data.episodes import Statistics
+from pdt_lightning.data.segments import Prompt
+from pdt_lightning.data.windows import Steps
+from pdt_lightning.model.transformer import CausalTransformer, Prefix
+
+
+class Embedding(nn.Module):
+    """Steps → tokens in the order (return-to-go,) state, action, each with the embedding of its timestep added."""
+
+    def __init__(self, state_size: int, action_size: int, max_timesteps: int, width: int, use_return_to_go: bool):
+        super().__init__()
+        self.return_to_go = nn.Linear(1, width) if use_return_to_go else None
+        self.state = nn.Linear(state_size, width)
+        self.action = nn.Linear(action_size, width)
+        self.timestep = nn.Embedding(max_timesteps, width)
+
+    def forward(self, steps: Steps, states: Tensor, actions: Tensor) -> Tensor:
+        """`(B, T, tokens a step, D)` from steps, with states and actions normalised."""
+        parts = [self.state(states), self.action(actions)]
+        if self.return_to_go is not None:
+            parts.insert(0, self.return_to_go(steps.returns_to_go))
+        time = self.timestep(steps.timesteps.clamp(max=self.timestep.num_embeddings - 1))
+        return torch.stack(parts, dim=2) + time[:, :, None]
+
+
+class PromptDecisionTransformer(nn.Module):
+    """Actions from a trajectory prompt, which tells the task, and the last `K` steps.
+
+    Args:
+        state_size: `S`.
+        action_size: `A`.
+        max_timesteps: steps of the longest episode.
+        width: `D`.
+        layers: number of blocks.
+        heads: attention heads.
+        inner: width inside the perceptrons.
+        dropout: rate, in training.
+        use_prompt: False: prompts are ignored (MT-ORL).
+        use_return_to_go: False: steps are (state, action) (Prompt-MT-BC).
+
+    Source: Xu et al. 2022 (arXiv 2206.13499), section 4; sizes as published.
+    """
+
+    def __init__(
+        self,
+        state_size: int,
+        action_size: int,
+        max_timesteps: int,
+        width: int = 128,
+        layers: int = 3,
+        heads: int = 1,
+        inner: int = 512,
+        dropout: float = 0.1,
+        use_prompt: bool = True,
+        use_return_to_go: bool = True,
+    ):
+        super().__init__()
+        sizes = (state_size, action_size, max_timesteps, width, use_return_to_go)
+        self.use_prompt = use_prompt
+        self.tokens_per_step = 3 if use_return_to_go else 2
+        self.embed_prompt = Embedding(*sizes)
+        self.embed_context = Embedding(*sizes)
+        self.norm_context = nn.LayerNorm(width)
+        self.transformer = CausalTransformer(width, layers, heads, inner, dropout)
+        self.head = nn.Linear(width, action_size)
+        self.register_buffer("state_mean", torch.zeros(state_size))
+        self.register_buffer("state_std", torch.ones(state_size))
+        self.register_buffer("action_mid", torch.zeros(action_size))
+        self.register_buffer("action_half", torch.ones(action_size))
+        self.transformer.apply(_initialise)
+
+    def set_statistics(self, statistics: Statistics) -> None:
+        """Take what states and actions are normalised by; it is saved with the weights."""
+        for name in ("state_mean", "state_std", "action_mid", "action_half"):
+            buffer: Tensor = getattr(self, name)
+            buffer.copy_(torch.from_numpy(getattr(statistics, name)))
+
+    def normalise_states(self, states: Tensor) -> Tensor:
+        """States in units of the training tasks' standard deviation, zero at their mean."""
+        return (states - self.state_mean) / self.state_std
+
+    def normalise_actions(self, actions: Tensor) -> Tensor:
+        """Actions with the action box mapped to [-1, 1]."""
+        return (actions - self.action_mid) / self.action_half
+
+    def _tokens(self, embedding: Embedding, steps: Steps) -> tuple[Tensor, Tensor]:
+        embedded = embedding(steps, self.normalise_states(steps.states), self.normalise_actions(steps.actions))
+        return embedded.flatten(1, 2), steps.mask.repeat_interleave(self.tokens_per_step, dim=1)
+
+    def _state_tokens(self, steps: int, device: torch.device) -> Tensor:
+        return torch.arange(steps, device=device) * self.tokens_per_step + self.tokens_per_step - 2
+
+    def forward(self, context: Steps, prompt: Prompt | None) -> Tensor:
+        """Actions at every step of the context.
+
+        Args:
+            context: `B` rows of `K` steps.
+            prompt: `B` prompts; ignored without `use_prompt`.
+
+        Returns:
+            `(B, K, A)`, in the environment's unit; what stands at padded steps means nothing.
+        """
+        tokens, valid = self._tokens(self.embed_context, context)
+        tokens = self.norm_context(tokens)
+        before = 0
+        if self.use_prompt and prompt is not None:
+            prompt_tokens, prompt_valid = self._tokens(self.embed_prompt, prompt)
+            before = prompt_tokens.shape[1]
+            tokens, valid = torch.cat([prompt_tokens, tokens], dim=1), torch.cat([prompt_valid, valid], dim=1)
+        wanted = before + self._state_tokens(context.mask.shape[1], tokens.device)
+        return self._act(self.transformer(tokens, valid, wanted=wanted)[0])
+
+    def prefix(self, prompt: Prompt) -> Prefix | None:
+        """Keys and values of prompts, once for a whole rollout; None without `use_prompt`."""
+        return self.transformer(*self._tokens(self.embed_prompt, prompt))[1] if self.use_prompt else None
+
+    def act(self, context: Steps, prefix: Prefix | None) -> Tensor:
+        """`(B, A)`: the action at the newest step of the context, whose own action is not known yet."""
+        tokens, valid = self._tokens(self.embed_context, context)
+        tokens, valid = self.norm_context(tokens[:, :-1]), valid[:, :-1]
+        newest = torch.tensor([tokens.shape[1] - 1], device=tokens.device)
+        return self._act(self.transformer(tokens, valid, prefix, wanted=newest)[0][:, 0])
+
+    def _act(self, hidden: Tensor) -> Tensor:
+        return torch.tanh(self.head(hidden)) * self.action_half + self.action_mid
+
+    def encode(self, segments: Prompt) -> Tensor:
+        """What the model makes of segments: the last layer's hidden state at each one's final action token.
+
+        Args:
+            segments: `B` prompts of one segment each.
+
+        Returns:
+            `(B, D)`.
+
+        Source: Psi of Rietz et al. 2025 (arXiv 2502.06358), section 4.
+        """
+        tokens, valid = self._tokens(self.embed_prompt, segments)
+        final = torch.tensor([tokens.shape[1] - 1], device=tokens.device)
+        return self.transformer(tokens, valid, wanted=final)[0][:, 0]
+
+
+def _initialise(module: nn.Module) -> None:
+    """GPT-2's initialisation of the blocks: weights normal with 0.02, biases zero."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,11 @@
+"""What there is to solve: tasks, and the families they come in."""
+
+import gymnasium as gym
+
+from pdt_lightning.tasks.base import Recipe, Task, TaskFamily, families, make_family
+
+# String entry points: registering imports no simulator, and Minari can recover the environments from their specification.
+gym.register("pdt-lightning/Point-v0", entry_point="pdt_lightning.tasks.point:PointEnv")
+gym.register("pdt-lightning/ML1-v0", entry_point="pdt_lightning.tasks.metaworld:ML1Env")
+
+__all__ = ["Recipe", "Task", "TaskFamily", "families", "make_family"]

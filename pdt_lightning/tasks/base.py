@@ -1,0 +1,161 @@
+"""Task, TaskFamily and the registry of families, open to other packages through entry points."""
+
+import hashlib
+import inspect
+from abc import ABC
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.wrappers import FlattenObservation
+
+Expert = Callable[[np.ndarray], np.ndarray]  # observation (S,) → noise-free action (A,), for one episode
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: an environment, how long an episode lasts, what to ask for, and the demonstrations known of it.
+
+    Args:
+        id: unique name, `family/number`.
+        env_id: Gymnasium id, registered under a string entry point so that Minari can recover the environment.
+        env_kwargs: keyword arguments for the environment.
+        training_data: Minari dataset ids to train on.
+        prompt_data: Minari dataset ids that prompts are taken from, apart from what is trained on.
+        horizon: longest episode, in steps; None: the longest demonstration.
+        target_return: return to ask for, in the reward's unit; None: the highest demonstrated return.
+        return_scale: divides returns and rewards before the model sees them; None: the target's size, at least 1.
+    """
+
+    id: str
+    env_id: str
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    training_data: tuple[str, ...] = ()
+    prompt_data: tuple[str, ...] = ()
+    horizon: int | None = None
+    target_return: float | None = None
+    return_scale: float | None = None
+
+    def make_env(self, **kwargs: Any) -> gym.Env:
+        """The task's environment, with Dict observations flattened; `kwargs` go to Gymnasium (such as `render_mode`)."""
+        env = gym.make(self.env_id, disable_env_checker=True, **{**self.env_kwargs, **kwargs})
+        if isinstance(env.observation_space, gym.spaces.Dict):
+            env = FlattenObservation(env)
+        for kind, space in (("observations", env.observation_space), ("actions", env.action_space)):
+            if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
+                raise ValueError(f"{self.id}: {self.env_id} has {kind} of {space}; only one-dimensional Box {kind} are supported.")
+        return env
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the demonstrations of one dataset are made: everything that decides its content, and so its id.
+
+    Args:
+        task: the task to demonstrate.
+        role: `training` or `prompt`.
+        episodes: how many to collect.
+        expert: `env → Expert`, called at the start of each episode.
+        action_noise: standard deviation of the Gaussian noise added to the executed actions, in the action's unit.
+        expert_share: share of the episodes that the expert makes; the others take uniformly random actions.
+        seed: of collection.
+    """
+
+    task: Task
+    role: str
+    episodes: int
+    expert: Callable[[gym.Env], Expert]
+    action_noise: float
+    expert_share: float = 1.0
+    seed: int = 0
+
+    @property
+    def dataset_id(self) -> str:
+        """A Minari id that changes with anything that would change the data, so that stale data is never reused."""
+        content = (
+            self.task.env_id,
+            sorted(self.task.env_kwargs.items()),
+            self.task.horizon,
+            self.episodes,
+            self.expert.__qualname__,
+            self.action_noise,
+            self.expert_share,
+            self.seed,
+        )
+        mark = hashlib.blake2b(repr(content).encode(), digest_size=5).hexdigest()
+        return f"pdt-lightning/{self.task.id}-{self.role}-{mark}-v0"
+
+
+class TaskFamily(ABC):
+    """Tasks of one kind: those to train on, those held out, and the recipes for the demonstrations of both.
+
+    A family's `__init__` takes plain values only (numbers, strings, lists, dicts), since they are kept in checkpoints.
+    """
+
+    training_tasks: tuple[Task, ...]
+    heldout_tasks: tuple[Task, ...]
+    recipes: Mapping[str, Recipe] = {}  # by dataset id; a dataset without a recipe has to exist already
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Training tasks, then held-out ones (a task that is both comes once)."""
+        return tuple({task.id: task for task in (*self.training_tasks, *self.heldout_tasks)}.values())
+
+    @property
+    def max_horizon(self) -> int:
+        """Steps of the longest episode of any task."""
+        return max(task.horizon or 0 for task in self.tasks)
+
+    def spaces(self) -> tuple[gym.spaces.Box, gym.spaces.Box]:
+        """Observation and action space, read off the first task's environment."""
+        env = self.tasks[0].make_env()
+        try:
+            return env.observation_space, env.action_space  # type: ignore[return-value]  # make_env lets only Box through
+        finally:
+            env.close()
+
+
+def families() -> dict[str, EntryPoint]:
+    """All families by name, not imported yet: ours and those of installed packages (group `pdt_lightning.families`)."""
+    return {entry.name: entry for entry in sorted(entry_points(group="pdt_lightning.families"), key=lambda e: e.name)}
+
+
+def make_family(name: str, options: Mapping[str, Any] | None = None) -> TaskFamily:
+    """The family called `name`, built with `options`; errors name the option and what may stand there."""
+    known = families()
+    if name not in known:
+        raise ValueError(f"--data.family={name} is unknown. Choose one of: {', '.join(known)}.")
+    options = dict(options or {})
+    family: type[TaskFamily] = known[name].load()
+    allowed = list(inspect.signature(family).parameters)
+    if wrong := sorted(set(options) - set(allowed)):
+        raise ValueError(f"--data.family_options.{wrong[0]} is not an option of family {name}. It takes: {', '.join(allowed)}.")
+    return family(**options)
+
+
+def demonstrated(
+    task: Task, expert: Callable[[gym.Env], Expert], training: int, prompts: int, **settings: Any
+) -> tuple[Task, dict[str, Recipe]]:
+    """`task` with the ids of its demonstrations filled in, and their recipes; `expert_share` applies to prompts alone.
+
+    Raises:
+        ValueError: on counts, noise or shares that make no sense, naming the option.
+    """
+    share = settings.pop("expert_share", 1.0)
+    noise = settings["action_noise"]
+    for name, value in (("training_demonstrations", training), ("candidate_demonstrations", prompts)):
+        if value < 2:
+            raise ValueError(f"--data.family_options.{name}={value}: at least 2 are needed.")
+    if not 0 <= share <= 1:
+        raise ValueError(f"--data.family_options.expert_share={share}: it lies between 0 and 1.")
+    if noise < 0:
+        raise ValueError(f"--data.family_options.action_noise={noise}: it may not be negative.")
+    recipes = {
+        "training": Recipe(task, "training", training, expert, **settings),
+        "prompt": Recipe(task, "prompt", prompts, expert, expert_share=share, **settings),
+    }
+    ids = {f"{role}_data": (recipe.dataset_id,) for role, recipe in recipes.items()}
+    return replace(task, **ids), {recipe.dataset_id: recipe for recipe in recipes.values()}

@@ -1,0 +1,74 @@
+"""A user's own Minari datasets as tasks, listed in the YAML, without code."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import minari
+from gymnasium.envs.registration import EnvSpec
+from minari.dataset.minari_storage import MinariStorage
+
+from pdt_lightning.tasks.base import Task, TaskFamily
+
+OPTIONS = ("id", "training_data", "prompt_data", "horizon", "target_return", "return_scale")
+
+
+class ListedFamily(TaskFamily):
+    """Tasks given by their datasets; the environment is the one that each dataset names.
+
+    Each entry is a mapping: `id`; `training_data` (for training tasks) and `prompt_data` (for tasks that are tuned), each a list
+    of Minari ids; and, where the demonstrations should not decide them, `horizon` (longest episode), `target_return` (highest
+    demonstrated return) and `return_scale` (the target's size, at least 1).
+
+    Args:
+        training: tasks to train on.
+        held_out: tasks whose prompts are tuned.
+    """
+
+    def __init__(self, training: Sequence[Mapping[str, Any]], held_out: Sequence[Mapping[str, Any]]):
+        if not training:
+            raise ValueError("--data.family_options.training is empty: list at least one task to train on.")
+        self._storages: dict[str, MinariStorage] = {}
+        self.training_tasks = tuple(self._task(entry, "training", "training_data") for entry in training)
+        self.heldout_tasks = tuple(self._task(entry, "held_out", "prompt_data") for entry in held_out)
+
+    def _task(self, entry: Mapping[str, Any], group: str, needed: str) -> Task:
+        option = f"--data.family_options.{group}"
+        if wrong := sorted(set(entry) - set(OPTIONS)):
+            raise ValueError(f"{option}: {wrong[0]} is not known. A task takes: {', '.join(OPTIONS)}.")
+        if missing := [key for key in ("id", needed) if not entry.get(key)]:
+            raise ValueError(f"{option}: a task lacks {missing[0]}. It is {dict(entry)}.")
+        data = {key: tuple(entry.get(key) or ()) for key in ("training_data", "prompt_data")}
+        ids = [name for names in data.values() for name in names]
+        spec = self._env_spec(ids[0])
+        horizon = entry.get("horizon")
+        return Task(
+            id=str(entry["id"]),
+            env_id=spec.id,
+            env_kwargs=dict(spec.kwargs),
+            horizon=int(horizon) if horizon else max(self._longest(name) for name in ids),
+            target_return=entry.get("target_return"),
+            return_scale=entry.get("return_scale"),
+            **data,
+        )
+
+    def _storage(self, dataset_id: str) -> MinariStorage:
+        if dataset_id not in self._storages:
+            try:
+                self._storages[dataset_id] = minari.load_dataset(dataset_id).storage
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"{error} Run `minari download {dataset_id}`, or correct the id.") from error
+        return self._storages[dataset_id]
+
+    def _env_spec(self, dataset_id: str) -> EnvSpec:
+        text = self._storage(dataset_id).metadata.get("env_spec")
+        if not text:
+            raise ValueError(f"Minari dataset {dataset_id} names no environment, so its task cannot be rolled out.")
+        spec = EnvSpec.from_json(str(text))
+        if spec.id not in gym.registry:
+            gym.registry[spec.id] = spec
+        return spec
+
+    def _longest(self, dataset_id: str) -> int:
+        storage = self._storage(dataset_id)
+        return max(int(episode["total_steps"]) for episode in storage.get_episode_metadata(range(storage.total_episodes)))
