@@ -32,6 +32,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         updates_per_epoch: optimiser updates between two validations.
         validation_share: share of each training task's episodes that is not trained on, at least one episode.
         validation_windows: windows in a validation, for the training tasks and again for the held-out ones.
+        tuned_training_tasks: ids of training tasks whose prompts are tuned too, which then need candidates.
         collection_workers: processes that collect demonstrations; null: one a core.
         progress: show bars while collecting and reading.
         seed: of the batches.
@@ -50,6 +51,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         updates_per_epoch: int = 1000,
         validation_share: float = 0.1,
         validation_windows: int = 1024,
+        tuned_training_tasks: list[str] | None = None,
         collection_workers: int | None = None,
         progress: bool = True,
         seed: int = 0,
@@ -76,16 +78,16 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         self.state_size = self.observation_space.shape[0]
         self.action_size = self.action_space.shape[0]
         self.max_timesteps = self.family.max_horizon
-        self.tuned_training_tasks: Sequence[str] = ()  # training tasks whose prompts are tuned too; set before `prepare_data`
+        known = [task.id for task in self.family.training_tasks]
+        if unknown := [name for name in tuned_training_tasks or () if name not in known]:
+            raise ValueError(f"--tuning.validation_tasks: {unknown[0]} is not a training task. They are: {', '.join(known)}.")
         self.statistics: Statistics | None = None
 
     def _prompt_tasks(self) -> list[Task]:
         """Tasks with candidates for prompts: the held-out ones, and those training tasks that are tuned."""
         by_id = {task.id: task for task in self.family.tasks}
-        if unknown := [name for name in self.tuned_training_tasks if name not in by_id]:
-            raise ValueError(f"--tuning.validation_tasks: there is no task {unknown[0]}. There are: {', '.join(by_id)}.")
-        ids = dict.fromkeys([*(task.id for task in self.family.heldout_tasks), *self.tuned_training_tasks])
-        return [by_id[name] for name in ids]
+        ids = [*(task.id for task in self.family.heldout_tasks), *(self.hparams["tuned_training_tasks"] or ())]
+        return [by_id[name] for name in dict.fromkeys(ids)]
 
     def prepare_data(self) -> None:
         """Collect the demonstrations that are not on this machine yet."""

@@ -1,0 +1,199 @@
+"""PromptTuning: runs a tuning phase between validation epochs, on every rank, with the transformer frozen."""
+
+import copy
+import dataclasses
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from pdt_lightning import report
+from pdt_lightning.data.datamodule import MultiTaskDataModule
+from pdt_lightning.distributed import attempt, gather, shard, unshard
+from pdt_lightning.model.lit_pdt import LitPDT
+from pdt_lightning.phase import Subject, TaskResult, TuningOptions, planned_rollouts, tune
+from pdt_lightning.policy import Policy
+from pdt_lightning.rollout import RolloutPool
+
+
+class PromptTuning(lightning.Callback):
+    """Between validation epochs, let a tuner find prompts of the held-out tasks by rollouts.
+
+    It starts afresh in each phase, since the model has changed, and leaves the training's randomness untouched. The last phase of
+    a run also looks for the oracle.
+
+    Args:
+        every_n_epochs: epochs between two phases; the last epoch always ends with one. 0: only the last.
+        tasks: ids of the held-out tasks to tune; null: all.
+        validation_tasks: ids of training tasks to tune besides. They are logged apart, as `tuning_validation/...`, so that a
+            checkpoint can be chosen by tuned return without a look at the tasks that are reported.
+        workers: processes that play rollouts on the CPU, of each rank; 0: the rank itself plays; null: one a core.
+        width: rows in a forward pass. It decides the last bits of the results; the number of workers and ranks does not.
+        progress: show a bar with the time left.
+        **options: see `TuningOptions`.
+    """
+
+    def __init__(
+        self,
+        every_n_epochs: int = 1,
+        tasks: list[str] | None = None,
+        validation_tasks: list[str] | None = None,
+        workers: int | None = 0,
+        width: int = 8,
+        progress: bool = True,
+        **options: Any,
+    ):
+        if every_n_epochs < 0:
+            raise ValueError(f"--tuning.every_n_epochs={every_n_epochs}: it may not be negative.")
+        self.options = TuningOptions(**options)
+        self.every_n_epochs = every_n_epochs
+        self.tasks = tasks
+        self.validation_tasks = validation_tasks or []
+        self.workers = workers
+        self.width = width
+        self.progress = progress
+        self.phases = 0
+        self.final_update = -1  # update after which the last phase, with its oracle, was run
+        self._pool: RolloutPool | None = None
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Tell the data module which tasks need candidates, and start from a clean state."""
+        data = getattr(trainer, "datamodule", None)
+        if not isinstance(data, MultiTaskDataModule):
+            raise ValueError("PromptTuning needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...)).")
+        held_out = [task.id for task in data.family.heldout_tasks]
+        if unknown := [name for name in self.tasks or () if name not in held_out]:
+            raise ValueError(f"--tuning.tasks: {unknown[0]} is not a held-out task. They are: {', '.join(held_out)}.")
+        if missing := [name for name in self.validation_tasks if name not in (data.hparams["tuned_training_tasks"] or ())]:
+            raise ValueError(f"validation_tasks: give MultiTaskDataModule(tuned_training_tasks=[{missing[0]!r}, ...]) too.")
+        if not held_out:
+            raise ValueError("there are no held-out tasks to tune; list some, or leave PromptTuning out.")
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", trainer.num_devices))
+        workers = max(1, (os.cpu_count() or 1) // max(1, local)) if self.workers is None else self.workers
+        self._pool = RolloutPool(workers, self.width)
+
+    def due(self, trainer: lightning.Trainer) -> bool:
+        """Whether a phase follows this validation."""
+        if trainer.sanity_checking:
+            return False
+        every = self.every_n_epochs
+        return self._ends(trainer) or (every > 0 and (trainer.current_epoch + 1) % every == 0)
+
+    @staticmethod
+    def _ends(trainer: lightning.Trainer) -> bool:
+        by_epochs = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch + 1
+        by_steps = 0 <= trainer.max_steps <= trainer.global_step
+        return by_epochs or by_steps or trainer.state.fn != "fit"
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: LitPDT) -> None:  # type: ignore[override]
+        """Tune, and log the same numbers on every rank, so that anything may monitor them."""
+        if self.due(trainer):
+            metrics = self._run_phase(trainer, pl_module, final=self._ends(trainer))
+            pl_module.log_dict(metrics, rank_zero_only=False, sync_dist=False)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: LitPDT) -> None:  # type: ignore[override]
+        """Where training ended in another way than foreseen (early stopping, max_time), the last phase comes now."""
+        if not trainer.interrupted and self.final_update != trainer.global_step:
+            metrics = self._run_phase(trainer, pl_module, final=True)
+            for logger in trainer.loggers:
+                logger.log_metrics(metrics, step=trainer.global_step)
+
+    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """End the worker processes."""
+        if self._pool is not None:
+            self._pool.close()
+
+    def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException) -> None:
+        """End the worker processes."""
+        if self._pool is not None:
+            self._pool.close()
+
+    def subjects(self, data: MultiTaskDataModule) -> list[Subject]:
+        """The tasks to tune: held-out ones, then validation tasks."""
+        names = [task.id for task in data.heldout_tasks if self.tasks is None or task.id in self.tasks]
+        return [
+            Subject(data.prompt_tasks[name], data.segments(name), data.prompt_demonstrations[name], held_out)
+            for own, held_out in ((names, True), (self.validation_tasks, False))
+            for name in own
+        ]
+
+    def _run_phase(self, trainer: lightning.Trainer, module: LitPDT, final: bool) -> dict[str, float]:
+        data: MultiTaskDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        phase = self.phases
+        shares = gather(attempt(lambda: self._tune_share(data, module, trainer.global_rank, trainer.world_size, phase, final)))
+        results = unshard(shares)
+        self.phases += 1
+        if final:
+            self.final_update = trainer.global_step
+        folder = Path(trainer.log_dir) if trainer.log_dir else None
+        # What rank 0 alone does, the writing, is reported to all, so that a full disk ends the run everywhere.
+        gather(attempt(lambda: self._write(folder, results, phase, trainer, final) if trainer.is_global_zero and folder else None))
+        return self._metrics(results)
+
+    def _tune_share(self, data: MultiTaskDataModule, module: LitPDT, rank: int, world_size: int, phase: int, final: bool) -> list[TaskResult]:
+        subjects = shard(self.subjects(data), rank, world_size)
+        if not subjects:
+            return []
+        assert self._pool is not None
+        policy = Policy(copy.deepcopy(module.model).eval().requires_grad_(False), int(module.hparams["context_steps"]))
+        total = planned_rollouts(self.options, len(subjects), final)
+        with tqdm(total=total, desc=f"Tuning prompts, phase {phase + 1}", unit="rollout", disable=not self.progress or rank > 0) as bar:
+            play = self._pool.with_policy(policy)
+            return tune(policy, subjects, play, self.options, data.hparams["segments"], phase, with_oracle=final, on_rollouts=bar.update)
+
+    def _metrics(self, results: Sequence[TaskResult]) -> dict[str, float]:
+        metrics: dict[str, float] = {}
+        for group, own in (("tuning", [r for r in results if r.held_out]), ("tuning_validation", [r for r in results if not r.held_out])):
+            if not own:
+                continue
+            summary = report.summarise(own)
+            per_task = {task: figures for task, figures in summary["tasks"].items()}
+            for name, figures in {"": summary["aggregate"], **per_task}.items():
+                for kind in ("untuned", "tuned", "oracle"):
+                    for key in ("return", "success"):
+                        if figures[kind] is not None and figures[kind][key] is not None:
+                            metrics[f"{group}/{kind}_{key}" if not name else f"{group}_{kind}_{key}/{name}"] = figures[kind][key]
+        return metrics
+
+    def _write(self, folder: Path, results: Sequence[TaskResult], phase: int, trainer: lightning.Trainer, final: bool) -> None:
+        epoch = trainer.current_epoch
+        report.append_tuning(folder / "tuning.csv", report.tuning_rows(results, phase, epoch, self.options.tuner), phase)
+        report.write_prompts(folder / "prompts", results)
+        held_out = [result for result in results if result.held_out]
+        report.write_summary(folder / "summary.json", held_out, checkpoint="checkpoints/last.ckpt", epoch=epoch, phase=phase, final=final)
+        if any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
+            write_curves(folder / "tuning" / f"epoch_{epoch:04d}", results)
+        if self.progress:
+            title = f"Prompts tuned after {trainer.global_step} updates: {self.options.rounds} rollouts a task by {self.options.tuner}"
+            report.print_table(held_out, title)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""
+        options = {name: getattr(self, name) for name in ("tasks", "validation_tasks", "workers", "width")}
+        return {"phases": self.phases, "final_update": self.final_update, "options": {**dataclasses.asdict(self.options), **options}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the phase after the last one that the checkpoint knows."""
+        self.phases = state_dict["phases"]
+        self.final_update = state_dict["final_update"]
+
+
+def write_curves(folder: Path, results: Sequence[TaskResult]) -> None:
+    """A TensorBoard run of a phase: by round, the value seen and the value of what would be recommended, task by task."""
+    shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed in or after this phase, and resumed
+    with SummaryWriter(str(folder)) as writer:
+        for result in results:
+            known = bool(result.yardstick.successes)
+            untuned = result.yardstick.successes if known else result.yardstick.returns
+            for trial in result.trials:
+                if trial.outcome.failed is None:
+                    seen = trial.outcome.success if known else trial.outcome.total
+                    writer.add_scalar(f"round_{'success' if known else 'return'}/{result.task}", seen, trial.round)
+                writer.add_scalar(f"round_recommended_value/{result.task}", trial.recommended_value, trial.round)
+                writer.add_scalar(f"round_untuned/{result.task}", sum(untuned) / len(untuned), trial.round)

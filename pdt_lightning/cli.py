@@ -1,0 +1,132 @@
+"""The command line of a run: configuration, run folder, resuming."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from pdt_lightning.callbacks import PromptTuning
+from pdt_lightning.data.datamodule import MultiTaskDataModule
+from pdt_lightning.model.lit_pdt import LitPDT
+
+
+def quiet() -> None:
+    """Silence what libraries warn about on every run, each for a reason."""
+    for text in (
+        ".*does not have many workers.*",  # batches are made in under a millisecond
+        ".*The number of training batches.*",  # short epochs are ours to choose
+        ".*isinstance.treespec, LeafSpec.*",  # Lightning's use of torch
+        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run goes on in its own folder
+        ".*`weights_only` was not set.*",  # our checkpoints are our own
+    ):
+        warnings.filterwarnings("ignore", text)
+
+
+def precision() -> str:
+    """`bf16-mixed` where the hardware gains by it, else `32-true`."""
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    capable = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return "bf16-mixed" if capable else "32-true"
+
+
+class RunCLI(LightningCLI):
+    """Builds trainer, model and data from YAML files and flags; `run_folder` is where the run lives."""
+
+    def __init__(self, args: list[str] | None = None):
+        quiet()
+        super().__init__(
+            LitPDT,
+            MultiTaskDataModule,
+            args=args,
+            run=False,
+            seed_everything_default=False,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"parser_mode": "omegaconf+", "prog": "python -m pdt_lightning.fit"},
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Options beside those of trainer, model and data, and what follows from what."""
+        parser.add_argument("--name", type=str, default="run", help="Name of the run's folder.")
+        parser.add_argument("--seed", type=int, default=0, help="Seed of everything.")
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to go on from: a path, or `last`: of the newest run of this name.")
+        parser.add_lightning_class_args(PromptTuning, "tuning")
+        for target in ("data.seed", "model.seed", "tuning.seed"):
+            parser.link_arguments("seed", target)
+        parser.link_arguments("tuning.validation_tasks", "data.tuned_training_tasks")
+        parser.link_arguments("data.context_steps", "model.context_steps")
+        for fact in ("state_size", "action_size", "max_timesteps"):
+            parser.link_arguments(f"data.{fact}", f"model.{fact}", apply_on="instantiate")
+        parser.set_defaults({"trainer.default_root_dir": "runs", "trainer.use_distributed_sampler": False})
+
+    def before_instantiate_classes(self) -> None:
+        """Decide the precision and the run folder, before the trainer is built."""
+        config = self.config
+        if config.trainer.precision is None:
+            config.trainer.precision = precision()
+            self.precision_reason = "chosen for this hardware"
+        else:
+            self.precision_reason = "as asked"
+        self.run_folder, self.checkpoint = find_run(Path(config.trainer.default_root_dir), config.name, config.ckpt_path)
+        if config.trainer.logger is None or config.trainer.logger is True:
+            root, version = self.run_folder.parent, self.run_folder.name
+            config.trainer.logger = Namespace(
+                class_path="lightning.pytorch.loggers.TensorBoardLogger",
+                init_args=Namespace(save_dir=str(root.parent), name=root.name, version=version, default_hp_metric=False),
+            )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The trainer, with checkpoints in the run folder and, on resume, curves cut at the checkpoint."""
+        trainer = super().instantiate_trainer(**kwargs)
+        folder = self.run_folder / "checkpoints"
+        trainer.callbacks += [
+            ModelCheckpoint(folder, "best", monitor="val/action_error", enable_version_counter=False, save_on_train_epoch_end=False),
+            ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=False),
+            LearningRateMonitor("step"),
+        ]
+        if self.checkpoint is not None:
+            update = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    logger._kwargs["purge_step"] = update + 1
+        return trainer
+
+
+def find_run(root: Path, name: str, ckpt_path: str | None) -> tuple[Path, Path | None]:
+    """The run folder `root/name/version_N` and the checkpoint to go on from.
+
+    Without `ckpt_path` a new version begins. `last` goes on in the newest version: from its last checkpoint, or from the start if
+    it was stopped before the first one. A path goes on in the version that the checkpoint lies in.
+
+    Raises:
+        FileNotFoundError: if there is nothing to go on from.
+    """
+    home = root / name
+    versions = sorted((int(p.name[8:]), p) for p in home.glob("version_*") if p.name[8:].isdigit()) if home.is_dir() else []
+    if ckpt_path is None:
+        return home / f"version_{versions[-1][0] + 1 if versions else 0}", None
+    if ckpt_path != "last":
+        path = Path(ckpt_path)
+        if not path.is_file():
+            raise FileNotFoundError(f"--ckpt_path={ckpt_path}: there is no such file. Give a checkpoint, or `last`.")
+        inside = path.parent.name == "checkpoints" and path.parent.parent.name.startswith("version_")
+        return (path.parent.parent if inside else find_run(root, name, None)[0]), path
+    if not versions:
+        raise FileNotFoundError(f"--ckpt_path=last: there is no run under {home}. Leave --ckpt_path out to start one.")
+    folder = versions[-1][1]
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    return folder, checkpoint if checkpoint.is_file() else None
+
+
+def load(path: Path | str) -> tuple[LitPDT, MultiTaskDataModule]:
+    """Model and data module as they were saved."""
+    model = LitPDT.load_from_checkpoint(path, map_location="cpu")
+    return model, MultiTaskDataModule.load_from_checkpoint(path)
+
+

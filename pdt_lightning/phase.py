@@ -1,0 +1,290 @@
+"""One tuning phase: for each task the untuned yardstick, the bandit's rounds, the verdict on fresh episodes, and the oracle."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from pdt_lightning.data.minari import Demonstration
+from pdt_lightning.data.segments import Prompt, Segments
+from pdt_lightning.policy import Policy
+from pdt_lightning.rollout import Outcome, Rollout, Row
+from pdt_lightning.search import Cell, Trial, search, value
+from pdt_lightning.seeding import Key, generator, integer
+from pdt_lightning.tasks.base import Task
+from pdt_lightning.tuners import TUNERS, make_tuner
+from pdt_lightning.tuners.exploration import EXPLORATIONS
+from pdt_lightning.tuners.reward_models import REWARD_MODELS
+
+
+@dataclass
+class TuningOptions:
+    """How prompts are tuned and judged.
+
+    Args:
+        tuner: `structured`, the bandit; `random_search`; `uniform`, no tuning.
+        rounds: rollouts that the tuner may spend on a task.
+        parallel: rollouts of a task between two fits of the tuner.
+        features: of the segments, for the bandit: `encoded` by the transformer or `raw` values.
+        reward_model: of the bandit: `linear` in closed form or an `mlp` ensemble.
+        exploration: of the bandit: `thompson` or `epsilon_greedy`.
+        objective: `return`; `success`, ties broken by return; `auto`: success where the environment reports it.
+        yardstick_episodes: untuned episodes of a task before tuning, each with a random prompt.
+        verdict_episodes: fresh episodes on which the recommended prompt is judged, and as many untuned ones.
+        oracle_candidates: prompts tried exhaustively at the end of the run to see what the transformer could do at best; 0: none.
+        oracle_episodes: episodes of each such prompt before the worse three quarters leave; those that stay get as many more, twice.
+        seed: of tuning and of all its episodes.
+    """
+
+    tuner: str = "structured"
+    rounds: int = 100
+    parallel: int = 1
+    features: str = "encoded"
+    reward_model: str = "linear"
+    exploration: str = "thompson"
+    objective: str = "auto"
+    yardstick_episodes: int = 10
+    verdict_episodes: int = 25
+    oracle_candidates: int = 100
+    oracle_episodes: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("tuner", TUNERS),
+            ("features", ("encoded", "raw")),
+            ("reward_model", REWARD_MODELS),
+            ("exploration", EXPLORATIONS),
+            ("objective", ("auto", "return", "success")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"--tuning.{name}={getattr(self, name)}: choose one of {', '.join(known)}.")
+        for name, least in (("rounds", 0), ("parallel", 1), ("yardstick_episodes", 1), ("verdict_episodes", 1), ("oracle_candidates", 0), ("oracle_episodes", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--tuning.{name}={getattr(self, name)}: it has to be at least {least}.")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A task to tune, with what is known of it.
+
+    Args:
+        task: with horizon, target and scale settled.
+        segments: its arms.
+        demonstrations: its candidate demonstrations, which say what an expert gets.
+        held_out: whether it is reported, or was trained on and serves to choose a checkpoint by.
+    """
+
+    task: Task
+    segments: Segments
+    demonstrations: Sequence[Demonstration]
+    held_out: bool = True
+
+
+@dataclass
+class Figures:
+    """Episodes that speak for one way of prompting.
+
+    Args:
+        returns: of each episode.
+        successes: of each episode; empty where the environment reports none.
+    """
+
+    returns: list[float] = field(default_factory=list)
+    successes: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome], task: str) -> "Figures":
+        """From outcomes, of which not all may have failed."""
+        played = [outcome for outcome in outcomes if outcome.failed is None]
+        if not played:
+            raise RuntimeError(f"every episode of {task} failed; the last one: {outcomes[-1].failed}")
+        return cls([o.total for o in played], [o.success for o in played if o.success is not None])
+
+
+@dataclass
+class TaskResult:
+    """What a phase found for one task.
+
+    Args:
+        task: its id.
+        held_out: see `Subject`.
+        expert: the candidate demonstrations.
+        yardstick: untuned episodes before tuning.
+        untuned: untuned episodes on the verdict's seeds.
+        tuned: the recommended prompt on the verdict's seeds.
+        oracle: the best prompt found by trying many, on the verdict's seeds; None where it was not asked for.
+        trials: the tuner's rollouts.
+        prompt: the recommended prompt.
+        origin: in words, where each segment of it came from.
+        recommended_value: what the tuner thinks it is worth.
+    """
+
+    task: str
+    held_out: bool
+    expert: Figures
+    yardstick: Figures
+    untuned: Figures
+    tuned: Figures
+    oracle: Figures | None
+    trials: list[Trial]
+    prompt: Prompt
+    origin: list[str]
+    recommended_value: float
+
+
+def planned_rollouts(options: TuningOptions, tasks: int, with_oracle: bool, judged_only: bool = False) -> int:
+    """Rollouts of a phase, for its progress bar."""
+    each = 2 * options.verdict_episodes + (0 if judged_only else options.rounds + options.yardstick_episodes)
+    if with_oracle:
+        each += sum(count * options.oracle_episodes * factor for count, factor in _oracle_stages(options.oracle_candidates)) + options.verdict_episodes
+    return tasks * each
+
+
+def tune(
+    policy: Policy,
+    subjects: Sequence[Subject],
+    play: Rollout,
+    options: TuningOptions,
+    slots: int,
+    phase: int,
+    with_oracle: bool = False,
+    given: dict[str, tuple[Prompt, list[str]]] | None = None,
+    on_rollouts: Callable[[int], None] = lambda rollouts: None,
+) -> list[TaskResult]:
+    """Run a phase for some tasks; what comes out for a task does not depend on which others run beside it.
+
+    Args:
+        policy: frozen.
+        subjects: the tasks.
+        play: rows → outcomes, with this policy.
+        options: how.
+        slots: `J`.
+        phase: number of the phase, which decides all its randomness together with `options.seed`.
+        with_oracle: whether to look for the oracle.
+        given: prompts to judge, with their origins, by task; where given no prompt is searched.
+        on_rollouts: told how many rollouts were played.
+
+    Raises:
+        RuntimeError: if all rollouts of a task failed.
+    """
+
+    def played(rows: list[Row]) -> list[Outcome]:
+        outcomes = play(rows)
+        on_rollouts(len(rows))
+        return outcomes
+
+    def key(subject: Subject, purpose: str) -> tuple[Key, ...]:
+        return (purpose, phase, subject.task.id)
+
+    def untuned(subject: Subject, purpose: str, episodes: int) -> list[Row]:
+        choices = generator(options.seed, "random prompts", *key(subject, purpose)).integers(len(subject.segments), size=(episodes, slots))
+        prompts = subject.segments.gather(choices)
+        return [Row(subject.task, prompts[[n]], integer(options.seed, *key(subject, purpose), n)) for n in range(episodes)]
+
+    def judged(subject: Subject, prompt: Prompt) -> list[Row]:
+        return [Row(subject.task, prompt, integer(options.seed, *key(subject, "verdict"), n)) for n in range(options.verdict_episodes)]
+
+    with torch.autocast(policy.model.state_mean.device.type, enabled=False):
+        yardsticks = [] if given else _by_subject(played, [untuned(s, "yardstick", options.yardstick_episodes) for s in subjects])
+        cells = []
+        if not given:
+            cells = [
+                Cell(
+                    subject.task,
+                    make_tuner(
+                        options.tuner,
+                        subject.segments,
+                        options.rounds,
+                        generator(options.seed, "tuner", *key(subject, options.tuner)),
+                        slots,
+                        policy,
+                        options.features,
+                        options.reward_model,
+                        options.exploration,
+                    ),
+                    key(subject, options.tuner),
+                )
+                for subject in subjects
+            ]
+            search(cells, play, options.seed, options.objective, options.parallel, on_rollouts)
+        prompts, origins, values = [], [], []
+        for number, subject in enumerate(subjects):
+            if given:
+                prompt, origin = given[subject.task.id]
+                expected = subject.segments.gather(np.zeros((1, slots), int)).states.shape
+                if prompt.states.shape != expected:
+                    raise ValueError(f"the prompt given for {subject.task.id} has states of shape {tuple(prompt.states.shape)}, not {tuple(expected)}.")
+            else:
+                best = cells[number].tuner.best()
+                prompt = best.prompt
+                origin = [subject.segments.describe(segment) for segment in best.choice or ()]
+            prompts.append(prompt)
+            origins.append(origin)
+            values.append(math.nan if given else cells[number].tuner.best_value())
+        verdicts = _by_subject(played, [judged(s, p) for s, p in zip(subjects, prompts, strict=True)])
+        fresh = _by_subject(played, [untuned(s, "verdict", options.verdict_episodes) for s in subjects])
+        oracles = _oracle(subjects, prompts, played, options, slots, phase, judged) if with_oracle and options.oracle_candidates else None
+    return [
+        TaskResult(
+            task=subject.task.id,
+            held_out=subject.held_out,
+            expert=Figures([float(d.rewards.sum()) for d in subject.demonstrations], [d.success for d in subject.demonstrations if d.success is not None]),
+            yardstick=Figures.of(yardsticks[n], subject.task.id) if yardsticks else Figures(),
+            untuned=Figures.of(fresh[n], subject.task.id),
+            tuned=Figures.of(verdicts[n], subject.task.id),
+            oracle=Figures.of(oracles[n], subject.task.id) if oracles else None,
+            trials=[] if given else cells[n].trials,
+            prompt=prompts[n],
+            origin=origins[n],
+            recommended_value=values[n],
+        )
+        for n, subject in enumerate(subjects)
+    ]
+
+
+def _by_subject(played: Callable[[list[Row]], list[Outcome]], rows: Sequence[Sequence[Row]]) -> list[list[Outcome]]:
+    """One batch of rollouts for all subjects, the outcomes handed back subject by subject."""
+    outcomes = iter(played([row for own in rows for row in own]))
+    return [[next(outcomes) for _ in own] for own in rows]
+
+
+def _oracle_stages(candidates: int) -> list[tuple[int, int]]:
+    """(candidates, times the episodes) of each stage: all; then the best quarter; then the best quarter of those."""
+    return [(candidates, 1), (math.ceil(candidates / 4), 1), (math.ceil(candidates / 16), 2)] if candidates else []
+
+
+def _oracle(
+    subjects: Sequence[Subject],
+    recommended: Sequence[Prompt],
+    played: Callable[[list[Row]], list[Outcome]],
+    options: TuningOptions,
+    slots: int,
+    phase: int,
+    judged: Callable[[Subject, Prompt], list[Row]],
+) -> list[list[Outcome]]:
+    """Outcomes, on the verdict's seeds, of the best of many random prompts and the recommended one."""
+    candidates, sums = [], []
+    for subject, prompt in zip(subjects, recommended, strict=True):
+        rng = generator(options.seed, "oracle", phase, subject.task.id)
+        drawn = subject.segments.gather(rng.integers(len(subject.segments), size=(options.oracle_candidates - 1, slots)))
+        candidates.append(Prompt.cat([prompt, drawn]))
+        sums.append(np.zeros(options.oracle_candidates))
+    remaining = [np.arange(options.oracle_candidates) for _ in subjects]
+    tried = 0
+    for count, factor in _oracle_stages(options.oracle_candidates):
+        remaining = [rows[np.argsort(-total[rows], kind="stable")[:count]] for rows, total in zip(remaining, sums, strict=True)]
+        episodes = range(tried, tried + factor * options.oracle_episodes)
+        tried = episodes.stop
+        plan = [
+            [Row(s.task, prompts[[int(c)]], integer(options.seed, "oracle", phase, s.task.id, int(c), e)) for c in rows for e in episodes]
+            for s, prompts, rows in zip(subjects, candidates, remaining, strict=True)
+        ]
+        for subject, rows, total, outcomes in zip(subjects, remaining, sums, _by_subject(played, plan), strict=True):
+            values = [value(outcome, options.objective, subject.task.return_scale or 1.0) for outcome in outcomes]
+            worst = min((v for v in values if v is not None), default=0.0)
+            total[rows] += np.array([worst if v is None else v for v in values]).reshape(len(rows), -1).sum(axis=1)
+    best = [int(rows[total[rows].argmax()]) for rows, total in zip(remaining, sums, strict=True)]
+    return _by_subject(played, [judged(s, prompts[[b]]) for s, prompts, b in zip(subjects, candidates, best, strict=True)])

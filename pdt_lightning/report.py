@@ -1,0 +1,140 @@
+"""What a run leaves: `tuning.csv`, prompts, `summary.json`, and the table on the terminal."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pdt_lightning.phase import Figures, TaskResult
+from pdt_lightning.statistics import mean_interval
+
+KINDS = ("expert", "untuned", "tuned", "oracle")
+COLUMNS = ("phase", "epoch", "task", "tuner", "round", "choice", "return", "success", "recommended_value", "seed")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write to a temporary name, then rename: whoever reads finds the old file or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def figures_summary(samples: Sequence[Figures | None]) -> dict[str, float | None] | None:
+    """Return and success, averaged over tasks, with 95 % bootstrap intervals; None if any task lacks them."""
+    if not samples or any(figures is None or not figures.returns for figures in samples):
+        return None
+    total, low, high = mean_interval([figures.returns for figures in samples if figures])
+    summary: dict[str, float | None] = {"return": total, "low": low, "high": high, "success": None, "success_low": None, "success_high": None}
+    if all(figures and figures.successes for figures in samples):
+        success = mean_interval([figures.successes for figures in samples if figures])
+        summary |= dict(zip(("success", "success_low", "success_high"), success, strict=True))
+    return summary
+
+
+def summarise(results: Sequence[TaskResult]) -> dict[str, Any]:
+    """The content of `summary.json`, of the given tasks."""
+    return {
+        "tasks": {
+            result.task: {
+                **{kind: figures_summary([getattr(result, kind)]) for kind in KINDS},
+                "rollouts": len(result.trials),
+                "prompt": result.origin,
+            }
+            for result in results
+        },
+        "aggregate": {kind: figures_summary([getattr(result, kind) for result in results]) for kind in KINDS},
+    }
+
+
+def tuning_rows(results: Sequence[TaskResult], phase: int, epoch: int, tuner: str) -> list[list[Any]]:
+    """A row of `tuning.csv` for every rollout of the tuner; an empty return marks one that failed."""
+    return [
+        [
+            phase,
+            epoch,
+            result.task,
+            tuner,
+            trial.round,
+            "" if trial.choice is None else " ".join(map(str, trial.choice)),
+            "" if trial.outcome.failed else repr(trial.outcome.total),
+            "" if trial.outcome.failed or trial.outcome.success is None else trial.outcome.success,
+            repr(trial.recommended_value),
+            trial.seed,
+        ]
+        for result in results
+        for trial in result.trials
+    ]
+
+
+def append_tuning(path: Path, rows: Sequence[Sequence[Any]], phase: int) -> None:
+    """Add the rows of a phase; rows of this phase or later ones, left by a run that was killed and resumed, are dropped."""
+    kept: list[list[str]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            kept = [row for row in csv.reader(file) if row[0].isdigit() and int(row[0]) < phase]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(kept)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
+
+
+def write_prompts(folder: Path, results: Sequence[TaskResult]) -> None:
+    """`<task>.safetensors` for every task."""
+    for result in results:
+        result.prompt.save(folder / f"{result.task}.safetensors", result.origin)
+
+
+def write_summary(path: Path, results: Sequence[TaskResult], **more: Any) -> None:
+    """`summary.json`; `more` says which checkpoint and phase it is of."""
+    write_atomically(path, json.dumps({**summarise(results), **more}, indent=1) + "\n")
+
+
+def print_table(results: Sequence[TaskResult], title: str, footer: Sequence[str] = ()) -> None:
+    """The figures of all tasks and their mean, then lines of text."""
+    summary = summarise(results)
+    table = Table(title=title, title_justify="left", caption="mean [95 % bootstrap interval] on fresh episodes", caption_justify="left")
+    table.add_column("task", no_wrap=True)
+    shown = [kind for kind in KINDS if summary["aggregate"][kind] is not None]
+    for kind in shown:
+        table.add_column(kind, justify="right")
+    if any(result.origin for result in results):
+        table.add_column("recommended prompt", overflow="fold")
+    for result in results:
+        own = summary["tasks"][result.task]
+        table.add_row(result.task, *(_cell(own[kind]) for kind in shown), "; ".join(result.origin))
+    table.add_section()
+    table.add_row("all", *(_cell(summary["aggregate"][kind]) for kind in shown))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table)
+    for line in footer:
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _cell(figures: dict[str, float | None] | None) -> str:
+    if figures is None:
+        return "-"
+    text = f"return {figures['return']:.1f} [{figures['low']:.1f}, {figures['high']:.1f}]"
+    if figures["success"] is not None:
+        text = f"success {figures['success']:.2f} [{figures['success_low']:.2f}, {figures['success_high']:.2f}]\n{text}"
+    return text
+
+
+def print_footer(folder: Path) -> None:
+    """Where everything is, and what to type next."""
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    Console(soft_wrap=True, highlight=False).print(
+        f"\nWritten to {folder}: summary.json, tuning.csv, prompts/, checkpoints/.\n"
+        f"Judge the prompts on other episodes:  python -m pdt_lightning.tune --ckpt_path {checkpoint} --prompts {folder / 'prompts'} --rounds 0 --seed 99\n"
+        f"Look at the curves:                   tensorboard --logdir {folder}"
+    )

@@ -1,0 +1,107 @@
+"""Many cells of (task, tuner) advanced in lockstep: ask → one full batch of rollouts → tell. Knows nothing of Lightning."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pdt_lightning.rollout import Outcome, Rollout, Row
+from pdt_lightning.seeding import Key, integer
+from pdt_lightning.tasks.base import Task
+from pdt_lightning.tuners.base import Choice, Tuner
+
+RETURN_BREAKS_TIES = 1e-3  # weight of the return, in units of the task's scale, beside a success of 0 or 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One rollout of a search.
+
+    Args:
+        round: number of the rollout within its cell, from 0.
+        choice: segment of each slot; None where the prompt is not made of segments as they are.
+        outcome: what came of it.
+        recommended_value: what the tuner then thought its recommendation worth, in the objective's unit.
+        seed: of the episode.
+    """
+
+    round: int
+    choice: Choice | None
+    outcome: Outcome
+    recommended_value: float
+    seed: int
+
+
+@dataclass
+class Cell:
+    """A tuner at work on one task.
+
+    Args:
+        task: with horizon, target and scale settled.
+        tuner: chooses.
+        key: by which the episodes' seeds are drawn; distinct for each cell of a study.
+        trials: what was tried so far.
+    """
+
+    task: Task
+    tuner: Tuner
+    key: tuple[Key, ...]
+    trials: list[Trial] = field(default_factory=list)
+
+
+def value(outcome: Outcome, objective: str, scale: float) -> float | None:
+    """What a tuner maximises.
+
+    Args:
+        outcome: of a rollout.
+        objective: `return`; or `success`, ties broken by return, where the environment reports success; `auto`: that where it does.
+        scale: of the task's returns.
+
+    Returns:
+        None if the rollout failed.
+
+    >>> value(Outcome(500.0, 1.0, 150), "auto", 1000.0)
+    1.0005
+    """
+    if outcome.failed is not None:
+        return None
+    if objective == "return" or outcome.success is None:
+        return outcome.total
+    return outcome.success + RETURN_BREAKS_TIES * outcome.total / scale
+
+
+def search(
+    cells: Sequence[Cell],
+    play: Rollout,
+    seed: int,
+    objective: str = "auto",
+    parallel: int = 1,
+    on_round: Callable[[int], None] = lambda rollouts: None,
+) -> None:
+    """Advance all cells until every budget is spent.
+
+    Args:
+        cells: their `trials` are appended to.
+        play: rows → outcomes.
+        seed: of the episodes.
+        objective: see `value`.
+        parallel: candidates that each cell tries in one round.
+        on_round: told how many rollouts were played.
+
+    Raises:
+        RuntimeError: if all rollouts of a cell failed.
+    """
+    while True:
+        asked = [(cell, candidate) for cell in cells for candidate in cell.tuner.ask(parallel)]
+        if not asked:
+            break
+        rows = [Row(cell.task, candidate.prompt, integer(seed, "search", *cell.key, candidate.id)) for cell, candidate in asked]
+        outcomes = play(rows)
+        for cell in cells:
+            own = [(candidate, row, o) for (c, candidate), row, o in zip(asked, rows, outcomes, strict=True) if c is cell]
+            scale = cell.task.return_scale or 1.0
+            cell.tuner.tell([(candidate.id, value(outcome, objective, scale)) for candidate, _, outcome in own])
+            known = cell.tuner.best_value()
+            cell.trials += [Trial(candidate.id, candidate.choice, outcome, known, row.seed) for candidate, row, outcome in own]
+        on_round(len(rows))
+    for cell in cells:
+        if cell.trials and all(trial.outcome.failed for trial in cell.trials):
+            raise RuntimeError(f"every rollout of {cell.task.id} failed; the last one: {cell.trials[-1].outcome.failed}")

@@ -1,0 +1,37 @@
+"""What a bandit knows of a segment before trying it."""
+
+import numpy as np
+
+from pdt_lightning.data.segments import Segments
+from pdt_lightning.policy import Policy
+
+
+def features(kind: str, segments: Segments, policy: Policy) -> np.ndarray:
+    """Features of all segments, centred, with a mean squared length of 1.
+
+    Args:
+        kind: `encoded`: the transformer's hidden state at the segment's final action token; `raw`: the segment's values,
+            each standardised over the segments.
+        segments: `N` arms.
+        policy: the frozen transformer.
+
+    Returns:
+        `(N, F)` float64.
+
+    Raises:
+        ValueError: on another kind.
+
+    Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; there the raw features are not normalised.
+    """
+    prompts = segments.gather(np.arange(len(segments))[:, None])
+    if kind == "encoded":
+        values = policy.encode(prompts)
+    elif kind == "raw":
+        parts = (prompts.returns_to_go, prompts.states, prompts.actions)
+        values = np.concatenate([part.flatten(1).double().numpy() for part in parts], axis=1)
+        spread = values.std(axis=0)
+        values = values / np.where(spread < 1e-9, 1.0, spread)
+    else:
+        raise ValueError(f"--tuning.features={kind}: choose encoded or raw.")
+    values = values - values.mean(axis=0)
+    return values / max(float(np.sqrt(np.square(values).sum(axis=1).mean())), 1e-9)

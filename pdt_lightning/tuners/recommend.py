@@ -1,0 +1,72 @@
+"""Which prompt to recommend when every rollout is a coin: a share of the budget re-tries the finalists.
+
+Sequential halving (Karnin, Koren and Somekh 2013): all finalists are tried equally often, the worse half leaves, and so on. What
+a prompt is thought to be worth is the mean of its own rollouts, drawn towards the prediction as if that were `PRIOR_ROLLOUTS`
+rollouts more: one lucky rollout does not win.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from pdt_lightning.tuners.base import Choice
+
+PRIOR_ROLLOUTS = 2.0
+MOST_FINALISTS = 8
+
+
+def reserve(budget: int) -> int:
+    """Rollouts kept for the finalists: a quarter of the budget."""
+    return budget // 4
+
+
+def worth(prediction: float, outcomes: list[float]) -> float:
+    """Estimated value of a prompt.
+
+    >>> worth(0.5, [1.0, 1.0])
+    0.75
+    """
+    return (PRIOR_ROLLOUTS * prediction + sum(outcomes)) / (PRIOR_ROLLOUTS + len(outcomes))
+
+
+def by_choice(choices: list[Choice], outcomes: list[float]) -> dict[Choice, list[float]]:
+    """The outcomes of each prompt that was tried, in the order of first trial."""
+    groups: dict[Choice, list[float]] = {}
+    for choice, outcome in zip(choices, outcomes, strict=True):
+        groups.setdefault(choice, []).append(outcome)
+    return groups
+
+
+class SequentialHalving:
+    """A schedule of re-trials: stages in which the remaining finalists are tried equally often.
+
+    Args:
+        rollouts: for all stages together.
+    """
+
+    def __init__(self, rollouts: int):
+        self.stages: list[tuple[int, int]] = []  # (finalists, rollouts of the stage)
+        finalists = 1
+        while finalists < MOST_FINALISTS and 2 * finalists * int(np.log2(2 * finalists)) <= rollouts:
+            finalists *= 2
+        count = max(1, int(np.log2(finalists)))
+        for stage in range(count):
+            share = rollouts // count + (rollouts % count if stage == count - 1 else 0)
+            self.stages.append((max(1, finalists >> stage), share))
+
+    def next(self, retrial: int, estimates: Mapping[Choice, float], counts: Mapping[Choice, int]) -> Choice:
+        """Whom to try: among the stage's finalists, the one tried least.
+
+        Args:
+            retrial: number of this re-trial, from 0.
+            estimates: worth of every prompt in question.
+            counts: how often each was tried, pending trials included.
+        """
+        finalists = self.stages[-1][0]
+        for size, rollouts in self.stages:
+            if retrial < rollouts:
+                finalists = size
+                break
+            retrial -= rollouts
+        remaining = sorted(estimates, key=lambda choice: -estimates[choice])[:finalists]
+        return min(remaining, key=lambda choice: counts.get(choice, 0))

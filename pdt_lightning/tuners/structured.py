@@ -1,0 +1,116 @@
+"""The structured bandit: a reward model for each slot of the prompt, the next prompt chosen slot by slot.
+
+`N^J` prompts, but a round costs `J·N` evaluations. After the rounds of exploration the finalists are tried again, and the
+best of them is recommended.
+
+Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; the joint fit of the slots and the recommendation are ours.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from pdt_lightning.data.segments import Segments
+from pdt_lightning.tuners.base import Choice, Tuner
+from pdt_lightning.tuners.exploration import EXPLORATIONS
+from pdt_lightning.tuners.recommend import SequentialHalving, by_choice, reserve, worth
+from pdt_lightning.tuners.reward_models import REWARD_MODELS
+
+
+class StructuredBandit(Tuner):
+    """Explores by a reward model, recommends by its prediction and the prompts' own outcomes.
+
+    Args:
+        segments: the arms.
+        budget: rollouts.
+        rng: its only source of randomness.
+        slots: `J`.
+        features: `(N, F)` of the segments.
+        reward_model: `linear` | `mlp`.
+        exploration: `thompson` | `epsilon_greedy`.
+    """
+
+    def __init__(
+        self,
+        segments: Segments,
+        budget: int,
+        rng: np.random.Generator,
+        slots: int,
+        features: np.ndarray,
+        reward_model: str = "linear",
+        exploration: str = "thompson",
+    ):
+        super().__init__(segments, budget, rng, slots)
+        for option, value, known in (("reward_model", reward_model, REWARD_MODELS), ("exploration", exploration, EXPLORATIONS)):
+            if value not in known:
+                raise ValueError(f"--tuning.{option}={value}: choose one of {', '.join(known)}.")
+        self.model = REWARD_MODELS[reward_model](features, slots)
+        self.exploration = EXPLORATIONS[exploration]()
+        self.exploring = budget - reserve(budget)
+        self.halving = SequentialHalving(reserve(budget))
+        # The fits draw from a generator of their own, so that a tuner restored from its state fits the same model again.
+        self.fit_seed = int(rng.integers(2**31))
+        self._fitted = 0  # number of outcomes the model has seen
+
+    def _propose(self, n: int) -> list[Choice]:
+        self._fit()
+        proposed: list[Choice] = []
+        for number in range(self.asked, self.asked + n):
+            if number >= self.exploring:
+                proposed.append(self._retry(number - self.exploring, proposed))
+            else:
+                proposed.append(self._explore(number / self.budget, proposed))
+        return proposed
+
+    def _explore(self, progress: float, proposed: list[Choice]) -> Choice:
+        """A choice that is not proposed in this round yet, unless the exploration insists."""
+        choice: Choice = ()
+        for _ in range(10):
+            choice = tuple(int(segment) for segment in self.exploration.choose(self.model, progress, self.rng))
+            if choice not in proposed:
+                break
+        return choice
+
+    def _retry(self, retrial: int, proposed: list[Choice]) -> Choice:
+        counts = {choice: len(outcomes) for choice, outcomes in by_choice(self.choices, self.outcomes).items()}
+        for choice in [*self.pending.values(), *proposed]:
+            counts[choice] = counts.get(choice, 0) + 1
+        return self.halving.next(retrial, self._estimates(), counts)
+
+    def _fit(self) -> None:
+        told = len(self.outcomes)
+        if told != self._fitted:
+            mean, spread = self._scale()
+            rng = np.random.default_rng([self.fit_seed, told])
+            self.model.fit(np.array(self.choices), (np.array(self.outcomes) - mean) / spread, rng)
+            self._fitted = told
+
+    def _scale(self) -> tuple[float, float]:
+        spread = float(np.std(self.outcomes))
+        return float(np.mean(self.outcomes)), spread if spread > 1e-9 else 1.0
+
+    def _estimates(self) -> dict[Choice, float]:
+        """Worth of every prompt tried, and of the one that the model holds best."""
+        mean, spread = self._scale() if self.outcomes else (0.0, 1.0)
+        terms = self.model.mean()
+        groups = by_choice(self.choices, self.outcomes)
+        groups.setdefault(tuple(int(segment) for segment in terms.argmax(axis=1)), [])
+        slots = np.arange(self.slots)
+        return {
+            choice: worth(mean + spread * float(terms[slots, list(choice)].sum()), outcomes) for choice, outcomes in groups.items()
+        }
+
+    def _best(self) -> tuple[Choice, float]:
+        self._fit()
+        estimates = self._estimates()
+        choice = max(estimates, key=lambda c: estimates[c])
+        return choice, estimates[choice]
+
+    def state_dict(self) -> dict[str, Any]:
+        """As for every tuner; the model is fitted again from the outcomes."""
+        return {**super().state_dict(), "fit_seed": self.fit_seed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        super().load_state_dict(state)
+        self.fit_seed, self._fitted = state["fit_seed"], 0
