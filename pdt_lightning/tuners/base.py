@@ -41,7 +41,8 @@ class Tuner(ABC):
         self.segments, self.budget, self.rng, self.slots = segments, budget, rng, slots
         self.asked = 0
         self.pending: dict[int, Choice] = {}
-        self.choices: list[Choice] = []  # of the outcomes told, in the order told
+        self.told: list[int] = []  # ids, choices and values of the outcomes, in the order told
+        self.choices: list[Choice] = []
         self.outcomes: list[float] = []
 
     def ask(self, n: int = 1) -> list[Candidate]:
@@ -65,6 +66,7 @@ class Tuner(ABC):
         for number, value in outcomes:
             choice = self.pending.pop(number)
             if value is not None:
+                self.told.append(number)
                 self.choices.append(choice)
                 self.outcomes.append(float(value))
 
@@ -95,6 +97,7 @@ class Tuner(ABC):
         return {
             "asked": self.asked,
             "pending": [[number, list(choice)] for number, choice in self.pending.items()],
+            "told": list(self.told),
             "choices": [list(choice) for choice in self.choices],
             "outcomes": list(self.outcomes),
             "rng": _plain(self.rng.bit_generator.state),
@@ -104,6 +107,7 @@ class Tuner(ABC):
         """Take over what `state_dict` gave."""
         self.asked = state["asked"]
         self.pending = {number: tuple(choice) for number, choice in state["pending"]}
+        self.told = list(state["told"])
         self.choices = [tuple(choice) for choice in state["choices"]]
         self.outcomes = list(state["outcomes"])
         self.rng.bit_generator.state = state["rng"]

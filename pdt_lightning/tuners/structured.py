@@ -51,6 +51,8 @@ class StructuredBandit(Tuner):
         # The fits draw from a generator of their own, so that a tuner restored from its state fits the same model again.
         self.fit_seed = int(rng.integers(2**31))
         self._fitted = 0  # number of outcomes the model has seen
+        self._mean, self._spread = 0.0, 1.0  # of those outcomes
+        self._range = 0.0, 0.0
 
     def _propose(self, n: int) -> list[Choice]:
         self._fit()
@@ -78,27 +80,27 @@ class StructuredBandit(Tuner):
         return self.halving.next(retrial, self._estimates(), counts)
 
     def _fit(self) -> None:
-        told = len(self.outcomes)
-        if told != self._fitted:
-            mean, spread = self._scale()
-            rng = np.random.default_rng([self.fit_seed, told])
-            self.model.fit(np.array(self.choices), (np.array(self.outcomes) - mean) / spread, rng)
-            self._fitted = told
-
-    def _scale(self) -> tuple[float, float]:
-        spread = float(np.std(self.outcomes))
-        return float(np.mean(self.outcomes)), spread if spread > 1e-9 else 1.0
+        """Fit to the outcomes of exploration; re-trials judge single prompts and leave the model, and so the finalists, alone."""
+        known = [n for n, number in enumerate(self.told) if number < self.exploring]
+        if len(known) != self._fitted:
+            self._fitted = len(known)
+            outcomes = np.array(self.outcomes)[known]
+            spread = float(outcomes.std())
+            self._mean, self._spread = float(outcomes.mean()), spread if spread > 1e-9 else 1.0
+            self._range = float(outcomes.min()), float(outcomes.max())
+            rng = np.random.default_rng([self.fit_seed, self._fitted])
+            self.model.fit(np.array(self.choices)[known], (outcomes - self._mean) / self._spread, rng)
 
     def _estimates(self) -> dict[Choice, float]:
-        """Worth of every prompt tried, and of the one that the model holds best."""
-        mean, spread = self._scale() if self.outcomes else (0.0, 1.0)
+        """Worth of every prompt tried and, while there are trials left, of the one that the model holds best."""
         terms = self.model.mean()
         groups = by_choice(self.choices, self.outcomes)
-        groups.setdefault(tuple(int(segment) for segment in terms.argmax(axis=1)), [])
+        if self.asked < self.budget or not groups:
+            groups.setdefault(tuple(int(segment) for segment in terms.argmax(axis=1)), [])
         slots = np.arange(self.slots)
-        return {
-            choice: worth(mean + spread * float(terms[slots, list(choice)].sum()), outcomes) for choice, outcomes in groups.items()
-        }
+        # A linear model extrapolates: no prompt is predicted to be worth more, or less, than any outcome seen.
+        predictions = {choice: float(np.clip(self._mean + self._spread * terms[slots, list(choice)].sum(), *self._range)) for choice in groups}
+        return {choice: worth(predictions[choice], outcomes) for choice, outcomes in groups.items()}
 
     def _best(self) -> tuple[Choice, float]:
         self._fit()

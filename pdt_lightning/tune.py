@@ -1,0 +1,102 @@
+"""Tune prompts of a frozen checkpoint, the papers' own use, or judge saved prompts again on fresh episodes.
+
+python -m pdt_lightning.tune --ckpt_path runs/metaworld/version_0/checkpoints/last.ckpt --rounds 250
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentParser
+from rich.console import Console
+from tqdm import tqdm
+
+from pdt_lightning import report
+from pdt_lightning.cli import load, quiet
+from pdt_lightning.data.segments import Prompt
+from pdt_lightning.phase import Subject, TuningOptions, planned_rollouts, tune
+from pdt_lightning.policy import Policy
+from pdt_lightning.rollout import RolloutPool
+
+
+def parser(saved: dict[str, Any]) -> ArgumentParser:
+    """The command's options; what the run was tuned with, `saved`, are their defaults."""
+    made = ArgumentParser(prog="python -m pdt_lightning.tune", description=__doc__)
+    made.add_argument("--ckpt_path", type=str, required=True, help="Checkpoint with the transformer.")
+    made.add_argument("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks to tune; null: all.")
+    made.add_argument("--prompts", type=str | None, default=None, help="Folder of saved prompts to judge, with --rounds 0.")
+    made.add_argument("--out", type=str | None, default=None, help="Folder for the results; null: beside the checkpoint's folder.")
+    made.add_argument("--oracle", type=bool, default=False, help="Look for the oracle too.")
+    made.add_argument("--workers", type=int | None, default=0, help="Processes that play rollouts; 0: this one; null: one a core.")
+    made.add_argument("--width", type=int, default=8, help="Rows in a forward pass.")
+    made.add_class_arguments(TuningOptions)
+    made.set_defaults({name: value for name, value in saved.items() if name in {action.dest for action in made._actions}})
+    return made
+
+
+def saved_options(args: list[str]) -> dict[str, Any]:
+    """The tuning options kept in the checkpoint that `args` name; empty where there is none."""
+    finder = ArgumentParser(exit_on_error=False)
+    finder.add_argument("--ckpt_path", type=str)
+    path = next((a.split("=", 1)[1] if "=" in a else args[n + 1] for n, a in enumerate(args) if a.startswith("--ckpt_path") and (("=" in a) or n + 1 < len(args))), None)
+    if path is None or not Path(path).is_file():
+        return {}
+    callbacks = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("callbacks", {})
+    return next((state["options"] for name, state in callbacks.items() if name.startswith("PromptTuning")), {})
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command; `args` replace the command line."""
+    quiet()
+    args = sys.argv[1:] if args is None else args
+    saved = saved_options(args)
+    saved.pop("tasks", None)
+    config = parser(saved).parse_args(args)
+    if not Path(config.ckpt_path).is_file():
+        raise FileNotFoundError(f"--ckpt_path={config.ckpt_path}: there is no such file.")
+    options = TuningOptions(**{name: config[name] for name in TuningOptions.__dataclass_fields__})
+    if options.rounds == 0 and config.prompts is None:
+        raise ValueError("--rounds=0 tunes nothing: name the prompts to judge with --prompts DIR, or ask for rounds.")
+    if options.rounds and config.prompts is not None:
+        raise ValueError(f"--prompts={config.prompts} judges prompts as they are: add --rounds 0.")
+    module, data = load(config.ckpt_path)
+    data.prepare_data()
+    data.setup()
+    held_out = [task.id for task in data.heldout_tasks]
+    if unknown := [name for name in config.tasks or () if name not in held_out]:
+        raise ValueError(f"--tasks: {unknown[0]} is not a held-out task. They are: {', '.join(held_out)}.")
+    names = config.tasks or held_out
+    subjects = [Subject(data.prompt_tasks[name], data.segments(name), data.prompt_demonstrations[name]) for name in names]
+    given = None
+    if config.prompts is not None:
+        given = {name: Prompt.load_with_origin(Path(config.prompts) / f"{name}.safetensors") for name in names}
+    folder = Path(config.out) if config.out else new_folder(Path(config.ckpt_path).resolve().parent.parent)
+    policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]))
+    pool = RolloutPool(os.cpu_count() or 1 if config.workers is None else config.workers, config.width)
+    total = planned_rollouts(options, len(subjects), config.oracle, judged_only=given is not None)
+    try:
+        with tqdm(total=total, desc="Judging prompts" if given else "Tuning prompts", unit="rollout") as bar:
+            play = pool.with_policy(policy)
+            results = tune(policy, subjects, play, options, data.hparams["segments"], 0, config.oracle, given, bar.update)
+    finally:
+        pool.close()
+    report.append_tuning(folder / "tuning.csv", report.tuning_rows(results, 0, 0, options.tuner), 0)
+    report.write_prompts(folder / "prompts", results)
+    report.write_summary(folder / "summary.json", results, checkpoint=str(config.ckpt_path), seed=options.seed)
+    what = f"Prompts of {config.prompts} judged" if given else f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
+    report.print_table(results, f"{what}, seed {options.seed}")
+    Console(soft_wrap=True, highlight=False).print(f"Written to {folder}: summary.json, tuning.csv, prompts/.")
+
+
+def new_folder(run: Path) -> Path:
+    """`tune_N` in the run's folder, the next that is not there yet."""
+    number = 0
+    while (run / f"tune_{number}").exists():
+        number += 1
+    return run / f"tune_{number}"
+
+
+if __name__ == "__main__":
+    main()
