@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -24,6 +24,7 @@ def quiet() -> None:
         ".*isinstance.treespec, LeafSpec.*",  # Lightning's use of torch
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run goes on in its own folder
         ".*`weights_only` was not set.*",  # our checkpoints are our own
+        ".*Your `IterableDataset` has `__len__` defined.*",  # no workers share it
     ):
         warnings.filterwarnings("ignore", text)
 
@@ -32,7 +33,10 @@ def precision() -> str:
     """`bf16-mixed` where the hardware gains by it, else `32-true`."""
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    capable = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    capable = (
+        getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+        or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    )
     return "bf16-mixed" if capable else "32-true"
 
 
@@ -55,7 +59,12 @@ class RunCLI(LightningCLI):
         """Options beside those of trainer, model and data, and what follows from what."""
         parser.add_argument("--name", type=str, default="run", help="Name of the run's folder.")
         parser.add_argument("--seed", type=int, default=0, help="Seed of everything.")
-        parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to go on from: a path, or `last`: of the newest run of this name.")
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="Checkpoint to go on from: a path, or `last`: of the newest run of this name.",
+        )
         parser.add_lightning_class_args(PromptTuning, "tuning")
         for target in ("data.seed", "model.seed", "tuning.seed"):
             parser.link_arguments("seed", target)
@@ -83,13 +92,17 @@ class RunCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with checkpoints in the run folder and, on resume, curves cut at the checkpoint."""
-        trainer = super().instantiate_trainer(**kwargs)
         folder = self.run_folder / "checkpoints"
-        trainer.callbacks += [
-            ModelCheckpoint(folder, "best", monitor="val/action_error", enable_version_counter=False, save_on_train_epoch_end=False),
-            ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=False),
+        every_validation: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": False}
+        callbacks = [
+            *(self.config_init.trainer.callbacks or []),
+            ModelCheckpoint(folder, "best", monitor="val/action_error", **every_validation),
+            ModelCheckpoint(folder, "last", **every_validation),
             LearningRateMonitor("step"),
         ]
+        if self.config_init.trainer.enable_progress_bar is not False:
+            callbacks.append(TQDMProgressBar())  # shows its progress in a log file too, which the rich one does not
+        trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         if self.checkpoint is not None:
             update = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
             for logger in trainer.loggers:
@@ -128,5 +141,3 @@ def load(path: Path | str) -> tuple[LitPDT, MultiTaskDataModule]:
     """Model and data module as they were saved."""
     model = LitPDT.load_from_checkpoint(path, map_location="cpu")
     return model, MultiTaskDataModule.load_from_checkpoint(path)
-
-

@@ -37,7 +37,9 @@ def gather(outcome: T | Exception) -> list[T]:
         return [outcome]
     everything: list[T | Exception] = [outcome] * dist.get_world_size()
     # An exception may not survive pickling, its words do.
-    dist.all_gather_object(everything, RuntimeError(f"{type(outcome).__name__}: {outcome}") if isinstance(outcome, Exception) else outcome)
+    dist.all_gather_object(
+        everything, RuntimeError(f"{type(outcome).__name__}: {outcome}") if isinstance(outcome, Exception) else outcome
+    )
     for rank, one in enumerate(everything):
         if isinstance(one, Exception):
             raise RuntimeError(f"on rank {rank}: {one}") from one

@@ -33,7 +33,7 @@ class TuningOptions:
         objective: `return`; `success`, ties broken by return; `auto`: success where the environment reports it.
         yardstick_episodes: untuned episodes of a task before tuning, each with a random prompt.
         verdict_episodes: fresh episodes on which the recommended prompt is judged, and as many untuned ones.
-        oracle_candidates: prompts tried exhaustively at the end of the run to see what the transformer could do at best; 0: none.
+        oracle_candidates: prompts tried exhaustively at the end of the run, to see what the transformer can do; 0: none.
         oracle_episodes: episodes of each such prompt before the worse three quarters leave; those that stay get as many more, twice.
         seed: of tuning and of all its episodes.
     """
@@ -61,7 +61,14 @@ class TuningOptions:
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"--tuning.{name}={getattr(self, name)}: choose one of {', '.join(known)}.")
-        for name, least in (("rounds", 0), ("parallel", 1), ("yardstick_episodes", 1), ("verdict_episodes", 1), ("oracle_candidates", 0), ("oracle_episodes", 1)):
+        for name, least in (
+            ("rounds", 0),
+            ("parallel", 1),
+            ("yardstick_episodes", 1),
+            ("verdict_episodes", 1),
+            ("oracle_candidates", 0),
+            ("oracle_episodes", 1),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"--tuning.{name}={getattr(self, name)}: it has to be at least {least}.")
 
@@ -139,7 +146,10 @@ def planned_rollouts(options: TuningOptions, tasks: int, with_oracle: bool, judg
     """Rollouts of a phase, for its progress bar."""
     each = 2 * options.verdict_episodes + (0 if judged_only else options.rounds + options.yardstick_episodes)
     if with_oracle:
-        each += sum(count * options.oracle_episodes * factor for count, factor in _oracle_stages(options.oracle_candidates)) + options.verdict_episodes
+        each += (
+            sum(count * options.oracle_episodes * factor for count, factor in _oracle_stages(options.oracle_candidates))
+            + options.verdict_episodes
+        )
     return tasks * each
 
 
@@ -180,12 +190,16 @@ def tune(
         return (purpose, phase, subject.task.id)
 
     def untuned(subject: Subject, purpose: str, episodes: int) -> list[Row]:
-        choices = generator(options.seed, "random prompts", *key(subject, purpose)).integers(len(subject.segments), size=(episodes, slots))
+        choices = generator(options.seed, "random prompts", *key(subject, purpose)).integers(
+            len(subject.segments), size=(episodes, slots)
+        )
         prompts = subject.segments.gather(choices)
         return [Row(subject.task, prompts[[n]], integer(options.seed, *key(subject, purpose), n)) for n in range(episodes)]
 
     def judged(subject: Subject, prompt: Prompt) -> list[Row]:
-        return [Row(subject.task, prompt, integer(options.seed, *key(subject, "verdict"), n)) for n in range(options.verdict_episodes)]
+        return [
+            Row(subject.task, prompt, integer(options.seed, *key(subject, "verdict"), n)) for n in range(options.verdict_episodes)
+        ]
 
     with torch.autocast(policy.model.state_mean.device.type, enabled=False):
         yardsticks = [] if given else _by_subject(played, [untuned(s, "yardstick", options.yardstick_episodes) for s in subjects])
@@ -216,7 +230,9 @@ def tune(
                 prompt, origin = given[subject.task.id]
                 expected = subject.segments.gather(np.zeros((1, slots), int)).states.shape
                 if prompt.states.shape != expected:
-                    raise ValueError(f"the prompt given for {subject.task.id} has states of shape {tuple(prompt.states.shape)}, not {tuple(expected)}.")
+                    raise ValueError(
+                        f"the prompt of {subject.task.id} has states of shape {tuple(prompt.states.shape)}, not {tuple(expected)}."
+                    )
             else:
                 best = cells[number].tuner.best()
                 prompt = best.prompt
@@ -226,12 +242,17 @@ def tune(
             values.append(math.nan if given else cells[number].tuner.best_value())
         verdicts = _by_subject(played, [judged(s, p) for s, p in zip(subjects, prompts, strict=True)])
         fresh = _by_subject(played, [untuned(s, "verdict", options.verdict_episodes) for s in subjects])
-        oracles = _oracle(subjects, prompts, played, options, slots, phase, judged) if with_oracle and options.oracle_candidates else None
+        oracles = (
+            _oracle(subjects, prompts, played, options, slots, phase, judged) if with_oracle and options.oracle_candidates else None
+        )
     return [
         TaskResult(
             task=subject.task.id,
             held_out=subject.held_out,
-            expert=Figures([float(d.rewards.sum()) for d in subject.demonstrations], [d.success for d in subject.demonstrations if d.success is not None]),
+            expert=Figures(
+                [float(d.rewards.sum()) for d in subject.demonstrations],
+                [d.success for d in subject.demonstrations if d.success is not None],
+            ),
             yardstick=Figures.of(yardsticks[n], subject.task.id) if yardsticks else Figures(),
             untuned=Figures.of(fresh[n], subject.task.id),
             tuned=Figures.of(verdicts[n], subject.task.id),
@@ -279,7 +300,11 @@ def _oracle(
         episodes = range(tried, tried + factor * options.oracle_episodes)
         tried = episodes.stop
         plan = [
-            [Row(s.task, prompts[[int(c)]], integer(options.seed, "oracle", phase, s.task.id, int(c), e)) for c in rows for e in episodes]
+            [
+                Row(s.task, prompts[[int(c)]], integer(options.seed, "oracle", phase, s.task.id, int(c), e))
+                for c in rows
+                for e in episodes
+            ]
             for s, prompts, rows in zip(subjects, candidates, remaining, strict=True)
         ]
         for subject, rows, total, outcomes in zip(subjects, remaining, sums, _by_subject(played, plan), strict=True):

@@ -56,7 +56,9 @@ class Policy:
         """
         past, device = self._past, self._scales.device
         if rewards is not None:
-            self._next_return = self._next_return - torch.as_tensor(np.asarray(rewards), dtype=torch.float32, device=device) / self._scales
+            self._next_return = (
+                self._next_return - torch.as_tensor(np.asarray(rewards), dtype=torch.float32, device=device) / self._scales
+            )
         _push(past.returns_to_go, self._next_return[:, None])
         _push(past.states, torch.as_tensor(np.asarray(observations), dtype=torch.float32, device=device))
         _push(past.actions, torch.zeros_like(past.actions[:, 0]))

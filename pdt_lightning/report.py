@@ -31,7 +31,14 @@ def figures_summary(samples: Sequence[Figures | None]) -> dict[str, float | None
     if not samples or any(figures is None or not figures.returns for figures in samples):
         return None
     total, low, high = mean_interval([figures.returns for figures in samples if figures])
-    summary: dict[str, float | None] = {"return": total, "low": low, "high": high, "success": None, "success_low": None, "success_high": None}
+    summary: dict[str, float | None] = {
+        "return": total,
+        "low": low,
+        "high": high,
+        "success": None,
+        "success_low": None,
+        "success_high": None,
+    }
     if all(figures and figures.successes for figures in samples):
         success = mean_interval([figures.successes for figures in samples if figures])
         summary |= dict(zip(("success", "success_low", "success_high"), success, strict=True))
@@ -101,7 +108,9 @@ def write_summary(path: Path, results: Sequence[TaskResult], **more: Any) -> Non
 def print_table(results: Sequence[TaskResult], title: str, footer: Sequence[str] = ()) -> None:
     """The figures of all tasks and their mean, then lines of text."""
     summary = summarise(results)
-    table = Table(title=title, title_justify="left", caption="mean [95 % bootstrap interval] on fresh episodes", caption_justify="left")
+    table = Table(
+        title=title, title_justify="left", caption="mean [95 % bootstrap interval] on fresh episodes", caption_justify="left"
+    )
     table.add_column("task", no_wrap=True)
     shown = [kind for kind in KINDS if summary["aggregate"][kind] is not None]
     for kind in shown:
@@ -135,6 +144,8 @@ def print_footer(folder: Path) -> None:
     checkpoint = folder / "checkpoints" / "last.ckpt"
     Console(soft_wrap=True, highlight=False).print(
         f"\nWritten to {folder}: summary.json, tuning.csv, prompts/, checkpoints/.\n"
-        f"Judge the prompts on other episodes:  python -m pdt_lightning.tune --ckpt_path {checkpoint} --prompts {folder / 'prompts'} --rounds 0 --seed 99\n"
+        "Judge the prompts on other episodes:  "
+        f"python -m pdt_lightning.tune --ckpt_path {checkpoint} "
+        f"--prompts {folder / 'prompts'} --rounds 0 --seed 99\n"
         f"Look at the curves:                   tensorboard --logdir {folder}"
     )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pdt_lightning.data.segments import Prompt
+from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.policy import Policy
 from pdt_lightning.tasks.base import Task
 
@@ -106,7 +107,8 @@ class _Episode:
     """One environment being played; what it raises becomes a failed outcome, and the other rows go on."""
 
     def __init__(self, row: Row):
-        self.total, self.length, self.failed = 0.0, 0, None
+        self.total, self.length = 0.0, 0
+        self.failed: str | None = None
         self.success: float | None = None
         self.horizon = row.task.horizon or 0
         self.running = True
@@ -124,7 +126,7 @@ class _Episode:
             space = self.env.action_space
             if not np.isfinite(action).all():
                 raise FloatingPointError(f"the policy's action is {action}")
-            observation, reward, terminated, truncated, info = self.env.step(np.clip(action, space.low, space.high))  # type: ignore[attr-defined]
+            observation, reward, terminated, truncated, info = self.env.step(np.clip(action, space.low, space.high))
             if not (np.isfinite(observation).all() and np.isfinite(reward)):
                 raise FloatingPointError("observation or reward is not finite")
         except Exception as error:  # as above
@@ -175,10 +177,14 @@ class RolloutPool:
         frozen = pickle.dumps(policy.model)
         return functools.partial(self._in_processes, frozen, policy.context_steps)
 
-    def _in_processes(self, frozen: bytes, context_steps: int, rows: Sequence[Row], on_block: Callable[[int], None] = lambda n: None) -> list[Outcome]:
+    def _in_processes(
+        self, frozen: bytes, context_steps: int, rows: Sequence[Row], on_block: Callable[[int], None] = lambda n: None
+    ) -> list[Outcome]:
         if self._pool is None:
             # Spawned: a fork of a process that has used torch threads can hang.
-            self._pool = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
+            self._pool = ProcessPoolExecutor(
+                self.workers, mp_context=multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+            )
         blocks = [rows[first : first + self.width] for first in range(0, len(rows), self.width)]
         jobs = [self._pool.submit(_play_frozen, frozen, context_steps, pickle.dumps(block), self.width) for block in blocks]
         outcomes = []
@@ -204,9 +210,9 @@ def _in_blocks(play: Rollout, width: int, rows: Sequence[Row], on_block: Callabl
 
 
 @functools.lru_cache(maxsize=1)
-def _thaw(frozen: bytes) -> torch.nn.Module:
+def _thaw(frozen: bytes) -> PromptDecisionTransformer:
     return pickle.loads(frozen).eval()
 
 
 def _play_frozen(frozen: bytes, context_steps: int, block: bytes, width: int) -> list[Outcome]:
-    return rollout(Policy(_thaw(frozen), context_steps), pickle.loads(block), width)  # type: ignore[arg-type]
+    return rollout(Policy(_thaw(frozen), context_steps), pickle.loads(block), width)

@@ -40,7 +40,14 @@ def saved_options(args: list[str]) -> dict[str, Any]:
     """The tuning options kept in the checkpoint that `args` name; empty where there is none."""
     finder = ArgumentParser(exit_on_error=False)
     finder.add_argument("--ckpt_path", type=str)
-    path = next((a.split("=", 1)[1] if "=" in a else args[n + 1] for n, a in enumerate(args) if a.startswith("--ckpt_path") and (("=" in a) or n + 1 < len(args))), None)
+    path = next(
+        (
+            a.split("=", 1)[1] if "=" in a else args[n + 1]
+            for n, a in enumerate(args)
+            if a.startswith("--ckpt_path") and (("=" in a) or n + 1 < len(args))
+        ),
+        None,
+    )
     if path is None or not Path(path).is_file():
         return {}
     callbacks = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("callbacks", {})

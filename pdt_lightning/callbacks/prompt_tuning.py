@@ -136,25 +136,33 @@ class PromptTuning(lightning.Callback):
         gather(attempt(lambda: self._write(folder, results, phase, trainer, final) if trainer.is_global_zero and folder else None))
         return self._metrics(results)
 
-    def _tune_share(self, data: MultiTaskDataModule, module: LitPDT, rank: int, world_size: int, phase: int, final: bool) -> list[TaskResult]:
+    def _tune_share(
+        self, data: MultiTaskDataModule, module: LitPDT, rank: int, world_size: int, phase: int, final: bool
+    ) -> list[TaskResult]:
         subjects = shard(self.subjects(data), rank, world_size)
         if not subjects:
             return []
         assert self._pool is not None
         policy = Policy(copy.deepcopy(module.model).eval().requires_grad_(False), int(module.hparams["context_steps"]))
         total = planned_rollouts(self.options, len(subjects), final)
-        with tqdm(total=total, desc=f"Tuning prompts, phase {phase + 1}", unit="rollout", disable=not self.progress or rank > 0) as bar:
+        with tqdm(
+            total=total, desc=f"Tuning prompts, phase {phase + 1}", unit="rollout", disable=not self.progress or rank > 0
+        ) as bar:
             play = self._pool.with_policy(policy)
-            return tune(policy, subjects, play, self.options, data.hparams["segments"], phase, with_oracle=final, on_rollouts=bar.update)
+            return tune(
+                policy, subjects, play, self.options, data.hparams["segments"], phase, with_oracle=final, on_rollouts=bar.update
+            )
 
     def _metrics(self, results: Sequence[TaskResult]) -> dict[str, float]:
         metrics: dict[str, float] = {}
-        for group, own in (("tuning", [r for r in results if r.held_out]), ("tuning_validation", [r for r in results if not r.held_out])):
+        for group, own in (
+            ("tuning", [r for r in results if r.held_out]),
+            ("tuning_validation", [r for r in results if not r.held_out]),
+        ):
             if not own:
                 continue
             summary = report.summarise(own)
-            per_task = {task: figures for task, figures in summary["tasks"].items()}
-            for name, figures in {"": summary["aggregate"], **per_task}.items():
+            for name, figures in {"": summary["aggregate"], **summary["tasks"]}.items():
                 for kind in ("untuned", "tuned", "oracle"):
                     for key in ("return", "success"):
                         if figures[kind] is not None and figures[kind][key] is not None:
@@ -166,17 +174,25 @@ class PromptTuning(lightning.Callback):
         report.append_tuning(folder / "tuning.csv", report.tuning_rows(results, phase, epoch, self.options.tuner), phase)
         report.write_prompts(folder / "prompts", results)
         held_out = [result for result in results if result.held_out]
-        report.write_summary(folder / "summary.json", held_out, checkpoint="checkpoints/last.ckpt", epoch=epoch, phase=phase, final=final)
+        report.write_summary(
+            folder / "summary.json", held_out, checkpoint="checkpoints/last.ckpt", epoch=epoch, phase=phase, final=final
+        )
         if any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
             write_curves(folder / "tuning" / f"epoch_{epoch:04d}", results)
         if self.progress:
-            title = f"Prompts tuned after {trainer.global_step} updates: {self.options.rounds} rollouts a task by {self.options.tuner}"
+            title = (
+                f"Prompts tuned after {trainer.global_step} updates: {self.options.rounds} rollouts a task by {self.options.tuner}"
+            )
             report.print_table(held_out, title)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""
         options = {name: getattr(self, name) for name in ("tasks", "validation_tasks", "workers", "width")}
-        return {"phases": self.phases, "final_update": self.final_update, "options": {**dataclasses.asdict(self.options), **options}}
+        return {
+            "phases": self.phases,
+            "final_update": self.final_update,
+            "options": {**dataclasses.asdict(self.options), **options},
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the phase after the last one that the checkpoint knows."""

@@ -43,7 +43,9 @@ class Pool:
         first = np.searchsorted(episodes.task, np.arange(episodes.task.max() + 2))  # (tasks + 1,) first episode of each task
         self.first_episode, self.last_episode = first[:-1], first[1:]
         # Where segments come from, what is drawn is a window; with `tail` there is one window an episode.
-        windows = np.maximum(episodes.lengths - segment_steps + 1, 0) if prompt_sampling == "uniform" else np.ones(len(episodes), int)
+        windows = (
+            np.maximum(episodes.lengths - segment_steps + 1, 0) if prompt_sampling == "uniform" else np.ones(len(episodes), int)
+        )
         self.window_offsets = np.concatenate([[0], windows.cumsum()])
 
     def contexts(self, u: np.ndarray, task: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

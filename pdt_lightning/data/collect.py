@@ -39,7 +39,12 @@ def collect(dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: 
     context = multiprocessing.get_context("spawn")  # a fork of a process that has used torch threads can hang
     with (
         ProcessPoolExecutor(workers, mp_context=context) as pool,
-        tqdm(total=sum(recipes[name].episodes for name in missing), desc="Collecting demonstrations", unit="episode", disable=not progress) as bar,
+        tqdm(
+            total=sum(recipes[name].episodes for name in missing),
+            desc="Collecting demonstrations",
+            unit="episode",
+            disable=not progress,
+        ) as bar,
     ):
         jobs = {pool.submit(demonstrate, recipes[name]): recipes[name] for name in missing}
         try:
@@ -56,7 +61,7 @@ def demonstrate(recipe: Recipe) -> None:
     """Make and write one dataset. Executed actions carry the noise; the noise-free ones are kept beside them as labels."""
     env = recipe.task.make_env()
     experts = round(recipe.expert_share * recipe.episodes)
-    low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]  # Box, by make_env
+    low, high = env.action_space.low, env.action_space.high
     episodes, finals, terminated = [], [], []
     for number in range(recipe.episodes):
         rng = generator(recipe.seed, "collect", recipe.dataset_id, number)

@@ -125,13 +125,17 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         self._check_segments(self.training_pool.episodes)
         heldout = [self.prompt_demonstrations[task.id] for task in self.heldout_tasks]
         self.heldout_pool = (
-            Pool(Episodes.build(heldout, [task.return_scale or 1.0 for task in self.heldout_tasks]), *pool_options) if heldout else None
+            Pool(Episodes.build(heldout, [task.return_scale or 1.0 for task in self.heldout_tasks]), *pool_options)
+            if heldout
+            else None
         )
         self.statistics = Statistics.of(self.training_pool.episodes, self.action_space.low, self.action_space.high)
 
     def _read(self, task: Task, dataset_ids: Sequence[str]) -> list[minari.Demonstration]:
         if not dataset_ids:
-            raise ValueError(f"{task.id} lists no demonstrations of the kind needed: give training tasks training_data, tuned ones prompt_data.")
+            raise ValueError(
+                f"{task.id} lists no demonstrations of the kind needed: give training tasks training_data, tuned ones prompt_data."
+            )
         episodes = [episode for name in dataset_ids for episode in minari.read(name, self.hparams["use_expert_actions"])]
         for kind, size, seen in (
             ("observations", self.state_size, episodes[0].states.shape[1]),
@@ -179,7 +183,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Whole batches, one an update."""
-        rank, world_size = self._ranks()
+        _, world_size = self._ranks()
         if self.hparams["batch_size"] < world_size:
             raise ValueError(f"--data.batch_size={self.hparams['batch_size']} is smaller than the number of ranks, {world_size}.")
         return DataLoader(UpdateStream(self), batch_size=None)
@@ -247,5 +251,3 @@ class FixedBatches(Dataset):
         rows = slice(number * self.size, (number + 1) * self.size)
         whole = self.whole
         return Batch(whole.context[rows], whole.prompt[rows], whole.labels[rows], whole.task[rows])
-
-

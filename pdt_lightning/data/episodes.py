@@ -42,7 +42,7 @@ class Episodes:
             actions=np.concatenate([episode.actions for episode in flat]),
             labels=np.concatenate([episode.labels for episode in flat]),
             rewards=np.concatenate([episode.rewards for episode in flat]),
-            returns_to_go=np.concatenate([returns_to_go(e.rewards, scales[t]) for e, t in zip(flat, task, strict=True)]),
+            returns_to_go=np.concatenate([returns_to_go(e.rewards, scales[int(t)]) for e, t in zip(flat, task, strict=True)]),
             offsets=np.concatenate([[0], np.cumsum([len(episode.rewards) for episode in flat])]).astype(np.int64),
             task=task.astype(np.int64),
             success=np.array([np.nan if episode.success is None else episode.success for episode in flat]),

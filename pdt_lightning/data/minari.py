@@ -84,11 +84,11 @@ def write(
             infos["success"] = np.full(len(episode.rewards) + 1, episode.success)
         buffers.append(
             EpisodeBuffer(
-                observations=np.concatenate([episode.states, final[None]]).astype(env.observation_space.dtype),  # type: ignore[arg-type]
-                actions=episode.actions,  # type: ignore[arg-type]
-                rewards=episode.rewards,  # type: ignore[arg-type]
-                terminations=last & over,  # type: ignore[arg-type]
-                truncations=last & (not over),  # type: ignore[arg-type]
+                observations=np.concatenate([episode.states, final[None]]).astype(env.observation_space.dtype),
+                actions=episode.actions,
+                rewards=episode.rewards,
+                terminations=last & over,
+                truncations=last & (not over),
                 infos=infos,
             )
         )

@@ -63,7 +63,7 @@ class Segments:
         per_episode = np.maximum(episodes.lengths - steps + 1, 0)
         if not per_episode.any():
             raise ValueError(
-                f"a prompt of segments of {steps} steps needs demonstrations of at least {steps} steps, but the longest of {name} has "
+                f"a prompt with segments of {steps} steps needs demonstrations of at least as many, but the longest of {name} has "
                 f"{episodes.lengths.max()}. Lower --data.segment_steps or collect longer episodes."
             )
         self.episodes = episodes

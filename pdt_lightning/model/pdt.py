@@ -46,6 +46,11 @@ class PromptDecisionTransformer(nn.Module):
     Source: Xu et al. 2022 (arXiv 2206.13499), section 4; sizes as published.
     """
 
+    state_mean: Tensor
+    state_std: Tensor
+    action_mid: Tensor
+    action_half: Tensor
+
     def __init__(
         self,
         state_size: int,

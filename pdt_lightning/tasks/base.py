@@ -6,6 +6,7 @@ from abc import ABC
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import Any
 
 import gymnasium as gym
@@ -97,7 +98,7 @@ class TaskFamily(ABC):
 
     training_tasks: tuple[Task, ...]
     heldout_tasks: tuple[Task, ...]
-    recipes: Mapping[str, Recipe] = {}  # by dataset id; a dataset without a recipe has to exist already
+    recipes: Mapping[str, Recipe] = MappingProxyType({})  # by dataset id; a dataset without a recipe has to exist already
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -113,7 +114,7 @@ class TaskFamily(ABC):
         """Observation and action space, read off the first task's environment."""
         env = self.tasks[0].make_env()
         try:
-            return env.observation_space, env.action_space  # type: ignore[return-value]  # make_env lets only Box through
+            return env.observation_space, env.action_space
         finally:
             env.close()
 
@@ -157,5 +158,7 @@ def demonstrated(
         "training": Recipe(task, "training", training, expert, **settings),
         "prompt": Recipe(task, "prompt", prompts, expert, expert_share=share, **settings),
     }
-    ids = {f"{role}_data": (recipe.dataset_id,) for role, recipe in recipes.items()}
-    return replace(task, **ids), {recipe.dataset_id: recipe for recipe in recipes.values()}
+    ids = {role: (recipe.dataset_id,) for role, recipe in recipes.items()}
+    return replace(task, training_data=ids["training"], prompt_data=ids["prompt"]), {
+        recipe.dataset_id: recipe for recipe in recipes.values()
+    }

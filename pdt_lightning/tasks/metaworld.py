@@ -4,7 +4,7 @@ import functools
 import pickle
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import metaworld
@@ -12,7 +12,7 @@ import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.policies import ENV_POLICY_MAP
 
-from pdt_lightning.tasks.base import Expert, Task, TaskFamily, demonstrated
+from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, demonstrated
 
 HELD_OUT = (11, 17, 25, 36, 41)  # of the 50 goals of the benchmark's seed 1: the split of the Prompt-DT papers
 METAWORLD_SEED = 1
@@ -36,7 +36,7 @@ class ML1Env(gym.Env):
         start_noise: the object's x and y are displaced uniformly within this distance, in metres; 0: as published.
     """
 
-    metadata = {"render_modes": ["human", "rgb_array", "depth_array"], "render_fps": 80}  # noqa: RUF012  Gymnasium's convention
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["human", "rgb_array", "depth_array"], "render_fps": 80}
 
     def __init__(
         self,
@@ -47,7 +47,9 @@ class ML1Env(gym.Env):
         render_mode: str | None = None,
     ):
         if env_name not in ALL_V3_ENVIRONMENTS:
-            raise ValueError(f"env_name={env_name} is not a Meta-World environment. There are: {', '.join(sorted(ALL_V3_ENVIRONMENTS))}.")
+            raise ValueError(
+                f"env_name={env_name} is not a Meta-World environment. There are: {', '.join(sorted(ALL_V3_ENVIRONMENTS))}."
+            )
         if not 1 <= horizon <= MAX_HORIZON:
             raise ValueError(f"horizon={horizon}: Meta-World allows 1 to {MAX_HORIZON} steps.")
         self.env_name = env_name
@@ -115,7 +117,7 @@ class ML1Env(gym.Env):
 
 def scripted(env: gym.Env) -> Expert:
     """Meta-World's scripted expert, which is shown the goal that the observation hides."""
-    bare: ML1Env = env.unwrapped  # type: ignore[assignment]
+    bare: ML1Env = env.unwrapped
     policy = ENV_POLICY_MAP[bare.env_name]()
 
     def act(observation: np.ndarray) -> np.ndarray:
@@ -175,7 +177,7 @@ class MetaworldFamily(TaskFamily):
             raise ValueError(f"--data.family_options.extra_goal_seeds: seed {METAWORLD_SEED} holds the goals that are held out.")
         if not held_out or not set(held_out) < set(range(50)):
             raise ValueError(f"--data.family_options.held_out={list(held_out)}: name some, not all, of the goals 0 to 49.")
-        self.recipes = {}
+        recipes: dict[str, Recipe] = {}
 
         def task(name: str, positions: tuple[float, ...], demonstrations: int) -> Task:
             bare = Task(
@@ -184,7 +186,7 @@ class MetaworldFamily(TaskFamily):
                 env_kwargs={"env_name": env_name, "positions": positions, "horizon": horizon, "start_noise": start_noise},
                 horizon=horizon,
             )
-            filled, recipes = demonstrated(
+            filled, own_recipes = demonstrated(
                 bare,
                 scripted,
                 demonstrations,
@@ -193,7 +195,7 @@ class MetaworldFamily(TaskFamily):
                 expert_share=expert_share,
                 seed=collection_seed,
             )
-            self.recipes |= recipes
+            recipes.update(own_recipes)
             return filled
 
         own = [task(f"{n:02d}", g, training_demonstrations) for n, g in enumerate(goals(env_name, METAWORLD_SEED))]
@@ -202,5 +204,6 @@ class MetaworldFamily(TaskFamily):
             for seed in extra_goal_seeds
             for n, positions in enumerate(goals(env_name, seed))
         ]
+        self.recipes = recipes
         self.heldout_tasks = tuple(own[n] for n in sorted(held_out))
         self.training_tasks = (*(t for n, t in enumerate(own) if n not in held_out), *extra)

@@ -5,12 +5,12 @@ on which choosing prompts matters. Its layout is our own; the papers give none.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 
-from pdt_lightning.tasks.base import Expert, Task, TaskFamily, demonstrated
+from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, demonstrated
 
 GOALS = 16
 HUB = np.array([1.0, 0.0])
@@ -29,7 +29,7 @@ class PointEnv(gym.Env):
     Observation: position `(x, y)`. Action: direction in the unit disc, times 0.1 a step. Start: near (0, 0).
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012  Gymnasium's convention
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
 
     def __init__(self, goal: int, horizon: int = 30, render_mode: str | None = None):
         if not 0 <= goal < GOALS:
@@ -64,7 +64,7 @@ class PointEnv(gym.Env):
 
 def walk(env: gym.Env) -> Expert:
     """The expert: full speed to the hub, then full speed to the goal."""
-    goal = GOAL_POSITIONS[env.unwrapped.goal]  # type: ignore[attr-defined]
+    goal = GOAL_POSITIONS[env.unwrapped.goal]
     passed_hub = False
 
     def act(position: np.ndarray) -> np.ndarray:
@@ -102,7 +102,7 @@ class PointFamily(TaskFamily):
         if not held_out or not set(held_out) < set(range(GOALS)):
             raise ValueError(f"--data.family_options.held_out={list(held_out)}: name some, not all, of the goals 0 to {GOALS - 1}.")
         tasks: list[Task] = []
-        self.recipes = {}
+        recipes: dict[str, Recipe] = {}
         for goal in range(GOALS):
             bare = Task(
                 id=f"point/{goal:02d}",
@@ -112,7 +112,7 @@ class PointFamily(TaskFamily):
                 target_return=REWARD,
                 return_scale=REWARD,
             )
-            task, recipes = demonstrated(
+            task, own_recipes = demonstrated(
                 bare,
                 walk,
                 training_demonstrations,
@@ -122,6 +122,7 @@ class PointFamily(TaskFamily):
                 seed=collection_seed,
             )
             tasks.append(task)
-            self.recipes |= recipes
+            recipes |= own_recipes
+        self.recipes = recipes
         self.training_tasks = tuple(task for goal, task in enumerate(tasks) if goal not in held_out)
         self.heldout_tasks = tuple(tasks[goal] for goal in sorted(held_out))

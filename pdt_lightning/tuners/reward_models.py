@@ -5,6 +5,7 @@ Shapes: `n` rollouts, `J` slots, `N` segments, `F` features.
 """
 
 from abc import ABC, abstractmethod
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -122,7 +123,7 @@ class MLPModel(RewardModel):
         counts = rng.multinomial(n, np.full(n, 1 / n), size=self.members) if n > 1 else np.ones((self.members, n))
         weight = torch.from_numpy(counts).float()
         parameters = []
-        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        for fan_in, fan_out in pairwise(sizes):
             matrix = torch.randn(self.members, self.slots, fan_in, fan_out, generator=torch_rng) * (2 / fan_in) ** 0.5
             parameters += [matrix.requires_grad_(), torch.zeros(self.members, self.slots, 1, fan_out, requires_grad=True)]
         optimizer = torch.optim.AdamW(parameters, lr=self.LEARNING_RATE, weight_decay=self.WEIGHT_DECAY)

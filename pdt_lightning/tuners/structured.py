@@ -99,7 +99,9 @@ class StructuredBandit(Tuner):
             groups.setdefault(tuple(int(segment) for segment in terms.argmax(axis=1)), [])
         slots = np.arange(self.slots)
         # A linear model extrapolates: no prompt is predicted to be worth more, or less, than any outcome seen.
-        predictions = {choice: float(np.clip(self._mean + self._spread * terms[slots, list(choice)].sum(), *self._range)) for choice in groups}
+        predictions = {
+            choice: float(np.clip(self._mean + self._spread * terms[slots, list(choice)].sum(), *self._range)) for choice in groups
+        }
         return {choice: worth(predictions[choice], outcomes) for choice, outcomes in groups.items()}
 
     def _best(self) -> tuple[Choice, float]:
