@@ -84,7 +84,7 @@ class RunCLI(LightningCLI):
             self.precision_reason = "as asked"
         self.run_folder, self.checkpoint = find_run(Path(config.trainer.default_root_dir), config.name, config.ckpt_path)
         if config.trainer.logger is None or config.trainer.logger is True:
-            root, version = self.run_folder.parent, self.run_folder.name
+            root, version = self.run_folder.parent, int(self.run_folder.name.removeprefix("version_"))
             config.trainer.logger = Namespace(
                 class_path="lightning.pytorch.loggers.TensorBoardLogger",
                 init_args=Namespace(save_dir=str(root.parent), name=root.name, version=version, default_hp_metric=False),
@@ -103,11 +103,13 @@ class RunCLI(LightningCLI):
         if self.config_init.trainer.enable_progress_bar is not False:
             callbacks.append(TQDMProgressBar())  # shows its progress in a log file too, which the rich one does not
         trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
-        if self.checkpoint is not None:
-            update = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+        if self.run_folder.exists():
+            update = 0
+            if self.checkpoint is not None:
+                update = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
-                    logger._kwargs["purge_step"] = update + 1
+                    logger._kwargs["purge_step"] = update  # hides what an earlier process logged from there on
         return trainer
 
 

@@ -33,8 +33,8 @@ class TuningOptions:
         objective: `return`; `success`, ties broken by return; `auto`: success where the environment reports it.
         yardstick_episodes: untuned episodes of a task before tuning, each with a random prompt.
         verdict_episodes: fresh episodes on which the recommended prompt is judged, and as many untuned ones.
-        oracle_candidates: prompts tried exhaustively at the end of the run, to see what the transformer can do; 0: none.
-        oracle_episodes: episodes of each such prompt before the worse three quarters leave; those that stay get as many more, twice.
+        oracle_candidates: prompts tried at the end of a run, for the best the transformer can do; 0: none.
+        oracle_episodes: of each such prompt before the worse three quarters leave; those that stay get as many more, twice.
         seed: of tuning and of all its episodes.
     """
 
@@ -162,7 +162,6 @@ def tune(
     phase: int,
     with_oracle: bool = False,
     given: dict[str, tuple[Prompt, list[str]]] | None = None,
-    on_rollouts: Callable[[int], None] = lambda rollouts: None,
 ) -> list[TaskResult]:
     """Run a phase for some tasks; what comes out for a task does not depend on which others run beside it.
 
@@ -175,16 +174,10 @@ def tune(
         phase: number of the phase, which decides all its randomness together with `options.seed`.
         with_oracle: whether to look for the oracle.
         given: prompts to judge, with their origins, by task; where given no prompt is searched.
-        on_rollouts: told how many rollouts were played.
 
     Raises:
         RuntimeError: if all rollouts of a task failed.
     """
-
-    def played(rows: list[Row]) -> list[Outcome]:
-        outcomes = play(rows)
-        on_rollouts(len(rows))
-        return outcomes
 
     def key(subject: Subject, purpose: str) -> tuple[Key, ...]:
         return (purpose, phase, subject.task.id)
@@ -202,7 +195,7 @@ def tune(
         ]
 
     with torch.autocast(policy.model.state_mean.device.type, enabled=False):
-        yardsticks = [] if given else _by_subject(played, [untuned(s, "yardstick", options.yardstick_episodes) for s in subjects])
+        yardsticks = [] if given else _by_subject(play, [untuned(s, "yardstick", options.yardstick_episodes) for s in subjects])
         cells = []
         if not given:
             cells = [
@@ -223,7 +216,7 @@ def tune(
                 )
                 for subject in subjects
             ]
-            search(cells, play, options.seed, options.objective, options.parallel, on_rollouts)
+            search(cells, play, options.seed, options.objective, options.parallel)
         prompts, origins, values = [], [], []
         for number, subject in enumerate(subjects):
             if given:
@@ -240,10 +233,10 @@ def tune(
             prompts.append(prompt)
             origins.append(origin)
             values.append(math.nan if given else cells[number].tuner.best_value())
-        verdicts = _by_subject(played, [judged(s, p) for s, p in zip(subjects, prompts, strict=True)])
-        fresh = _by_subject(played, [untuned(s, "verdict", options.verdict_episodes) for s in subjects])
+        verdicts = _by_subject(play, [judged(s, p) for s, p in zip(subjects, prompts, strict=True)])
+        fresh = _by_subject(play, [untuned(s, "verdict", options.verdict_episodes) for s in subjects])
         oracles = (
-            _oracle(subjects, prompts, played, options, slots, phase, judged) if with_oracle and options.oracle_candidates else None
+            _oracle(subjects, prompts, play, options, slots, phase, judged) if with_oracle and options.oracle_candidates else None
         )
     return [
         TaskResult(
@@ -266,9 +259,9 @@ def tune(
     ]
 
 
-def _by_subject(played: Callable[[list[Row]], list[Outcome]], rows: Sequence[Sequence[Row]]) -> list[list[Outcome]]:
+def _by_subject(play: Rollout, rows: Sequence[Sequence[Row]]) -> list[list[Outcome]]:
     """One batch of rollouts for all subjects, the outcomes handed back subject by subject."""
-    outcomes = iter(played([row for own in rows for row in own]))
+    outcomes = iter(play([row for own in rows for row in own]))
     return [[next(outcomes) for _ in own] for own in rows]
 
 
@@ -280,7 +273,7 @@ def _oracle_stages(candidates: int) -> list[tuple[int, int]]:
 def _oracle(
     subjects: Sequence[Subject],
     recommended: Sequence[Prompt],
-    played: Callable[[list[Row]], list[Outcome]],
+    play: Rollout,
     options: TuningOptions,
     slots: int,
     phase: int,
@@ -307,9 +300,9 @@ def _oracle(
             ]
             for s, prompts, rows in zip(subjects, candidates, remaining, strict=True)
         ]
-        for subject, rows, total, outcomes in zip(subjects, remaining, sums, _by_subject(played, plan), strict=True):
+        for subject, rows, total, outcomes in zip(subjects, remaining, sums, _by_subject(play, plan), strict=True):
             values = [value(outcome, options.objective, subject.task.return_scale or 1.0) for outcome in outcomes]
             worst = min((v for v in values if v is not None), default=0.0)
             total[rows] += np.array([worst if v is None else v for v in values]).reshape(len(rows), -1).sum(axis=1)
     best = [int(rows[total[rows].argmax()]) for rows, total in zip(remaining, sums, strict=True)]
-    return _by_subject(played, [judged(s, prompts[[b]]) for s, prompts, b in zip(subjects, candidates, best, strict=True)])
+    return _by_subject(play, [judged(s, prompts[[b]]) for s, prompts, b in zip(subjects, candidates, best, strict=True)])

@@ -169,29 +169,38 @@ class RolloutPool:
         self.workers, self.width = workers, width
         self._pool: ProcessPoolExecutor | None = None
 
-    def with_policy(self, policy: Policy) -> Rollout:
-        """A function from rows to outcomes; `policy` must not change while it is used."""
-        on_cpu = policy.model.state_mean.device.type == "cpu"
-        if self.workers == 0 or not on_cpu:
-            return functools.partial(_in_blocks, functools.partial(rollout, policy, width=self.width), self.width)
-        frozen = pickle.dumps(policy.model)
-        return functools.partial(self._in_processes, frozen, policy.context_steps)
+    def with_policy(self, policy: Policy, on_rollouts: Callable[[int], object] = lambda played: None) -> Rollout:
+        """A function from rows to outcomes.
 
-    def _in_processes(
-        self, frozen: bytes, context_steps: int, rows: Sequence[Row], on_block: Callable[[int], None] = lambda n: None
-    ) -> list[Outcome]:
+        Args:
+            policy: must not change while the function is used.
+            on_rollouts: told after each block how many rows were played, for a progress bar.
+        """
+        if self.workers == 0 or policy.model.state_mean.device.type != "cpu":
+            start: Callable[[Sequence[Row]], Callable[[], list[Outcome]]] = functools.partial(functools.partial, rollout, policy, width=self.width)
+        else:
+            frozen = pickle.dumps(policy.model)
+
+            def start(block: Sequence[Row]) -> Callable[[], list[Outcome]]:
+                # Pickled here, so that tensors travel as bytes and not as shared files, of which there are only so many.
+                job = pickle.dumps((policy.context_steps, block, self.width))
+                return self._processes().submit(_play_frozen, frozen, job).result
+
+        def play(rows: Sequence[Row]) -> list[Outcome]:
+            blocks = [rows[first : first + self.width] for first in range(0, len(rows), self.width)]
+            outcomes = []
+            for block, result in [(block, start(block)) for block in blocks]:
+                outcomes += result()
+                on_rollouts(len(block))
+            return outcomes
+
+        return play
+
+    def _processes(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            # Spawned: a fork of a process that has used torch threads can hang.
-            self._pool = ProcessPoolExecutor(
-                self.workers, mp_context=multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-            )
-        blocks = [rows[first : first + self.width] for first in range(0, len(rows), self.width)]
-        jobs = [self._pool.submit(_play_frozen, frozen, context_steps, pickle.dumps(block), self.width) for block in blocks]
-        outcomes = []
-        for block, job in zip(blocks, jobs, strict=True):
-            outcomes += job.result()
-            on_block(len(block))
-        return outcomes
+            context = multiprocessing.get_context("spawn")  # a fork of a process that has used torch threads can hang
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
+        return self._pool
 
     def close(self) -> None:
         """End the processes."""
@@ -200,19 +209,11 @@ class RolloutPool:
             self._pool = None
 
 
-def _in_blocks(play: Rollout, width: int, rows: Sequence[Row], on_block: Callable[[int], None] = lambda n: None) -> list[Outcome]:
-    outcomes = []
-    for first in range(0, len(rows), width):
-        block = rows[first : first + width]
-        outcomes += play(block)
-        on_block(len(block))
-    return outcomes
-
-
 @functools.lru_cache(maxsize=1)
 def _thaw(frozen: bytes) -> PromptDecisionTransformer:
     return pickle.loads(frozen).eval()
 
 
-def _play_frozen(frozen: bytes, context_steps: int, block: bytes, width: int) -> list[Outcome]:
-    return rollout(Policy(_thaw(frozen), context_steps), pickle.loads(block), width)
+def _play_frozen(frozen: bytes, job: bytes) -> list[Outcome]:
+    context_steps, block, width = pickle.loads(job)
+    return rollout(Policy(_thaw(frozen), context_steps), block, width)

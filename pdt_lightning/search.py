@@ -1,6 +1,6 @@
 """Many cells of (task, tuner) advanced in lockstep: ask → one full batch of rollouts → tell. Knows nothing of Lightning."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pdt_lightning.rollout import Outcome, Rollout, Row
@@ -74,7 +74,6 @@ def search(
     seed: int,
     objective: str = "auto",
     parallel: int = 1,
-    on_round: Callable[[int], None] = lambda rollouts: None,
 ) -> None:
     """Advance all cells until every budget is spent.
 
@@ -84,7 +83,6 @@ def search(
         seed: of the episodes.
         objective: see `value`.
         parallel: candidates that each cell tries in one round.
-        on_round: told how many rollouts were played.
 
     Raises:
         RuntimeError: if all rollouts of a cell failed.
@@ -101,7 +99,6 @@ def search(
             cell.tuner.tell([(candidate.id, value(outcome, objective, scale)) for candidate, _, outcome in own])
             known = cell.tuner.best_value()
             cell.trials += [Trial(candidate.id, candidate.choice, outcome, known, row.seed) for candidate, row, outcome in own]
-        on_round(len(rows))
     for cell in cells:
         if cell.trials and all(trial.outcome.failed for trial in cell.trials):
             raise RuntimeError(f"every rollout of {cell.task.id} failed; the last one: {cell.trials[-1].outcome.failed}")

@@ -94,13 +94,13 @@ class PromptTuning(lightning.Callback):
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: LitPDT) -> None:  # type: ignore[override]
         """Tune, and log the same numbers on every rank, so that anything may monitor them."""
         if self.due(trainer):
-            metrics = self._run_phase(trainer, pl_module, final=self._ends(trainer))
+            metrics = self._run_phase(trainer, pl_module, trainer.current_epoch, final=self._ends(trainer))
             pl_module.log_dict(metrics, rank_zero_only=False, sync_dist=False)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: LitPDT) -> None:  # type: ignore[override]
         """Where training ended in another way than foreseen (early stopping, max_time), the last phase comes now."""
         if not trainer.interrupted and self.final_update != trainer.global_step:
-            metrics = self._run_phase(trainer, pl_module, final=True)
+            metrics = self._run_phase(trainer, pl_module, trainer.current_epoch - 1, final=True)
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step=trainer.global_step)
 
@@ -123,7 +123,7 @@ class PromptTuning(lightning.Callback):
             for name in own
         ]
 
-    def _run_phase(self, trainer: lightning.Trainer, module: LitPDT, final: bool) -> dict[str, float]:
+    def _run_phase(self, trainer: lightning.Trainer, module: LitPDT, epoch: int, final: bool) -> dict[str, float]:
         data: MultiTaskDataModule = trainer.datamodule  # type: ignore[attr-defined]
         phase = self.phases
         shares = gather(attempt(lambda: self._tune_share(data, module, trainer.global_rank, trainer.world_size, phase, final)))
@@ -133,7 +133,11 @@ class PromptTuning(lightning.Callback):
             self.final_update = trainer.global_step
         folder = Path(trainer.log_dir) if trainer.log_dir else None
         # What rank 0 alone does, the writing, is reported to all, so that a full disk ends the run everywhere.
-        gather(attempt(lambda: self._write(folder, results, phase, trainer, final) if trainer.is_global_zero and folder else None))
+        gather(
+            attempt(
+                lambda: self._write(folder, results, phase, epoch, trainer, final) if trainer.is_global_zero and folder else None
+            )
+        )
         return self._metrics(results)
 
     def _tune_share(
@@ -169,8 +173,9 @@ class PromptTuning(lightning.Callback):
                             metrics[f"{group}/{kind}_{key}" if not name else f"{group}_{kind}_{key}/{name}"] = figures[kind][key]
         return metrics
 
-    def _write(self, folder: Path, results: Sequence[TaskResult], phase: int, trainer: lightning.Trainer, final: bool) -> None:
-        epoch = trainer.current_epoch
+    def _write(
+        self, folder: Path, results: Sequence[TaskResult], phase: int, epoch: int, trainer: lightning.Trainer, final: bool
+    ) -> None:
         report.append_tuning(folder / "tuning.csv", report.tuning_rows(results, phase, epoch, self.options.tuner), phase)
         report.write_prompts(folder / "prompts", results)
         held_out = [result for result in results if result.held_out]

@@ -19,12 +19,15 @@ class Batch(NamedTuple):
         prompt: `B` prompts of `J·H` steps.
         labels: `(B, K, A)` float32.
         task: list of `B` task indices.
+        steps: valid context steps of the global batch, a rank's share of them. A loss summed over the rank's valid steps and
+            divided by this averages over the ranks to that of the global batch, however unevenly padding falls.
     """
 
     context: Steps
     prompt: Prompt
     labels: Tensor
     task: list[int]
+    steps: float
 
 
 class Pool:
@@ -90,9 +93,16 @@ class Pool:
 
 
 def draw(
-    contexts: Pool, prompts: Pool, u: np.ndarray, task: np.ndarray, context_steps: int, own_episode_banned: bool = True
+    contexts: Pool,
+    prompts: Pool,
+    u: np.ndarray,
+    task: np.ndarray,
+    context_steps: int,
+    own_episode_banned: bool = True,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Batch:
-    """A batch from uniform numbers.
+    """A rank's share of the batch that uniform numbers make.
 
     Args:
         contexts: where context windows come from.
@@ -101,11 +111,16 @@ def draw(
         task: `(B,)`.
         context_steps: `K`.
         own_episode_banned: whether both pools are the same, so that a prompt might come from its context's own episode.
+        rank: takes the rank-th part of the rows.
+        world_size: number of parts.
     """
     episode, start = contexts.contexts(u[:, 0], task)
+    steps = float(np.minimum(context_steps, contexts.episodes.lengths[episode] - start).sum()) / world_size
+    mine = slice(rank * len(task) // world_size, (rank + 1) * len(task) // world_size)
+    u, task, episode, start = u[mine], task[mine], episode[mine], start[mine]
     context, labels = context_windows(contexts.episodes, episode, start, context_steps)
     prompt = prompts.prompts(u[:, 1:], task, episode if own_episode_banned else None)
-    return Batch(context, prompt, labels, task.tolist())
+    return Batch(context, prompt, labels, task.tolist(), steps)
 
 
 def balanced_tasks(seed: int, first: int, count: int, tasks: int) -> np.ndarray:

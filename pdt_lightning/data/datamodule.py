@@ -166,16 +166,15 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         size, seed = self.hparams["batch_size"], self.hparams["seed"]
         u = generator(seed, "batch", update).random((size, 1 + self.hparams["segments"]))
         task = balanced_tasks(seed, update * size, size, len(self.training_tasks))
-        mine = slice(rank * size // world_size, (rank + 1) * size // world_size)
-        return draw(self.training_pool, self.training_pool, u[mine], task[mine], self.hparams["context_steps"])
+        pool = self.training_pool
+        return draw(pool, pool, u, task, self.hparams["context_steps"], rank=rank, world_size=world_size)
 
     def _fixed_batches(self, contexts: Pool, prompts: Pool, tasks: int, purpose: str) -> "FixedBatches":
         count, seed = max(self.hparams["validation_windows"], tasks), self.hparams["seed"]
         rank, world_size = self._ranks()
         u = generator(seed, purpose).random((count, 1 + self.hparams["segments"]))
         task = np.arange(count) % tasks
-        mine = slice(rank, None, world_size)
-        whole = draw(contexts, prompts, u[mine], task[mine], self.hparams["context_steps"], own_episode_banned=contexts is prompts)
+        whole = draw(contexts, prompts, u, task, self.hparams["context_steps"], contexts is prompts, rank, world_size)
         return FixedBatches(whole, 256)
 
     def _ranks(self) -> tuple[int, int]:
@@ -250,4 +249,4 @@ class FixedBatches(Dataset):
     def __getitem__(self, number: int) -> Batch:
         rows = slice(number * self.size, (number + 1) * self.size)
         whole = self.whole
-        return Batch(whole.context[rows], whole.prompt[rows], whole.labels[rows], whole.task[rows])
+        return Batch(whole.context[rows], whole.prompt[rows], whole.labels[rows], whole.task[rows], whole.steps)

@@ -135,8 +135,8 @@ class LitPDT(lightning.LightningModule):
         torch.manual_seed(integer(int(self.hparams["seed"]), "dropout", self.trainer.global_step, batch_idx, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean squared error over the valid context steps."""
-        loss = (self.errors(batch) * batch.context.mask).sum() / batch.context.mask.sum()
+        """Mean squared error over the valid context steps of the global batch."""
+        loss = (self.errors(batch) * batch.context.mask).sum() / batch.steps
         self.log("train/loss", loss, prog_bar=True)
         return loss
 

@@ -1,0 +1,141 @@
+import csv
+import json
+import pickle
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from pdt_lightning.callbacks import PromptTuning
+from pdt_lightning.data.datamodule import MultiTaskDataModule
+from pdt_lightning.data.segments import Prompt
+from pdt_lightning.model.lit_pdt import LitPDT
+from tests.conftest import POINT, SMALL
+
+TUNING = {
+    "rounds": 4,
+    "parallel": 2,
+    "yardstick_episodes": 2,
+    "verdict_episodes": 3,
+    "oracle_candidates": 4,
+    "oracle_episodes": 1,
+    "progress": False,
+}
+
+
+def run(folder, tuning, epochs=2, callbacks=(), data=POINT, fit=True, **options):
+    module = LitPDT(2, 2, 30, context_steps=5, **SMALL)
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        logger=TensorBoardLogger(str(folder), name="run", version=0),
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+        callbacks=[*([tuning] if tuning else []), *callbacks],
+        **options,
+    )
+    (trainer.fit if fit else trainer.validate)(module, datamodule=MultiTaskDataModule(**data))
+    return trainer, module
+
+
+def rows(folder):
+    with (folder / "run" / "version_0" / "tuning.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_all_it_promises(tmp_path):
+    tuning = PromptTuning(every_n_epochs=1, **TUNING)
+    trainer, _ = run(tmp_path, tuning)
+    folder = tmp_path / "run" / "version_0"
+    assert [(row["phase"], row["epoch"]) for row in rows(tmp_path)[:: 3 * 4]] == [("0", "0"), ("1", "1")]
+    assert len(rows(tmp_path)) == 2 * 3 * 4
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["final"]
+    assert set(summary["tasks"]) == {"point/03", "point/07", "point/11"}
+    assert summary["aggregate"]["oracle"]["return"] is not None
+    assert Prompt.load(folder / "prompts" / "point" / "03.safetensors").states.shape == (1, 6, 2)
+    for name in ("tuning/tuned_return", "tuning/untuned_success", "tuning/oracle_return", "tuning_tuned_return/point/03"):
+        assert name in trainer.callback_metrics
+    assert float(trainer.callback_metrics["tuning/tuned_return"]) == pytest.approx(
+        summary["aggregate"]["tuned"]["return"], abs=1e-5
+    )
+    curves = EventAccumulator(str(folder / "tuning" / "epoch_0001")).Reload()
+    assert [event.step for event in curves.Scalars("round_recommended_value/point/07")] == [0, 1, 2, 3]
+
+
+def test_phases_come_when_they_are_due_and_the_last_epoch_always_ends_with_one(tmp_path):
+    for every, epochs, expected in ((2, 3, ["1", "2"]), (0, 3, ["2"]), (3, 3, ["2"])):
+        folder = tmp_path / f"{every}-{epochs}"
+        run(folder, PromptTuning(every_n_epochs=every, **TUNING), epochs)
+        assert sorted({row["epoch"] for row in rows(folder)}) == expected
+
+
+def test_tuning_leaves_the_training_as_it_was(tmp_path):
+    with_tuning = run(tmp_path / "a", PromptTuning(reward_model="mlp", **TUNING))[1]
+    without = run(tmp_path / "b", None)[1]
+    assert all(torch.equal(a, b) for a, b in zip(with_tuning.state_dict().values(), without.state_dict().values(), strict=True))
+    assert with_tuning.training == without.training
+    assert all(parameter.requires_grad for parameter in with_tuning.model.parameters())
+
+
+def test_a_run_that_ends_early_still_ends_with_a_phase(tmp_path):
+    stop = EarlyStopping("val/action_error", stopping_threshold=1e9)
+    tuning = PromptTuning(every_n_epochs=0, **TUNING)
+    run(tmp_path, tuning, epochs=5, callbacks=[stop])
+    assert {row["epoch"] for row in rows(tmp_path)} == {"0"}
+    assert tuning.phases == 1
+    assert json.loads((tmp_path / "run" / "version_0" / "summary.json").read_text())["final"]
+
+
+def test_its_state_is_plain_and_is_taken_over(tmp_path):
+    tuning = PromptTuning(every_n_epochs=1, **TUNING)
+    run(tmp_path, tuning)
+    torch.save(tuning.state_dict(), tmp_path / "state")
+    state = torch.load(tmp_path / "state", weights_only=True)
+    other = PromptTuning(**TUNING)
+    other.load_state_dict(state)
+    assert other.phases == 2
+    assert other.state_dict()["final_update"] == 6
+    assert state["options"]["rounds"] == 4
+    assert pickle.loads(pickle.dumps(state)) == state
+
+
+def test_validate_runs_a_phase_under_inference_mode(tmp_path):
+    run(tmp_path, PromptTuning(reward_model="mlp", **TUNING), fit=False)
+    assert len(rows(tmp_path)) == 3 * 4
+
+
+def test_validation_tasks_are_logged_apart_and_not_reported(tmp_path):
+    data = {**POINT, "tuned_training_tasks": ["point/00"]}
+    trainer, _ = run(tmp_path, PromptTuning(validation_tasks=["point/00"], tasks=["point/07"], **TUNING), epochs=1, data=data)
+    assert "tuning_validation/tuned_return" in trainer.callback_metrics
+    assert "tuning_tuned_return/point/03" not in trainer.callback_metrics
+    summary = json.loads((tmp_path / "run" / "version_0" / "summary.json").read_text())
+    assert set(summary["tasks"]) == {"point/07"}
+    assert {row["task"] for row in rows(tmp_path)} == {"point/00", "point/07"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tasks": ["point/00"]}, "point/00 is not a held-out task"),
+        ({"validation_tasks": ["point/00"]}, "tuned_training_tasks"),
+    ],
+)
+def test_unknown_tasks_are_named(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, PromptTuning(**options, **TUNING))
+
+
+def test_an_error_in_the_writing_is_raised(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("pdt_lightning.report.write_atomically", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(tmp_path, PromptTuning(**TUNING))

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from pdt_lightning.data.datamodule import MultiTaskDataModule
+from tests.conftest import POINT
+
+
+def test_validation_episodes_are_apart_and_every_task_has_one(point_data):
+    training, validation = point_data.training_pool.episodes, point_data.validation_pool.episodes
+    assert np.bincount(validation.task).tolist() == [1] * 13
+    assert np.bincount(training.task).tolist() == [3] * 13
+    first = {tuple(training.states[start]) for start in training.offsets[:-1]}
+    assert not first & {tuple(validation.states[start]) for start in validation.offsets[:-1]}
+
+
+def test_statistics_are_of_the_training_episodes_alone(point_data):
+    assert np.allclose(point_data.statistics.state_mean, point_data.training_pool.episodes.states.mean(0), atol=1e-6)
+
+
+def test_held_out_demonstrations_are_the_second_loader(point_data):
+    known, heldout = point_data.val_dataloader()
+    assert sum(len(batch.task) for batch in known) == 26
+    assert {t for batch in heldout for t in batch.task} == {0, 1, 2}
+    assert [name for name, _ in point_data.validation_names()] == ["val", "heldout"]
+    assert point_data.validation_names()[1][1] == ["point/03", "point/07", "point/11"]
+
+
+def test_tuned_training_tasks_get_candidates(point_data):
+    data = MultiTaskDataModule(**POINT, tuned_training_tasks=["point/00"])
+    data.prepare_data()
+    data.setup()
+    assert len(data.segments("point/00")) > 10
+    assert [task.id for task in data.heldout_tasks] == ["point/03", "point/07", "point/11"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 0}, "--data.batch_size=0"),
+        ({"segment_steps": 0}, "--data.segment_steps=0"),
+        ({"prompt_sampling": "head"}, "--data.prompt_sampling=head"),
+        ({"validation_share": 1.0}, "--data.validation_share=1.0"),
+        ({"tuned_training_tasks": ["point/03"]}, "point/03 is not a training task"),
+    ],
+)
+def test_bad_options_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        MultiTaskDataModule(**{**POINT, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"segment_steps": 40}, "Lower --data.segment_steps"), ({"validation_share": 0.9}, "validation_share")]
+)
+def test_demonstrations_that_do_not_suffice_are_refused(change, message):
+    data = MultiTaskDataModule(**{**POINT, **change})
+    data.prepare_data()
+    with pytest.raises(ValueError, match=message):
+        data.setup()

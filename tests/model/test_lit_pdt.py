@@ -1,0 +1,127 @@
+import lightning
+import pytest
+import torch
+from torch.nn import functional
+
+from pdt_lightning.data.datamodule import MultiTaskDataModule
+from pdt_lightning.model.lit_pdt import LitPDT, TaskError
+from tests.conftest import POINT, SMALL
+
+
+def module(**options):
+    return LitPDT(2, 2, 30, context_steps=5, **{**SMALL, **options})
+
+
+def trainer(folder, **options):
+    settings = {"accelerator": "cpu", "max_epochs": 1, "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return lightning.Trainer(default_root_dir=folder, enable_model_summary=False, **{**settings, **options})
+
+
+def test_the_loss_is_the_squared_error_of_the_valid_steps(point_data, point_module):
+    batch = point_data.batch(0)
+    predicted = point_module.model(batch.context, batch.prompt)
+    expected = functional.mse_loss(predicted[batch.context.mask], batch.labels[batch.context.mask])
+    errors = point_module.errors(batch)
+    assert torch.isclose((errors * batch.context.mask).sum() / batch.context.mask.sum(), expected)
+
+
+def test_the_task_error_is_a_mean_over_steps_task_by_task():
+    metric = TaskError(3)
+    error = torch.tensor([[1.0, 3.0], [5.0, 100.0], [7.0, 9.0]])
+    mask = torch.tensor([[True, True], [True, False], [True, True]])
+    metric.update(error[:2], mask[:2], torch.tensor([0, 2]))
+    metric.update(error[2:], mask[2:], torch.tensor([0]))
+    assert metric.compute()[[0, 2]].tolist() == [5.0, 5.0]
+    assert metric.compute()[1].isnan()
+
+
+def test_initialisation_follows_the_seed_and_leaves_the_global_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, again, other = module(seed=1), module(seed=1), module(seed=2)
+    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(first.model.head.weight, again.model.head.weight)
+    assert not torch.equal(first.model.head.weight, other.model.head.weight)
+
+
+def test_dropout_repeats_whatever_the_global_generator_held(tmp_path):
+    weights = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        trained = module(dropout=0.5)
+        trainer(tmp_path).fit(trained, MultiTaskDataModule(**POINT))
+        weights.append(trained.model.head.weight.clone())
+    assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"), [("constant", [0.5, 1, 1, 1, 1, 1]), ("cosine", [0.5, 1, 1, 0.853553, 0.5, 0.146447])]
+)
+def test_the_learning_rate_warms_up_and_follows_its_schedule(tmp_path, schedule, expected):
+    rates = []
+
+    class Watch(lightning.Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    trained = module(learning_rate=1.0, schedule=schedule, weight_decay=0.0)
+    trainer(tmp_path, max_epochs=2, callbacks=[Watch()]).fit(trained, MultiTaskDataModule(**POINT))
+    assert rates == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(("given", "largest"), [(None, 0.01), (0.001, 0.001)])
+def test_gradients_are_clipped_by_the_trainer_or_else_the_module(tmp_path, given, largest):
+    norms = []
+
+    class Watch(lightning.Callback):
+        def on_before_zero_grad(self, trainer, module, optimizer):
+            grads = [p.grad for p in module.parameters() if p.grad is not None]
+            if grads:
+                norms.append(float(torch.nn.utils.get_total_norm(grads)))
+
+    trained = module(gradient_clip=0.01)
+    trainer(tmp_path, gradient_clip_val=given, callbacks=[Watch()]).fit(trained, MultiTaskDataModule(**POINT))
+    assert norms
+    assert max(norms) == pytest.approx(largest, rel=1e-3)
+
+
+def test_a_checkpoint_holds_statistics_and_sizes(tmp_path):
+    trained, run = module(), trainer(tmp_path)
+    run.fit(trained, MultiTaskDataModule(**POINT))
+    run.save_checkpoint(tmp_path / "x.ckpt")
+    loaded = LitPDT.load_from_checkpoint(tmp_path / "x.ckpt")
+    assert not torch.equal(loaded.model.state_mean, torch.zeros(2))
+    assert all(
+        torch.equal(a, b) for a, b in zip(loaded.model.state_dict().values(), trained.model.state_dict().values(), strict=True)
+    )
+    assert MultiTaskDataModule.load_from_checkpoint(tmp_path / "x.ckpt").hparams == MultiTaskDataModule(**POINT).hparams
+
+
+def test_error_of_every_task_is_logged(tmp_path):
+    run = trainer(tmp_path)
+    run.fit(module(), MultiTaskDataModule(**POINT))
+    assert {"val/action_error", "heldout/action_error", "val_task/point/00", "heldout_task/point/03"} <= set(run.callback_metrics)
+    tasks = [float(value) for name, value in run.callback_metrics.items() if name.startswith("heldout_task/")]
+    assert float(run.callback_metrics["heldout/action_error"]) == pytest.approx(sum(tasks) / 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 0}, "--model.width=0"),
+        ({"dropout": 1.0}, "--model.dropout=1.0"),
+        ({"schedule": "step"}, "--model.schedule=step"),
+        ({"heads": 3}, "heads=3"),
+    ],
+)
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        module(**options)
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no")
+def test_without_our_data_module_it_says_what_is_needed(tmp_path):
+    loader = torch.utils.data.DataLoader([0])
+    with pytest.raises(ValueError, match="needs a MultiTaskDataModule"):
+        trainer(tmp_path).fit(module(), loader)

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pdt_lightning.data.episodes import Statistics
+from pdt_lightning.data.segments import Prompt
+from pdt_lightning.data.windows import Steps
+from pdt_lightning.model.pdt import PromptDecisionTransformer
+from tests.model import reference
+
+S, A, K, T = 3, 2, 4, 5
+
+
+def steps(kind, rows, length, seed=0, padded=True):
+    rng = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=rng)
+
+    first = torch.randint(0, length if padded else 1, (rows, 1), generator=rng)
+    mask = torch.arange(length) >= first
+    timesteps = torch.randint(0, 20, (rows, length), generator=rng)
+    made = kind(normal(rows, length, 1), normal(rows, length, S), normal(rows, length, A), timesteps, mask)
+    for values in (made.returns_to_go, made.states, made.actions):
+        values[~mask] = 0
+    return made
+
+
+def model(heads=1, **options):
+    torch.manual_seed(1)
+    made = PromptDecisionTransformer(S, A, 20, width=8, layers=2, heads=heads, inner=16, **options).eval()
+    made.set_statistics(Statistics(*(np.asarray(x, np.float32) for x in ([0.1, 0, -1], [2, 1, 0.5], [0, 1], [1, 3]))))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("heads", "use_return_to_go", "use_prompt"), [(1, True, True), (2, True, True), (1, False, True), (1, True, False)]
+)
+@torch.no_grad()
+def test_it_computes_what_the_plain_reference_computes(heads, use_return_to_go, use_prompt):
+    made = model(heads, use_return_to_go=use_return_to_go, use_prompt=use_prompt)
+    context, prompt = steps(Steps, 4, K), steps(Prompt, 4, T, seed=1)
+    actions = made(context, prompt)
+    for row in range(4):
+        expected = reference.actions(made, heads, context, prompt if use_prompt else None, row)
+        assert torch.allclose(actions[row, context.mask[row]], expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_acting_with_the_prompts_cache_equals_the_whole_forward_pass():
+    made = model()
+    context, prompt = steps(Steps, 6, K), steps(Prompt, 6, T, seed=1)
+    whole = made(context, prompt)[:, -1]
+    assert torch.allclose(made.act(context, made.prefix(prompt)), whole, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 1000), position=st.integers(0, K - 1), part=st.sampled_from(["returns_to_go", "states", "actions"]))
+@torch.no_grad()
+def test_nothing_later_reaches_an_action(seed, position, part):
+    made = model()
+    context, prompt = steps(Steps, 2, K, seed, padded=False), steps(Prompt, 2, T, seed + 1)
+    before = made(context, prompt)
+    getattr(context, part)[:, position] += 1.0
+    changed = (made(context, prompt) - before).abs().amax(dim=(0, 2)) > 0
+    # An action follows its state and return-to-go; its own token is known only to the steps after it.
+    first = position + 1 if part == "actions" else position
+    assert not changed[:first].any()
+    assert changed[first:].all()
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 1000))
+@torch.no_grad()
+def test_what_stands_in_the_padding_changes_nothing(seed):
+    made = model()
+    context, prompt = steps(Steps, 3, K, seed), steps(Prompt, 3, T, seed + 1)
+    before = made(context, prompt)[context.mask]
+    for padded in (context, prompt):
+        padded.states[~padded.mask] = 7.0
+        padded.actions[~padded.mask] = -3.0
+        padded.returns_to_go[~padded.mask] = 5.0
+        padded.timesteps[~padded.mask] = 11
+    assert torch.equal(made(context, prompt)[context.mask], before)
+
+
+@torch.no_grad()
+def test_a_longer_window_that_is_padding_alone_changes_nothing():
+    made, context, prompt = model(), steps(Steps, 3, K, padded=False), steps(Prompt, 3, T)
+    longer = steps(Steps, 3, K + 3)
+    for name, values in vars(longer).items():
+        values.zero_()
+        values[:, 3:] = getattr(context, name)
+    assert torch.allclose(made(longer, prompt)[:, 3:], made(context, prompt), atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_prompt_matters_only_where_it_is_used():
+    context, one, other = steps(Steps, 2, K), steps(Prompt, 2, T, 1), steps(Prompt, 2, T, 2)
+    assert not torch.equal(model()(context, one), model()(context, other))
+    without = model(use_prompt=False)
+    assert torch.equal(without(context, one), without(context, other))
+    assert without.prefix(one) is None
+
+
+@torch.no_grad()
+def test_encoding_is_the_hidden_state_at_the_final_action():
+    made, segments = model(), steps(Prompt, 5, 3, padded=False)
+    tokens, valid = made._tokens(made.embed_prompt, segments)
+    assert torch.allclose(made.encode(segments), made.transformer(tokens, valid)[0][:, -1], atol=1e-6)
+
+
+def test_actions_stay_within_the_action_box():
+    actions = model()(steps(Steps, 50, K), steps(Prompt, 50, T))
+    low, high = torch.tensor([-1.0, -2.0]), torch.tensor([1.0, 4.0])
+    assert (actions >= low).all()
+    assert (actions <= high).all()

@@ -1,0 +1,56 @@
+"""Every configuration is parsed at full size, and run for two updates."""
+
+import json
+
+import pytest
+import yaml
+
+from tests.commands import ROOT, command
+
+OVERLAYS = ("debug", "ddp")
+RUNS = sorted(path.stem for path in (ROOT / "conf").glob("*.yaml") if path.stem not in OVERLAYS)
+# Fewer demonstrations, so that collecting them takes seconds.
+SMALLER = {
+    "metaworld": [
+        "--data.family_options.extra_goal_seeds=[]",
+        "--data.family_options.training_demonstrations=3",
+        "--data.family_options.candidate_demonstrations=2",
+        "--data.family_options.horizon=60",
+    ],
+    "point": [],
+}
+
+
+def test_the_configurations_are_the_documented_ones():
+    assert RUNS == ["metaworld", "point"]
+    assert sorted(path.stem for path in (ROOT / "conf").glob("*.yaml")) == sorted([*RUNS, *OVERLAYS])
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_it_parses_at_full_size_and_overrides_reach_it(name):
+    flags = ["--model.width=64", "--tuning.rounds=51", "--seed=${oc.env:SEED}", "--print_config"]
+    printed = yaml.safe_load(command("fit", "--config", f"conf/{name}.yaml", *flags, SEED="7").stdout)
+    assert printed["model"]["width"] == 64
+    assert printed["tuning"]["rounds"] == 51
+    assert str(printed["seed"]) in ("7", "${oc.env:SEED}")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_key_is_explained_and_warm_up_is_at_most_a_twentieth(name):
+    config = yaml.safe_load((ROOT / "conf" / f"{name}.yaml").read_text())
+    updates = config["trainer"]["max_epochs"] * config["data"]["updates_per_epoch"]
+    assert config["model"]["warmup_updates"] <= updates / 20
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_it_runs_for_two_updates(name, tmp_path):
+    flags = ["--config", f"conf/{name}.yaml", "--config", "conf/debug.yaml", *SMALLER[name]]
+    done = command("fit", *flags, f"--trainer.default_root_dir={tmp_path}")
+    folder = tmp_path / "debug" / "version_0"
+    assert json.loads((folder / "summary.json").read_text())["final"]
+    assert (folder / "checkpoints" / "last.ckpt").exists()
+    assert (folder / "checkpoints" / "best.ckpt").exists()
+    assert len(list((folder / "checkpoints").iterdir())) == 2
+    assert (folder / "config.yaml").exists()
+    assert "pdt_lightning.tune --ckpt_path" in done.stdout
+    assert "Warning" not in done.stderr

@@ -1,0 +1,96 @@
+"""One rank and two, as processes: the same tuning from one checkpoint, to the bit; the same weights, to rounding."""
+
+import json
+
+import pytest
+import torch
+
+from tests.commands import command
+from tests.conftest import POINT_FLAGS
+
+TWO = ["--config", "conf/ddp.yaml", "--trainer.accelerator=cpu"]
+
+
+def fit(folder, *flags, check=True, **environment):
+    command_flags = [
+        *POINT_FLAGS,
+        "--name=run",
+        f"--trainer.default_root_dir={folder}",
+        "--trainer.max_epochs=2",
+        "--model.dropout=0.0",
+        *flags,
+    ]
+    return command("fit", *command_flags, check=check, **environment)
+
+
+def version(folder):
+    return folder / "run" / "version_0"
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory, point_data):
+    folder = tmp_path_factory.mktemp("one")
+    fit(folder)
+    return folder
+
+
+def test_two_ranks_train_the_same_weights_to_rounding(tmp_path, one):
+    fit(tmp_path, *TWO)
+    weights = [
+        torch.load(version(folder) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for folder in (one, tmp_path)
+    ]
+    assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[0])
+
+
+def test_two_ranks_tune_exactly_alike_from_one_checkpoint(tmp_path, one):
+    """The learning rate is 0, so that both go on with the same weights; one task is left over for the second rank."""
+    checkpoint = version(one) / "checkpoints" / "last.ckpt"
+    summaries, tables, prompts = [], [], []
+    for name, flags in (("alone", []), ("both", TWO)):
+        folder = tmp_path / name
+        frozen = torch.load(checkpoint, weights_only=True)
+        for state in frozen["optimizer_states"]:
+            for group in state["param_groups"]:
+                group["lr"] = group["weight_decay"] = 0.0
+        for state in frozen["lr_schedulers"]:
+            state["base_lrs"] = [0.0]
+            state["_last_lr"] = [0.0]
+        (tmp_path / f"{name}.ckpt").unlink(missing_ok=True)
+        torch.save(frozen, tmp_path / f"{name}.ckpt")
+        fit(folder, *flags, "--trainer.max_epochs=3", f"--ckpt_path={tmp_path / (name + '.ckpt')}")
+        trained = torch.load(version(folder) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        assert all(torch.equal(trained[key], frozen["state_dict"][key]) for key in trained)
+        summaries.append(json.loads((version(folder) / "summary.json").read_text()))
+        tables.append((version(folder) / "tuning.csv").read_text())
+        prompts.append({p.name: p.read_bytes() for p in (version(folder) / "prompts").rglob("*.safetensors")})
+    assert summaries[0] == summaries[1]
+    assert tables[0] == tables[1]
+    assert prompts[0] == prompts[1]
+
+
+def test_more_ranks_than_tasks_do_not_hang(tmp_path):
+    fit(tmp_path, *TWO, "--tuning.tasks=[point/07]", "--trainer.max_epochs=1")
+    assert set(json.loads((version(tmp_path) / "summary.json").read_text())["tasks"]) == {"point/07"}
+
+
+BREAKS = """
+import lightning
+import pdt_lightning.callbacks.prompt_tuning as module
+
+class Breaks(lightning.Callback):
+    def on_validation_epoch_start(self, trainer, pl_module):
+        if trainer.global_rank == 1:
+            module.tune = self.fail
+
+    @staticmethod
+    def fail(*args, **kwargs):
+        raise ArithmeticError("rank one broke")
+"""
+
+
+def test_an_error_on_one_rank_ends_them_all(tmp_path):
+    (tmp_path / "breaks.py").write_text(BREAKS)
+    flags = ['--trainer.callbacks=[{"class_path": "breaks.Breaks"}]', "--trainer.max_epochs=1"]
+    done = fit(tmp_path, *TWO, *flags, check=False, PYTHONPATH=str(tmp_path))
+    assert done.returncode != 0
+    assert "on rank 1: ArithmeticError: rank one broke" in done.stderr

@@ -1,0 +1,127 @@
+import numpy as np
+import pytest
+import torch
+
+from pdt_lightning.data.segments import Prompt
+from pdt_lightning.data.windows import Steps
+from pdt_lightning.policy import Policy
+from pdt_lightning.rollout import RolloutPool, Row, rollout
+
+
+@pytest.fixture
+def rows(point_data):
+    made = []
+    for n in range(11):
+        task = point_data.heldout_tasks[n % 3]
+        segments = point_data.segments(task.id)
+        made.append(Row(task, segments.gather(np.array([[n, (7 * n) % len(segments)]])), 100 + n))
+    return made
+
+
+@torch.no_grad()
+def test_the_policy_sees_what_training_saw(point_module, point_data):
+    """Acting step by step equals the model on the windows of the finished episode."""
+    policy, prompt = Policy(point_module.model, 5), point_data.batch(0).prompt[[0]]
+    rng = np.random.default_rng(0)
+    states, rewards = rng.normal(size=(9, 2)).astype(np.float32), rng.normal(size=9)
+    policy.reset(prompt, np.array([10.0]), np.array([5.0]))
+    actions = [policy.act(states[[t]], rewards[[t - 1]] if t else None)[0] for t in range(9)]
+    to_go = (10.0 - np.concatenate([[0], rewards[:-1].cumsum()])) / 5.0
+    for t in range(9):
+        seen = range(max(0, t - 4), t + 1)
+        window = Steps(
+            torch.tensor(to_go[list(seen)], dtype=torch.float32)[None, :, None],
+            torch.from_numpy(states[list(seen)])[None],
+            torch.from_numpy(np.stack([actions[i] for i in seen]))[None],
+            torch.tensor(list(seen))[None],
+            torch.ones(1, len(seen), dtype=torch.bool),
+        )
+        assert torch.allclose(point_module.model(window, prompt)[0, -1], torch.from_numpy(actions[t]), atol=1e-5)
+
+
+def test_an_outcome_depends_on_its_own_row_alone(point_policy, rows):
+    together = rollout(point_policy, rows, width=4)
+    assert [rollout(point_policy, [row], width=4)[0] for row in rows] == together
+    assert rollout(point_policy, rows[::-1], width=4)[::-1] == together
+    assert len({outcome.length for outcome in together}) > 0
+    assert all(outcome.failed is None for outcome in together)
+
+
+def test_actions_agree_across_widths(point_module, point_data):
+    prompts = Prompt.cat([point_data.batch(0).prompt[[0]]] * 16)
+    states = np.random.default_rng(0).normal(size=(16, 2))
+    actions = []
+    for width in (1, 3, 16):
+        policy = Policy(point_module.model, 5)
+        policy.reset(prompts[slice(width)], np.full(width, 10.0), np.full(width, 10.0))
+        actions.append(policy.act(states[:width])[0])
+    assert np.allclose(actions[0], actions[1], atol=1e-5)
+    assert np.allclose(actions[0], actions[2], atol=1e-5)
+
+
+def test_worker_processes_play_the_same_episodes(point_policy, rows):
+    here = rollout(point_policy, rows, width=4)
+    pool = RolloutPool(workers=2, width=4)
+    seen = []
+    try:
+        assert pool.with_policy(point_policy)(rows) == here
+        assert pool.with_policy(point_policy)(rows, on_block=seen.append) == here  # type: ignore[call-arg]
+    finally:
+        pool.close()
+    assert seen == [4, 4, 3]
+    assert RolloutPool(0, 4).with_policy(point_policy)(rows) == here
+
+
+def test_threads_are_given_back(point_policy, rows):
+    torch.set_num_threads(2)
+    rollout(point_policy, rows[:1])
+    assert torch.get_num_threads() == 2
+
+
+class Breaks:
+    """An environment that raises in the third step."""
+
+    def __init__(self, env):
+        self.env, self.steps = env, 0
+        self.observation_space, self.action_space = env.observation_space, env.action_space
+
+    def reset(self, seed):
+        return self.env.reset(seed=seed)
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == 3:
+            raise ArithmeticError("the simulation is unstable")
+        return self.env.step(action)
+
+    def close(self):
+        self.env.close()
+
+
+def test_an_environment_that_raises_fails_its_own_row_only(point_policy, rows, monkeypatch):
+    expected = rollout(point_policy, rows, width=4)
+    bad = rows[1].task
+    make = type(bad).make_env
+    monkeypatch.setattr(type(bad), "make_env", lambda self: Breaks(make(self)) if self.id == bad.id else make(self))
+    seen = rollout(point_policy, rows, width=4)
+    for row, before, after in zip(rows, expected, seen, strict=True):
+        if row.task.id == bad.id:
+            assert after.failed == "ArithmeticError: the simulation is unstable"
+        else:
+            assert after == before
+
+
+def test_a_policy_that_is_not_finite_fails_the_row(point_data, point_module, rows):
+    import copy
+
+    broken = copy.deepcopy(point_module.model)
+    torch.nn.init.constant_(broken.head.bias, float("nan"))
+    outcome = rollout(Policy(broken, 5), rows[:1])[0]
+    assert outcome.failed is not None
+    assert "FloatingPointError" in outcome.failed
+
+
+@pytest.mark.parametrize(("options", "message"), [({"workers": -1}, "--tuning.workers=-1"), ({"width": 0}, "--tuning.width=0")])
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        RolloutPool(**options)

@@ -1,0 +1,207 @@
+import json
+
+import numpy as np
+import pytest
+
+from pdt_lightning.tuners import TUNERS, make_tuner
+from pdt_lightning.tuners.exploration import EpsilonGreedy
+from pdt_lightning.tuners.features import features
+from pdt_lightning.tuners.recommend import SequentialHalving, by_choice, worth
+from pdt_lightning.tuners.reward_models import LinearModel
+from pdt_lightning.tuners.structured import StructuredBandit
+
+VARIANTS = [
+    {"name": "structured"},
+    {"name": "structured", "reward_model": "mlp"},
+    {"name": "structured", "exploration": "epsilon_greedy", "feature_kind": "raw"},
+    {"name": "random_search"},
+    {"name": "uniform"},
+]
+
+
+@pytest.fixture
+def segments(point_data):
+    return point_data.segments("point/03")
+
+
+def tuner(segments, policy, budget=12, seed=0, slots=2, **options):
+    return make_tuner(options.pop("name"), segments, budget, np.random.default_rng(seed), slots, policy, **options)
+
+
+def play(candidate):
+    return float(np.sin(candidate.choice[0]) + 0.1 * candidate.choice[1])
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+def test_it_spends_its_budget_and_no_more(segments, point_policy, options):
+    made = tuner(segments, point_policy, **dict(options))
+    ids = []
+    while candidates := made.ask(5):
+        ids += [candidate.id for candidate in candidates]
+        assert len(candidates) <= 5
+        assert all(candidate.prompt.states.shape == (1, 6, 2) for candidate in candidates)
+        made.tell([(candidate.id, play(candidate)) for candidate in candidates])
+    assert ids == list(range(12))
+    assert made.ask(1) == []
+    assert np.isfinite(made.best_value())
+    assert made.best().choice is not None
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+@pytest.mark.parametrize("stop", [0, 1, 5, 10])
+def test_restored_it_goes_on_exactly_even_with_outcomes_pending(segments, point_policy, options, stop):
+    whole, part = tuner(segments, point_policy, **dict(options)), tuner(segments, point_policy, **dict(options))
+    for _ in range(stop):
+        for made in (whole, part):
+            for candidate in made.ask(1):
+                made.tell([(candidate.id, play(candidate))])
+    pending = whole.ask(2), part.ask(2)
+    state = json.loads(json.dumps(part.state_dict()))  # plain values survive any format
+    restored = tuner(segments, point_policy, seed=99, **dict(options))
+    restored.load_state_dict(state)
+    for made, asked in ((whole, pending[0]), (restored, pending[1])):
+        made.tell([(candidate.id, play(candidate)) for candidate in reversed(asked)])
+        while candidates := made.ask(2):
+            made.tell([(candidate.id, play(candidate)) for candidate in candidates])
+    assert restored.choices == whole.choices
+    assert restored.outcomes == whole.outcomes
+    assert restored.best().choice == whole.best().choice
+    assert restored.best_value() == whole.best_value()
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+def test_failed_rollouts_cost_budget_and_teach_nothing(segments, point_policy, options):
+    made = tuner(segments, point_policy, **dict(options))
+    asked = 0
+    while candidates := made.ask(3):
+        asked += len(candidates)
+        made.tell([(candidate.id, None if candidate.id % 3 else 1.0) for candidate in candidates])
+    assert asked == 12
+    assert made.outcomes == [1.0] * 4
+    nothing = tuner(segments, point_policy, **dict(options))
+    while candidates := nothing.ask(3):
+        nothing.tell([(candidate.id, None) for candidate in candidates])
+    assert np.isnan(nothing.best_value())
+    assert nothing.best().choice is not None
+
+
+def test_an_outcome_is_told_once(segments, point_policy):
+    made = tuner(segments, point_policy, name="uniform")
+    made.tell([(made.ask()[0].id, 1.0)])
+    with pytest.raises(KeyError):
+        made.tell([(0, 1.0)])
+
+
+@pytest.mark.parametrize("name", TUNERS)
+def test_a_budget_of_nothing_is_allowed(segments, point_policy, name):
+    made = tuner(segments, point_policy, budget=0, name=name)
+    assert made.ask(3) == []
+    assert np.isnan(made.best_value())
+    assert made.best().choice is not None
+
+
+def test_parallel_proposals_are_distinct(segments, point_policy):
+    made = tuner(segments, point_policy, budget=40, name="structured")
+    for _ in range(5):
+        candidates = made.ask(4)
+        assert len({candidate.choice for candidate in candidates}) == 4
+        made.tell([(candidate.id, play(candidate)) for candidate in candidates])
+
+
+@pytest.mark.parametrize("reward_model", ["linear", "mlp"])
+@pytest.mark.parametrize("exploration", ["thompson", "epsilon_greedy"])
+def test_the_bandit_beats_random_search_where_features_tell_and_outcomes_are_coins(segments, reward_model, exploration):
+    """Outcomes of 0 or 1 whose chance rises with one feature; the mean true worth of what is recommended, over 10 seeds."""
+    rng = np.random.default_rng(5)
+    count = len(segments)
+    arms = rng.normal(size=(count, 3)) / np.sqrt(3)
+    chance = 1 / (1 + np.exp(-6 * (arms[:, 0] - 0.4)))
+
+    def recommended(make):
+        found = []
+        for seed in range(10):
+            made, coin = make(np.random.default_rng(seed)), np.random.default_rng(1000 + seed)
+            while candidates := made.ask(4):
+                made.tell([(c.id, float(coin.random() < chance[c.choice[0]])) for c in candidates])
+            found.append(chance[made.best().choice[0]])
+        return float(np.mean(found))
+
+    ours = recommended(lambda rng: StructuredBandit(segments, 60, rng, 1, arms, reward_model, exploration))
+    theirs = recommended(lambda rng: TUNERS["random_search"](segments, 60, rng, 1))
+    drawn = recommended(lambda rng: TUNERS["uniform"](segments, 60, rng, 1))
+    assert chance.max() > 0.9
+    assert ours > 0.8
+    assert ours > drawn + 0.3
+    assert theirs > drawn
+
+
+def test_a_prompt_that_was_never_tried_is_not_recommended(segments):
+    """The linear model extrapolates; the recommendation rests on rollouts."""
+    rng = np.random.default_rng(0)
+    made = StructuredBandit(segments, 8, rng, 1, rng.normal(size=(len(segments), 3)))
+    while candidates := made.ask():
+        made.tell([(candidate.id, rng.normal()) for candidate in candidates])
+    assert made.best().choice in made.choices
+
+
+def test_epsilon_falls_from_one_to_zero_over_the_first_fifth():
+    model = LinearModel(np.eye(50), 1)
+    model._weights[7] = 1.0
+    explore = EpsilonGreedy()
+
+    def greedy(progress):
+        return np.mean([explore.choose(model, progress, np.random.default_rng(seed))[0] == 7 for seed in range(500)])
+
+    assert greedy(0.0) < 0.1
+    assert greedy(0.1) == pytest.approx(0.5, abs=0.1)
+    assert greedy(0.2) == 1.0
+
+
+def test_the_finalists_are_halved():
+    schedule = SequentialHalving(24)
+    assert schedule.stages == [(8, 8), (4, 8), (2, 8)]
+    estimates = {(n,): 1.0 - n / 100 for n in range(20)}
+    counts = dict.fromkeys(estimates, 1)
+    tried = []
+    for retrial in range(24):
+        choice = schedule.next(retrial, estimates, counts)
+        counts[choice] += 1
+        tried.append(choice[0])
+    assert sorted(tried[:8]) == list(range(8))
+    assert sorted(tried[8:16]) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert sorted(tried[16:]) == [0] * 4 + [1] * 4
+
+
+def test_small_reserves_keep_fewer_finalists():
+    assert SequentialHalving(0).stages == [(1, 0)]
+    assert SequentialHalving(1).stages == [(1, 1)]
+    assert SequentialHalving(2).stages == [(2, 2)]
+    assert SequentialHalving(9).stages == [(4, 4), (2, 5)]
+
+
+def test_one_lucky_rollout_does_not_win():
+    assert worth(0.2, [1.0]) < worth(0.6, [1.0, 1.0, 1.0, 0.0])
+    assert by_choice([(1,), (2,), (1,)], [1.0, 2.0, 3.0]) == {(1,): [1.0, 3.0], (2,): [2.0]}
+
+
+@pytest.mark.parametrize("kind", ["encoded", "raw"])
+def test_features_are_centred_and_of_unit_size(segments, point_policy, kind):
+    values = features(kind, segments, point_policy)
+    assert values.shape == (len(segments), {"encoded": 16, "raw": 3 * (2 + 2 + 1)}[kind])
+    assert values.dtype == np.float64
+    assert values.mean(axis=0) == pytest.approx(0, abs=1e-9)
+    assert np.square(values).sum(axis=1).mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "magic"}, "--tuning.tuner=magic"),
+        ({"name": "structured", "feature_kind": "pixels"}, "--tuning.features=pixels"),
+        ({"name": "structured", "reward_model": "forest"}, "--tuning.reward_model=forest"),
+        ({"name": "structured", "exploration": "none"}, "--tuning.exploration=none"),
+    ],
+)
+def test_bad_options_are_named(segments, point_policy, options, message):
+    with pytest.raises(ValueError, match=message):
+        tuner(segments, point_policy, **options)
