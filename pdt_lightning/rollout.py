@@ -176,15 +176,15 @@ class RolloutPool:
             policy: must not change while the function is used.
             on_rollouts: told after each block how many rows were played, for a progress bar.
         """
-        if self.workers == 0 or policy.model.state_mean.device.type != "cpu":
-            start: Callable[[Sequence[Row]], Callable[[], list[Outcome]]] = functools.partial(functools.partial, rollout, policy, width=self.width)
-        else:
-            frozen = pickle.dumps(policy.model)
+        here = self.workers == 0 or policy.model.state_mean.device.type != "cpu"
+        frozen = b"" if here else pickle.dumps(policy.model)
 
-            def start(block: Sequence[Row]) -> Callable[[], list[Outcome]]:
-                # Pickled here, so that tensors travel as bytes and not as shared files, of which there are only so many.
-                job = pickle.dumps((policy.context_steps, block, self.width))
-                return self._processes().submit(_play_frozen, frozen, job).result
+        def start(block: Sequence[Row]) -> Callable[[], list[Outcome]]:
+            if here:
+                return functools.partial(rollout, policy, block, self.width)
+            # Pickled here, so that tensors travel as bytes and not as shared files, of which there are only so many.
+            job = pickle.dumps((policy.context_steps, block, self.width))
+            return self._processes().submit(_play_frozen, frozen, job).result
 
         def play(rows: Sequence[Row]) -> list[Outcome]:
             blocks = [rows[first : first + self.width] for first in range(0, len(rows), self.width)]

@@ -85,8 +85,8 @@ def main(args: list[str] | None = None) -> None:
     total = planned_rollouts(options, len(subjects), config.oracle, judged_only=given is not None)
     try:
         with tqdm(total=total, desc="Judging prompts" if given else "Tuning prompts", unit="rollout") as bar:
-            play = pool.with_policy(policy)
-            results = tune(policy, subjects, play, options, data.hparams["segments"], 0, config.oracle, given, bar.update)
+            play = pool.with_policy(policy, bar.update)
+            results = tune(policy, subjects, play, options, data.hparams["segments"], 0, config.oracle, given)
     finally:
         pool.close()
     report.append_tuning(folder / "tuning.csv", report.tuning_rows(results, 0, 0, options.tuner), 0)

@@ -29,9 +29,10 @@ def plain(result):
     return repr(fields), result.prompt.states.tolist()
 
 
-def test_a_phase_leaves_everything_that_is_reported(point_policy, subjects, play):
+def test_a_phase_leaves_everything_that_is_reported(point_policy, subjects):
     rollouts = []
-    results = tune(point_policy, subjects, play, OPTIONS, 2, 0, with_oracle=True, on_rollouts=rollouts.append)
+    play = RolloutPool(0, 4).with_policy(point_policy, rollouts.append)
+    results = tune(point_policy, subjects, play, OPTIONS, 2, 0, with_oracle=True)
     assert sum(rollouts) == planned_rollouts(OPTIONS, 3, with_oracle=True)
     for result, subject in zip(results, subjects, strict=True):
         assert result.task == subject.task.id

@@ -65,7 +65,7 @@ def test_worker_processes_play_the_same_episodes(point_policy, rows):
     seen = []
     try:
         assert pool.with_policy(point_policy)(rows) == here
-        assert pool.with_policy(point_policy)(rows, on_block=seen.append) == here  # type: ignore[call-arg]
+        assert pool.with_policy(point_policy, seen.append)(rows) == here
     finally:
         pool.close()
     assert seen == [4, 4, 3]

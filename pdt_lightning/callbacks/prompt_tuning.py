@@ -152,10 +152,8 @@ class PromptTuning(lightning.Callback):
         with tqdm(
             total=total, desc=f"Tuning prompts, phase {phase + 1}", unit="rollout", disable=not self.progress or rank > 0
         ) as bar:
-            play = self._pool.with_policy(policy)
-            return tune(
-                policy, subjects, play, self.options, data.hparams["segments"], phase, with_oracle=final, on_rollouts=bar.update
-            )
+            play = self._pool.with_policy(policy, bar.update)
+            return tune(policy, subjects, play, self.options, data.hparams["segments"], phase, with_oracle=final)
 
     def _metrics(self, results: Sequence[TaskResult]) -> dict[str, float]:
         metrics: dict[str, float] = {}
