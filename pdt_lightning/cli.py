@@ -1,5 +1,6 @@
 """The command line of a run: configuration, run folder, resuming."""
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pdt_lightning.model.lit_pdt import LitPDT
 
 
 def quiet() -> None:
-    """Silence what libraries warn about on every run, each for a reason."""
+    """Silence what libraries say on every run, each for a reason."""
     for text in (
         ".*does not have many workers.*",  # batches are made in under a millisecond
         ".*The number of training batches.*",  # short epochs are ours to choose
@@ -27,6 +28,14 @@ def quiet() -> None:
         ".*Your `IterableDataset` has `__len__` defined.*",  # no workers share it
     ):
         warnings.filterwarnings("ignore", text)
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).addFilter(_worth_saying)
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    """Neither an advertisement nor what the bars and the first lines of `fit` say already."""
+    said = ("Tip:", "Loading `train_dataloader`", "TPU available", "`Trainer.fit` stopped", "Automatic Mixed Precision")
+    return not any(text in record.getMessage() for text in said)
 
 
 def precision() -> str:
@@ -72,7 +81,13 @@ class RunCLI(LightningCLI):
         parser.link_arguments("data.context_steps", "model.context_steps")
         for fact in ("state_size", "action_size", "max_timesteps"):
             parser.link_arguments(f"data.{fact}", f"model.{fact}", apply_on="instantiate")
-        parser.set_defaults({"trainer.default_root_dir": "runs", "trainer.use_distributed_sampler": False})
+        parser.set_defaults(
+            {
+                "trainer.default_root_dir": "runs",
+                "trainer.use_distributed_sampler": False,
+                "trainer.enable_model_summary": False,
+            }
+        )
 
     def before_instantiate_classes(self) -> None:
         """Decide the precision and the run folder, before the trainer is built."""

@@ -1,18 +1,25 @@
 """Pretrain on many tasks and tune prompts of the held-out ones: `python -m pdt_lightning.fit --config conf/metaworld.yaml`."""
 
-from rich.console import Console
-
-from pdt_lightning.cli import RunCLI
-from pdt_lightning.report import print_footer
+import sys
 
 
 def main(args: list[str] | None = None) -> None:
     """Run a whole job; `args` replace the command line."""
+    print("Loading the libraries ...", file=sys.stderr, flush=True)
+    from rich.console import Console  # imported here, since the libraries take seconds and silence looks like a hang
+
+    from pdt_lightning.cli import RunCLI
+    from pdt_lightning.report import print_footer
+
+    print("Reading the configuration and laying out the tasks ...", file=sys.stderr, flush=True)
     cli = RunCLI(args)
-    console = Console(soft_wrap=True, highlight=False)
-    how = f"from {cli.checkpoint}" if cli.checkpoint else "from the start"
-    console.print(f"Run folder {cli.run_folder}, {how}; precision {cli.trainer.precision} ({cli.precision_reason}).")
-    console.print(f"Watch it: tensorboard --logdir {cli.run_folder}")
+    if cli.trainer.is_global_zero:
+        console = Console(soft_wrap=True, highlight=False)
+        how = f"from {cli.checkpoint}" if cli.checkpoint else "from the start"
+        size = sum(parameter.numel() for parameter in cli.model.parameters())
+        console.print(f"Run folder {cli.run_folder}, {how}.")
+        console.print(f"{size:,} parameters; precision {cli.trainer.precision}, {cli.precision_reason}.")
+        console.print(f"Watch it: tensorboard --logdir {cli.run_folder}")
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint)
     if cli.trainer.is_global_zero:
         print_footer(cli.run_folder)

@@ -7,6 +7,7 @@ from typing import Any
 import lightning
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, IterableDataset
+from tqdm import tqdm
 
 from pdt_lightning.data import minari
 from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
@@ -100,7 +101,10 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         if self.statistics is not None:
             return
         options = self.hparams
-        training = [self._read(task, task.training_data) for task in self.family.training_tasks]
+        tasks = tqdm(
+            self.family.training_tasks, desc="Reading demonstrations", unit="task", disable=not options["progress"], leave=False
+        )
+        training = [self._read(task, task.training_data) for task in tasks]
         prompts = [self._read(task, task.prompt_data) for task in self._prompt_tasks()]
         self.training_tasks = [resolve(task, episodes) for task, episodes in zip(self.family.training_tasks, training, strict=True)]
         prompt_tasks = [resolve(task, episodes) for task, episodes in zip(self._prompt_tasks(), prompts, strict=True)]

@@ -1,0 +1,76 @@
+"""README's commands are parsed at full size, and run at a small one; its Python runs as it stands, but for fewer epochs."""
+
+import json
+import re
+import shlex
+
+import pytest
+
+from tests.commands import ROOT, command
+from tests.conftest import POINT_FLAGS
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines()]
+FITS = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.fit")]
+TUNES = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.tune")]
+
+
+def test_all_commands_are_known():
+    assert COMMANDS[:2] == ["make fit", "make test"]
+    assert len(COMMANDS) == 2 + len(FITS) + len(TUNES)
+    targets = re.findall(r"^(\w+):.*## ", (ROOT / "Makefile").read_text(), re.M)
+    assert {"setup", "fit", "test", "check", "help"} <= set(targets)
+
+
+@pytest.mark.parametrize("flags", [flags for flags in FITS if "--ckpt_path" not in flags], ids=" ".join)
+def test_a_fit_command_parses_at_full_size(flags):
+    printed = command("fit", *flags, *(() if "--print_config" in flags else ("--print_config",))).stdout
+    assert "rounds:" in printed
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, point_data):
+    """A run of the point family where README's commands expect one of Meta-World."""
+    folder = tmp_path_factory.mktemp("readme")
+    command("fit", *POINT_FLAGS, "--name=metaworld", f"--trainer.default_root_dir={folder / 'runs'}", "--trainer.max_epochs=1")
+    return folder
+
+
+@pytest.mark.parametrize("flags", TUNES, ids=" ".join)
+def test_a_tune_command_runs(runs, flags, tmp_path):
+    there = [flag.replace("runs/", f"{runs}/runs/", 1) for flag in flags]
+    small = ["--verdict_episodes=2", f"--out={tmp_path}"] + ([] if "0" in flags else ["--parallel=16", "--rounds=16"])
+    command("tune", *there, *small)
+    assert (tmp_path / "summary.json").exists()
+
+
+def test_the_resuming_command_goes_on_where_the_run_stopped(runs):
+    (flags,) = [flags for flags in FITS if "--ckpt_path" in flags]
+    assert flags[:2] == ["--config", "conf/metaworld.yaml"]
+    small = [*POINT_FLAGS, "--name=metaworld", f"--trainer.default_root_dir={runs / 'runs'}", "--trainer.max_epochs=2"]
+    done = command("fit", *small, *flags[2:])
+    assert "last.ckpt" in done.stdout
+    assert json.loads((runs / "runs" / "metaworld" / "version_0" / "summary.json").read_text())["epoch"] == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*log_every_n_steps.*")
+def test_the_python_example_runs(tmp_path, monkeypatch):
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    monkeypatch.chdir(tmp_path)
+    small = block.replace("segment_steps=3)", "segment_steps=3, updates_per_epoch=2, progress=False)")
+    small = small.replace("max_epochs=4", "max_epochs=1, accelerator='cpu', enable_progress_bar=False, enable_model_summary=False")
+    small = small.replace("rounds=100", "rounds=4, verdict_episodes=2, oracle_candidates=2, progress=False")
+    assert small.count("progress=False") == 2
+    assert "max_epochs=1" in small
+    exec(compile(small, "README.md", "exec"), {})
+    assert list(tmp_path.rglob("summary.json"))
+
+
+def test_the_yaml_example_is_accepted():
+    import yaml
+
+    from pdt_lightning.tasks.listed import OPTIONS
+
+    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
+    options = yaml.safe_load(block)["data"]["family_options"]
+    assert all(set(entry) <= set(OPTIONS) for group in ("training", "held_out") for entry in options[group])
