@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 def command(module, *flags, limit=240, check=True, **environment):
     """The finished process; fails if it outlasts `limit` seconds."""
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default", **environment}
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     arguments = [sys.executable, "-m", f"pdt_lightning.{module}", *map(str, flags)]
     done = subprocess.run(arguments, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=limit, check=False)
     assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
