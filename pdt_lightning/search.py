@@ -58,11 +58,16 @@ def value(outcome: Outcome, objective: str, scale: float) -> float | None:
     Returns:
         None if the rollout failed.
 
+    Raises:
+        ValueError: if success is asked for where there is none.
+
     >>> value(Outcome(500.0, 1.0, 150), "auto", 1000.0)
     1.0005
     """
     if outcome.failed is not None:
         return None
+    if objective == "success" and outcome.success is None:
+        raise ValueError("--tuning.objective=success, but the environment reports no success in its info. Choose return or auto.")
     if objective == "return" or outcome.success is None:
         return outcome.total
     return outcome.success + RETURN_BREAKS_TIES * outcome.total / scale

@@ -3,6 +3,7 @@
 python -m pdt_lightning.tune --ckpt_path runs/metaworld/version_0/checkpoints/last.ckpt --rounds 250
 """
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -38,16 +39,9 @@ def parser(saved: dict[str, Any]) -> ArgumentParser:
 
 def saved_options(args: list[str]) -> dict[str, Any]:
     """The tuning options kept in the checkpoint that `args` name; empty where there is none."""
-    finder = ArgumentParser(exit_on_error=False)
-    finder.add_argument("--ckpt_path", type=str)
-    path = next(
-        (
-            a.split("=", 1)[1] if "=" in a else args[n + 1]
-            for n, a in enumerate(args)
-            if a.startswith("--ckpt_path") and (("=" in a) or n + 1 < len(args))
-        ),
-        None,
-    )
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--ckpt_path")
+    path = finder.parse_known_args(args)[0].ckpt_path
     if path is None or not Path(path).is_file():
         return {}
     callbacks = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("callbacks", {})

@@ -79,17 +79,21 @@ class PromptTuning(lightning.Callback):
         self._pool = RolloutPool(workers, self.width)
 
     def due(self, trainer: lightning.Trainer) -> bool:
-        """Whether a phase follows this validation."""
+        """Whether a phase follows this validation; one in the middle of an epoch is never followed by any."""
         if trainer.sanity_checking:
             return False
         every = self.every_n_epochs
-        return self._ends(trainer) or (every > 0 and (trainer.current_epoch + 1) % every == 0)
+        regular = every > 0 and (trainer.current_epoch + 1) % every == 0 and self._epoch_is_over(trainer)
+        return regular or self._ends(trainer)
 
     @staticmethod
-    def _ends(trainer: lightning.Trainer) -> bool:
+    def _epoch_is_over(trainer: lightning.Trainer) -> bool:
+        return trainer.fit_loop.epoch_loop.batch_progress.current.ready >= trainer.num_training_batches
+
+    def _ends(self, trainer: lightning.Trainer) -> bool:
         by_epochs = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch + 1
         by_steps = 0 <= trainer.max_steps <= trainer.global_step
-        return by_epochs or by_steps or trainer.state.fn != "fit"
+        return by_steps or trainer.state.fn != "fit" or (by_epochs and self._epoch_is_over(trainer))
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: LitPDT) -> None:  # type: ignore[override]
         """Tune, and log the same numbers on every rank, so that anything may monitor them."""

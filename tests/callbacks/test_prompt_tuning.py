@@ -75,6 +75,13 @@ def test_phases_come_when_they_are_due_and_the_last_epoch_always_ends_with_one(t
         assert sorted({row["epoch"] for row in rows(folder)}) == expected
 
 
+def test_validations_in_the_middle_of_an_epoch_are_not_followed_by_tuning(tmp_path):
+    tuning = PromptTuning(every_n_epochs=1, **TUNING)
+    run(tmp_path, tuning, epochs=2, val_check_interval=1)
+    assert tuning.phases == 2
+    assert tuning.final_update == 6
+
+
 def test_tuning_leaves_the_training_as_it_was(tmp_path):
     with_tuning = run(tmp_path / "a", PromptTuning(reward_model="mlp", **TUNING))[1]
     without = run(tmp_path / "b", None)[1]
