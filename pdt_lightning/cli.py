@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -38,9 +37,9 @@ def _worth_saying(record: logging.LogRecord) -> bool:
     return not any(text in record.getMessage() for text in said)
 
 
-def precision() -> str:
-    """`bf16-mixed` where the hardware gains by it, else `32-true`."""
-    if torch.cuda.is_available():
+def precision(accelerator: str) -> str:
+    """`bf16-mixed` where the hardware that `accelerator` means gains by it, else `32-true`."""
+    if accelerator != "cpu" and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
     capable = (
         getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
@@ -90,42 +89,48 @@ class RunCLI(LightningCLI):
         )
 
     def before_instantiate_classes(self) -> None:
-        """Decide the precision and the run folder, before the trainer is built."""
+        """Find the run folder, before the trainer is built."""
         config = self.config
-        if config.trainer.precision is None:
-            config.trainer.precision = precision()
-            self.precision_reason = "chosen for this hardware"
-        else:
-            self.precision_reason = "as asked"
         self.run_folder, self.checkpoint = find_run(Path(config.trainer.default_root_dir), config.name, config.ckpt_path)
-        if config.trainer.logger is None or config.trainer.logger is True:
-            root, version = self.run_folder.parent, int(self.run_folder.name.removeprefix("version_"))
-            config.trainer.logger = Namespace(
-                class_path="lightning.pytorch.loggers.TensorBoardLogger",
-                init_args=Namespace(save_dir=str(root.parent), name=root.name, version=version, default_hp_metric=False),
-            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer, with checkpoints in the run folder and, on resume, curves cut at the checkpoint."""
+        """The trainer, with precision, logger and checkpoints where they are left to us.
+
+        What is decided here stays out of the saved configuration, which may start another run, elsewhere.
+        """
+        wanted = self.config_init.trainer
+        self.precision_reason = "as asked"
+        if wanted.precision is None:
+            kwargs["precision"] = precision(wanted.accelerator)
+            self.precision_reason = "chosen for this hardware"
+        if wanted.logger is None or wanted.logger is True:
+            version = int(self.run_folder.name.removeprefix("version_"))
+            home = self.run_folder.parent
+            kwargs["logger"] = TensorBoardLogger(
+                home.parent, home.name, version, default_hp_metric=False, purge_step=self._purge_step()
+            )
         folder = self.run_folder / "checkpoints"
         every_validation: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": False}
         callbacks = [
-            *(self.config_init.trainer.callbacks or []),
+            *(wanted.callbacks or []),
             ModelCheckpoint(folder, "best", monitor="val/action_error", **every_validation),
             ModelCheckpoint(folder, "last", **every_validation),
-            LearningRateMonitor("step"),
         ]
-        if self.config_init.trainer.enable_progress_bar is not False:
+        if wanted.logger is not False:
+            callbacks.append(LearningRateMonitor("step"))
+        if wanted.enable_progress_bar is not False:
             callbacks.append(TQDMProgressBar())  # shows its progress in a log file too, which the rich one does not
         trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
-        if self.run_folder.exists():
-            update = 0
-            if self.checkpoint is not None:
-                update = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    logger._kwargs["purge_step"] = update  # hides what an earlier process logged from there on
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # the trainer has it, its stub has not
+            if isinstance(callback, PromptTuning):
+                callback.folder = self.run_folder
         return trainer
+
+    def _purge_step(self) -> int | None:
+        """From where on TensorBoard hides what an earlier process logged into this folder."""
+        if self.checkpoint is not None:
+            return int(torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+        return 0 if self.run_folder.exists() else None
 
 
 def find_run(root: Path, name: str, ckpt_path: str | None) -> tuple[Path, Path | None]:

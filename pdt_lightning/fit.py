@@ -20,6 +20,7 @@ def main(args: list[str] | None = None) -> None:
         console.print(f"Run folder {cli.run_folder}, {how}.")
         console.print(f"{size:,} parameters; precision {cli.trainer.precision}, {cli.precision_reason}.")
         console.print(f"Watch it: tensorboard --logdir {cli.run_folder}")
+        cli.run_folder.mkdir(parents=True, exist_ok=True)  # from now on `--ckpt_path last` means this run
     cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint)
     if cli.trainer.is_global_zero:
         print_footer(cli.run_folder)

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from pdt_lightning.data.minari import Demonstration
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.policy import Policy
-from pdt_lightning.rollout import Outcome, Rollout, Row
+from pdt_lightning.rollout import Outcome, Rollout, Row, one_thread
 from pdt_lightning.search import Cell, Trial, search, value
 from pdt_lightning.seeding import Key, generator, integer
 from pdt_lightning.tasks.base import Task
@@ -95,12 +96,14 @@ class Figures:
     """Episodes that speak for one way of prompting.
 
     Args:
-        returns: of each episode.
-        successes: of each episode; empty where the environment reports none.
+        returns: of each episode that could be played.
+        successes: of each episode, 0 for one that failed; empty where the environment reports none.
+        failed: how many episodes could not be played.
     """
 
     returns: list[float] = field(default_factory=list)
     successes: list[float] = field(default_factory=list)
+    failed: int = 0
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome], task: str) -> "Figures":
@@ -108,7 +111,9 @@ class Figures:
         played = [outcome for outcome in outcomes if outcome.failed is None]
         if not played:
             raise RuntimeError(f"every episode of {task} failed; the last one: {outcomes[-1].failed}")
-        return cls([o.total for o in played], [o.success for o in played if o.success is not None])
+        reported = any(outcome.success is not None for outcome in played)
+        successes = [0.0 if outcome.failed else outcome.success or 0.0 for outcome in outcomes] if reported else []
+        return cls([outcome.total for outcome in played], successes, len(outcomes) - len(played))
 
 
 @dataclass
@@ -145,7 +150,7 @@ class TaskResult:
 def planned_rollouts(options: TuningOptions, tasks: int, with_oracle: bool, judged_only: bool = False) -> int:
     """Rollouts of a phase, for its progress bar."""
     each = 2 * options.verdict_episodes + (0 if judged_only else options.rounds + options.yardstick_episodes)
-    if with_oracle:
+    if with_oracle and options.oracle_candidates:
         each += (
             sum(count * options.oracle_episodes * factor for count, factor in _oracle_stages(options.oracle_candidates))
             + options.verdict_episodes
@@ -194,7 +199,8 @@ def tune(
             Row(subject.task, prompt, integer(options.seed, *key(subject, "verdict"), n)) for n in range(options.verdict_episodes)
         ]
 
-    with torch.autocast(policy.model.state_mean.device.type, enabled=False):
+    # Encoding and the bandit's linear algebra too run on one thread, or ranks that were given different numbers would differ.
+    with torch.autocast(policy.model.state_mean.device.type, enabled=False), one_thread(), threadpool_limits(1):
         yardsticks = [] if given else _by_subject(play, [untuned(s, "yardstick", options.yardstick_episodes) for s in subjects])
         cells = []
         if not given:

@@ -39,6 +39,7 @@ def figures_summary(samples: Sequence[Figures | None]) -> dict[str, float | None
         "success_low": None,
         "success_high": None,
     }
+    summary["failed"] = sum(figures.failed for figures in samples if figures)
     if all(figures and figures.successes for figures in samples):
         success = mean_interval([figures.successes for figures in samples if figures])
         summary |= dict(zip(("success", "success_low", "success_high"), success, strict=True))
@@ -133,7 +134,8 @@ def print_table(results: Sequence[TaskResult], title: str, footer: Sequence[str]
 def _cell(figures: dict[str, float | None] | None) -> str:
     if figures is None:
         return "-"
-    text = f"return {figures['return']:.1f} [{figures['low']:.1f}, {figures['high']:.1f}]"
+    text = f"{figures['failed']} episodes failed\n" if figures["failed"] else ""
+    text += f"return {figures['return']:.1f} [{figures['low']:.1f}, {figures['high']:.1f}]"
     if figures["success"] is not None:
         text = f"success {figures['success']:.2f} [{figures['success_low']:.2f}, {figures['success_high']:.2f}]\n{text}"
     return text

@@ -1,7 +1,6 @@
 """What is tried: rows of (task, prompt, episode seed) → outcomes."""
 
 import functools
-import multiprocessing
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,6 +13,7 @@ import torch
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.policy import Policy
+from pdt_lightning.processes import process_pool
 from pdt_lightning.tasks.base import Task
 
 
@@ -66,12 +66,13 @@ def rollout(policy: Policy, rows: Sequence[Row], width: int = 8) -> list[Outcome
     Returns:
         An outcome for every row, in order; none is dropped for finishing late.
     """
-    with _one_thread():
+    with one_thread():
         return [outcome for first in range(0, len(rows), width) for outcome in _play(policy, rows[first : first + width], width)]
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """One torch thread while it lasts: how sums are split over threads decides their last bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -198,8 +199,7 @@ class RolloutPool:
 
     def _processes(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            context = multiprocessing.get_context("spawn")  # a fork of a process that has used torch threads can hang
-            self._pool = ProcessPoolExecutor(self.workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,))
+            self._pool = process_pool(self.workers)
         return self._pool
 
     def close(self) -> None:

@@ -21,6 +21,8 @@ from pdt_lightning.phase import Subject, TuningOptions, planned_rollouts, tune
 from pdt_lightning.policy import Policy
 from pdt_lightning.rollout import RolloutPool
 
+PHASE = -1  # of no run, so that no episode is one that a run has tuned or judged with
+
 
 def parser(saved: dict[str, Any]) -> ArgumentParser:
     """The command's options; what the run was tuned with, `saved`, are their defaults."""
@@ -80,7 +82,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         with tqdm(total=total, desc="Judging prompts" if given else "Tuning prompts", unit="rollout") as bar:
             play = pool.with_policy(policy, bar.update)
-            results = tune(policy, subjects, play, options, data.hparams["segments"], 0, config.oracle, given)
+            results = tune(policy, subjects, play, options, data.hparams["segments"], PHASE, config.oracle, given)
     finally:
         pool.close()
     report.append_tuning(folder / "tuning.csv", report.tuning_rows(results, 0, 0, options.tuner), 0)

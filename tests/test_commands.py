@@ -76,6 +76,29 @@ def test_a_second_run_gets_a_version_of_its_own_and_a_path_resumes_in_its_own(ru
     assert not (root / "p" / "version_2").exists()
 
 
+def test_a_runs_own_configuration_starts_another_run(run, tmp_path):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["trainer"]["logger"] is None
+    before = (run / "tuning.csv").read_bytes()
+    command(
+        "fit", "--config", run / "config.yaml", "--name=again", f"--trainer.default_root_dir={tmp_path}", "--trainer.precision=null"
+    )
+    assert (run / "tuning.csv").read_bytes() == before
+    assert (tmp_path / "again" / "version_0" / "tuning.csv").read_bytes() == before
+
+
+def test_without_a_logger_the_results_are_where_they_belong(tmp_path):
+    command(
+        "fit",
+        *POINT_FLAGS,
+        "--name=n",
+        f"--trainer.default_root_dir={tmp_path}",
+        "--trainer.max_epochs=1",
+        "--trainer.logger=false",
+    )
+    assert (tmp_path / "n" / "version_0" / "summary.json").exists()
+
+
 def test_interpolation_respects_overrides(tmp_path):
     (tmp_path / "a.yaml").write_text("tuning:\n  rounds: ${data.updates_per_epoch}\ndata:\n  updates_per_epoch: 11\n")
     flags = ["--config", "conf/point.yaml", "--config", tmp_path / "a.yaml", "--data.updates_per_epoch=12", "--print_config"]

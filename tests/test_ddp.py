@@ -73,6 +73,11 @@ def test_more_ranks_than_tasks_do_not_hang(tmp_path):
     assert set(json.loads((version(tmp_path) / "summary.json").read_text())["tasks"]) == {"point/07"}
 
 
+def test_two_ranks_train_without_prompts(tmp_path):
+    fit(tmp_path, *TWO, "--model.use_prompt=false", "--trainer.max_epochs=1", "--tuning.oracle_candidates=0")
+    assert (version(tmp_path) / "summary.json").exists()
+
+
 BREAKS = """
 import lightning
 import pdt_lightning.callbacks.prompt_tuning as module

@@ -3,8 +3,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
+from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.phase import Figures, Subject, TuningOptions, planned_rollouts, tune
+from pdt_lightning.policy import Policy
 from pdt_lightning.rollout import Outcome, RolloutPool
 from pdt_lightning.search import Cell, search, value
 from pdt_lightning.tuners import make_tuner
@@ -57,6 +60,32 @@ def test_phases_and_seeds_differ_and_repeat(point_policy, subjects, play):
 
     assert run(0, 0) == run(0, 0)
     assert len({tuple(run(0, 0)), tuple(run(0, 1)), tuple(run(1, 0))}) == 3
+
+
+@pytest.mark.parametrize("candidates", [0, 1, 2])
+def test_few_oracle_candidates_are_enough(point_policy, subjects, play, candidates):
+    options = dataclasses.replace(OPTIONS, oracle_candidates=candidates)
+    (result,) = tune(point_policy, subjects[:1], play, options, 2, 0, with_oracle=True)
+    assert (result.oracle is None) == (candidates == 0)
+
+
+def test_the_number_of_threads_changes_nothing(subjects):
+    """At a width where the linear algebra of the bandit and of the encoding is split over threads."""
+    module = LitPDT(2, 2, 30, context_steps=5, width=128, layers=1)
+    policy = Policy(module.model.eval(), 5)
+    seen = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        with threadpool_limits(threads):
+            options = dataclasses.replace(OPTIONS, rounds=50, oracle_candidates=0)
+            seen.append(plain(tune(policy, subjects[:1], RolloutPool(0, 4).with_policy(policy), options, 2, 0)[0]))
+    assert seen[0] == seen[1]
+
+
+def test_failed_episodes_count_against_a_prompt():
+    won, failed = Outcome(9.0, 1.0, 5), Outcome(0.0, None, 1, failed="OSError")
+    figures = Figures.of([won, failed, failed, won], "x")
+    assert (figures.returns, figures.successes, figures.failed) == ([9.0, 9.0], [1.0, 0.0, 0.0, 1.0], 2)
 
 
 def test_verdicts_are_on_episodes_that_the_tuner_never_saw(point_policy, subjects, play):

@@ -62,7 +62,7 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
     small = small.replace("rounds=100", "rounds=4, verdict_episodes=2, oracle_candidates=2, progress=False")
     assert small.count("progress=False") == 2
     assert "max_epochs=1" in small
-    exec(compile(small, "README.md", "exec"), {})
+    exec(compile(small, "README.md", "exec"), {"__name__": "__main__"})
     assert list(tmp_path.rglob("summary.json"))
 
 

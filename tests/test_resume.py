@@ -20,6 +20,11 @@ import pdt_lightning.search as search_module
 EPOCH, WHERE = os.environ["KILL"].split("-") if os.environ.get("KILL") else (-1, "")
 
 
+if WHERE == "collection":
+    import pdt_lightning.data.datamodule as data_module
+    data_module.collect = lambda *a: os._exit(9)
+
+
 class Killer(lightning.Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         if WHERE == "training" and trainer.current_epoch == int(EPOCH) and batch_idx == 1:
@@ -89,7 +94,7 @@ def equal(a, b):
     return a == b
 
 
-@pytest.mark.parametrize("moment", ["0-training", "1-training", "1-tuning", "1-checkpoint"])
+@pytest.mark.parametrize("moment", ["0-collection", "0-training", "1-training", "1-tuning", "1-checkpoint"])
 def test_killed_and_resumed_equals_never_stopped(tmp_path, uninterrupted, moment):
     folder = tmp_path / "runs"
     assert fit(folder, KILL=moment, check=False).returncode == 9
@@ -104,7 +109,7 @@ def test_killed_and_resumed_equals_never_stopped(tmp_path, uninterrupted, moment
     expected_main, expected_phases = curves(uninterrupted)
     assert phases == expected_phases
     assert main == expected_main
-    start = "from the start" if moment == "0-training" else "last.ckpt"
+    start = "from the start" if moment.startswith("0") else "last.ckpt"
     assert start in done.stdout
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -58,6 +59,7 @@ class PromptTuning(lightning.Callback):
         self.workers = workers
         self.width = width
         self.progress = progress
+        self.folder: Path | None = None  # where results are written; None: the trainer's log_dir
         self.phases = 0
         self.final_update = -1  # update after which the last phase, with its oracle, was run
         self._pool: RolloutPool | None = None
@@ -72,19 +74,20 @@ class PromptTuning(lightning.Callback):
             raise ValueError(f"--tuning.tasks: {unknown[0]} is not a held-out task. They are: {', '.join(held_out)}.")
         if missing := [name for name in self.validation_tasks if name not in (data.hparams["tuned_training_tasks"] or ())]:
             raise ValueError(f"validation_tasks: give MultiTaskDataModule(tuned_training_tasks=[{missing[0]!r}, ...]) too.")
-        if not held_out:
-            raise ValueError("there are no held-out tasks to tune; list some, or leave PromptTuning out.")
         local = int(os.environ.get("LOCAL_WORLD_SIZE", trainer.num_devices))
         workers = max(1, (os.cpu_count() or 1) // max(1, local)) if self.workers is None else self.workers
         self._pool = RolloutPool(workers, self.width)
 
     def due(self, trainer: lightning.Trainer) -> bool:
         """Whether a phase follows this validation; one in the middle of an epoch is never followed by any."""
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or not self._any_tasks(trainer):
             return False
         every = self.every_n_epochs
         regular = every > 0 and (trainer.current_epoch + 1) % every == 0 and self._epoch_is_over(trainer)
         return regular or self._ends(trainer)
+
+    def _any_tasks(self, trainer: lightning.Trainer) -> bool:
+        return bool(self.validation_tasks or trainer.datamodule.family.heldout_tasks)  # type: ignore[attr-defined]
 
     @staticmethod
     def _epoch_is_over(trainer: lightning.Trainer) -> bool:
@@ -103,10 +106,14 @@ class PromptTuning(lightning.Callback):
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: LitPDT) -> None:  # type: ignore[override]
         """Where training ended in another way than foreseen (early stopping, max_time), the last phase comes now."""
-        if not trainer.interrupted and self.final_update != trainer.global_step:
+        if not trainer.interrupted and self.final_update != trainer.global_step and self._any_tasks(trainer):
             metrics = self._run_phase(trainer, pl_module, trainer.current_epoch - 1, final=True)
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step=trainer.global_step)
+            # What was judged is not what the last validation saved.
+            for checkpoint in trainer.checkpoint_callbacks:
+                if isinstance(checkpoint, ModelCheckpoint) and checkpoint.monitor is None and checkpoint.dirpath:
+                    trainer.save_checkpoint(Path(checkpoint.dirpath) / "last.ckpt")
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """End the worker processes."""
@@ -135,7 +142,8 @@ class PromptTuning(lightning.Callback):
         self.phases += 1
         if final:
             self.final_update = trainer.global_step
-        folder = Path(trainer.log_dir) if trainer.log_dir else None
+        log_dir = trainer.log_dir  # a collective: read on every rank
+        folder = self.folder or (Path(log_dir) if log_dir else None)
         # What rank 0 alone does, the writing, is reported to all, so that a full disk ends the run everywhere.
         gather(
             attempt(

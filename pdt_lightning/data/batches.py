@@ -6,8 +6,8 @@ import numpy as np
 from torch import Tensor
 
 from pdt_lightning.data.episodes import Episodes
-from pdt_lightning.data.segments import Prompt
-from pdt_lightning.data.windows import Steps, context_windows, gather, window_indices
+from pdt_lightning.data.segments import Prompt, prompts_of
+from pdt_lightning.data.windows import Steps, context_windows
 from pdt_lightning.seeding import generator
 
 
@@ -72,12 +72,13 @@ class Pool:
         Args:
             u: `(B, J)` uniform in [0, 1).
             task: `(B,)`.
-            without: `(B,)` an episode that the prompt may not come from: the context window's own.
+                without: `(B,)` an episode that the prompt may not come from, its window's own, unless the task has no other.
         """
         low, high = self.window_offsets[self.first_episode[task]], self.window_offsets[self.last_episode[task]]
         banned_low, banned = high, np.zeros_like(high)
         if without is not None:
             banned_low, banned = self.window_offsets[without], self.window_offsets[without + 1] - self.window_offsets[without]
+            banned = np.where(banned < high - low, banned, 0)  # a task with one demonstration has no other
         window = low[:, None] + (u * (high - low - banned)[:, None]).astype(np.int64)
         window += np.where(window >= banned_low[:, None], banned[:, None], 0)
         episode = np.searchsorted(self.window_offsets, window, side="right") - 1
@@ -85,11 +86,7 @@ class Pool:
             start = window - self.window_offsets[episode]
         else:  # the public code's choice, which stops one step short of the end
             start = np.maximum(self.episodes.lengths[episode] - self.segment_steps - 1, 0)
-        indices, mask = window_indices(self.episodes, episode, start, self.segment_steps)
-        first = np.broadcast_to(self.episodes.offsets[episode][..., None], indices.shape)
-        flat = (len(task), -1)
-        steps = gather(self.episodes, indices.reshape(flat), mask.reshape(flat), first.reshape(flat))
-        return Prompt(**vars(steps))
+        return prompts_of(self.episodes, episode, start, self.segment_steps)
 
 
 def draw(

@@ -1,14 +1,14 @@
 """Experts → demonstrations, in parallel processes, atomically."""
 
-import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, wait
 
 import numpy as np
 from tqdm import tqdm
 
 from pdt_lightning.data import minari
+from pdt_lightning.processes import process_pool
 from pdt_lightning.seeding import generator, integer
 from pdt_lightning.tasks.base import Recipe
 
@@ -36,9 +36,8 @@ def collect(dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: 
     if not missing:
         return 0
     workers = min(workers or os.cpu_count() or 1, len(missing))
-    context = multiprocessing.get_context("spawn")  # a fork of a process that has used torch threads can hang
     with (
-        ProcessPoolExecutor(workers, mp_context=context) as pool,
+        process_pool(workers) as pool,
         tqdm(
             total=sum(recipes[name].episodes for name in missing),
             desc="Collecting demonstrations",
@@ -48,9 +47,11 @@ def collect(dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: 
     ):
         jobs = {pool.submit(demonstrate, recipes[name]): recipes[name] for name in missing}
         try:
-            for job in as_completed(jobs):
-                job.result()
-                bar.update(jobs[job].episodes)
+            waiting = set(jobs)
+            while waiting:
+                done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+                bar.update(sum(jobs[job].episodes for job in done if job.result() is None))
+                bar.refresh()  # its clock goes on, however long a dataset takes
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

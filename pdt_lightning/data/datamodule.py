@@ -78,7 +78,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         # What a model needs to know before there is data:
         self.state_size = self.observation_space.shape[0]
         self.action_size = self.action_space.shape[0]
-        self.max_timesteps = self.family.max_horizon
+        self.max_timesteps = self.family.max_timesteps
         known = [task.id for task in self.family.training_tasks]
         if unknown := [name for name in tuned_training_tasks or () if name not in known]:
             raise ValueError(f"--tuning.validation_tasks: {unknown[0]} is not a training task. They are: {', '.join(known)}.")
@@ -127,6 +127,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         self.training_pool = Pool(episodes.select(np.flatnonzero(~validation)), *pool_options)
         self.validation_pool = Pool(episodes.select(np.flatnonzero(validation)), *pool_options)
         self._check_segments(self.training_pool.episodes)
+        for name in self.prompt_tasks:
+            self.segments(name)  # raises, by name, where no demonstration is long enough
         heldout = [self.prompt_demonstrations[task.id] for task in self.heldout_tasks]
         self.heldout_pool = (
             Pool(Episodes.build(heldout, [task.return_scale or 1.0 for task in self.heldout_tasks]), *pool_options)
@@ -179,7 +181,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         u = generator(seed, purpose).random((count, 1 + self.hparams["segments"]))
         task = np.arange(count) % tasks
         whole = draw(contexts, prompts, u, task, self.hparams["context_steps"], contexts is prompts, rank, world_size)
-        return FixedBatches(whole, 256)
+        return FixedBatches(whole, -(-count // (256 * world_size)))
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -242,15 +244,15 @@ class UpdateStream(IterableDataset):
 
 
 class FixedBatches(Dataset):
-    """The same batches at every validation."""
+    """The same batches at every validation; as many on every rank, since each is a collective under DDP."""
 
-    def __init__(self, whole: Batch, size: int):
-        self.whole, self.size = whole, size
+    def __init__(self, whole: Batch, batches: int):
+        self.whole, self.batches = whole, batches
 
     def __len__(self) -> int:
-        return -(-len(self.whole.task) // self.size)
+        return self.batches
 
     def __getitem__(self, number: int) -> Batch:
-        rows = slice(number * self.size, (number + 1) * self.size)
+        rows = slice(number * len(self.whole.task) // self.batches, (number + 1) * len(self.whole.task) // self.batches)
         whole = self.whole
         return Batch(whole.context[rows], whole.prompt[rows], whole.labels[rows], whole.task[rows], whole.steps)

@@ -16,21 +16,17 @@ class Episodes:
         states: `(M, S)` float32.
         actions: `(M, A)` float32, as executed.
         labels: `(M, A)` float32, to learn.
-        rewards: `(M,)` float64, in the environment's unit.
         returns_to_go: `(M,)` float32, in units of the task's scale.
         offsets: `(E + 1,)` int64; episode e holds steps `offsets[e]` to `offsets[e + 1] - 1`.
         task: `(E,)` int64, not falling; index of each episode's task.
-        success: `(E,)` float64; NaN where the environment reports none.
     """
 
     states: np.ndarray
     actions: np.ndarray
     labels: np.ndarray
-    rewards: np.ndarray
     returns_to_go: np.ndarray
     offsets: np.ndarray
     task: np.ndarray
-    success: np.ndarray
 
     @classmethod
     def build(cls, demonstrations: Sequence[Sequence[Demonstration]], scales: Sequence[float]) -> "Episodes":
@@ -41,11 +37,9 @@ class Episodes:
             states=np.concatenate([episode.states for episode in flat]),
             actions=np.concatenate([episode.actions for episode in flat]),
             labels=np.concatenate([episode.labels for episode in flat]),
-            rewards=np.concatenate([episode.rewards for episode in flat]),
             returns_to_go=np.concatenate([returns_to_go(e.rewards, scales[int(t)]) for e, t in zip(flat, task, strict=True)]),
             offsets=np.concatenate([[0], np.cumsum([len(episode.rewards) for episode in flat])]).astype(np.int64),
             task=task.astype(np.int64),
-            success=np.array([np.nan if episode.success is None else episode.success for episode in flat]),
         )
 
     def __len__(self) -> int:
@@ -56,11 +50,6 @@ class Episodes:
         """`(E,)` steps of each episode."""
         return np.diff(self.offsets)
 
-    @property
-    def returns(self) -> np.ndarray:
-        """`(E,)` undiscounted returns, in the environment's unit."""
-        return np.add.reduceat(self.rewards, self.offsets[:-1])
-
     def of_task(self, task: int) -> np.ndarray:
         """Indices of the episodes of one task."""
         return np.flatnonzero(self.task == task)
@@ -68,9 +57,9 @@ class Episodes:
     def select(self, episodes: np.ndarray) -> "Episodes":
         """A copy with only the given episodes."""
         steps = np.concatenate([np.arange(self.offsets[e], self.offsets[e + 1]) for e in episodes])
-        per_step = {name: getattr(self, name)[steps] for name in ("states", "actions", "labels", "rewards", "returns_to_go")}
+        per_step = {name: getattr(self, name)[steps] for name in ("states", "actions", "labels", "returns_to_go")}
         offsets = np.concatenate([[0], np.cumsum(self.lengths[episodes])]).astype(np.int64)
-        return Episodes(**per_step, offsets=offsets, task=self.task[episodes], success=self.success[episodes])
+        return Episodes(**per_step, offsets=offsets, task=self.task[episodes])
 
 
 def returns_to_go(rewards: np.ndarray, scale: float) -> np.ndarray:

@@ -165,8 +165,11 @@ def read(dataset_id: str, use_expert_actions: bool = True) -> list[Demonstration
 def supported(name: str, observation_space: gym.Space, action_space: gym.Space) -> None:
     """Refuse spaces other than one-dimensional Box (for observations also a Dict of Box), by name."""
     observations = observation_space.spaces.values() if isinstance(observation_space, gym.spaces.Dict) else [observation_space]
-    if not all(isinstance(space, gym.spaces.Box) for space in observations):
-        raise ValueError(f"{name}: observations of {observation_space} are not supported; use Box, or a Dict of Box.")
+    flat = isinstance(observation_space, gym.spaces.Dict) or len(observation_space.shape or ()) == 1
+    if not flat or not all(isinstance(space, gym.spaces.Box) for space in observations):
+        raise ValueError(
+            f"{name}: observations of {observation_space} are not supported; use a one-dimensional Box, or a Dict of Box."
+        )
     if not isinstance(action_space, gym.spaces.Box) or len(action_space.shape) != 1:
         raise ValueError(f"{name}: actions of {action_space} are not supported; use a one-dimensional Box.")
 

@@ -47,6 +47,14 @@ class Prompt(Steps):
             raise ValueError(f"{path} is no prompt saved by pdt_lightning: {error}") from error
 
 
+def prompts_of(episodes: Episodes, episode: np.ndarray, start: np.ndarray, steps: int) -> Prompt:
+    """`B` prompts of the segments of `steps` steps that begin at `start (B, J)` of `episode (B, J)`."""
+    indices, mask = window_indices(episodes, episode, start, steps)
+    first = np.broadcast_to(episodes.offsets[episode][..., None], indices.shape)
+    flat = (len(episode), episode.shape[1] * steps)
+    return Prompt(**vars(gather(episodes, indices.reshape(flat), mask.reshape(flat), first.reshape(flat))))
+
+
 class Segments:
     """All windows of `H` steps of one task's candidate demonstrations: the arms of the bandit.
 
@@ -85,11 +93,7 @@ class Segments:
             `B` prompts of `J·H` steps.
         """
         choices = np.asarray(choices)
-        indices, mask = window_indices(self.episodes, self.episode[choices], self.start[choices], self.steps)
-        first = np.broadcast_to(self.episodes.offsets[self.episode[choices]][..., None], indices.shape)
-        flat = (len(choices), -1)
-        steps = gather(self.episodes, indices.reshape(flat), mask.reshape(flat), first.reshape(flat))
-        return Prompt(*(getattr(steps, field.name) for field in fields(steps)))
+        return prompts_of(self.episodes, self.episode[choices], self.start[choices], self.steps)
 
     def describe(self, segment: int) -> str:
         """A segment in words.

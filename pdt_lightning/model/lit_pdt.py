@@ -28,8 +28,8 @@ class TaskError(Metric):
         super().__init__()
         self.total: Tensor
         self.count: Tensor
-        self.add_state("total", torch.zeros(tasks, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros(tasks, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("total", torch.zeros(tasks), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(tasks), dist_reduce_fx="sum")
 
     def update(self, error: Tensor, mask: Tensor, task: Tensor) -> None:
         """Add windows: `error (B, K)` of each step, `mask (B, K)` of the valid ones, `task (B,)`."""
@@ -142,8 +142,8 @@ class LitPDT(lightning.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Log updates per second, since the last time it was logged."""
-        step = self.trainer.global_step
-        if step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        step, every = self.trainer.global_step, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and step % every == 0:
             now = time.monotonic()
             if self._clock is not None and step > self._clock[0]:
                 self.log("train/updates_per_second", (step - self._clock[0]) / (now - self._clock[1]), rank_zero_only=True)

@@ -68,7 +68,8 @@ class PromptDecisionTransformer(nn.Module):
         sizes = (state_size, action_size, max_timesteps, width, use_return_to_go)
         self.use_prompt = use_prompt
         self.tokens_per_step = 3 if use_return_to_go else 2
-        self.embed_prompt = Embedding(*sizes)
+        # Without prompts their embedding gets no gradient, which DDP would wait for.
+        self.embed_prompt = Embedding(*sizes).requires_grad_(use_prompt)
         self.embed_context = Embedding(*sizes)
         self.norm_context = nn.LayerNorm(width)
         self.transformer = CausalTransformer(width, layers, heads, inner, dropout)

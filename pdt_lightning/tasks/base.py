@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import FlattenObservation
 
 Expert = Callable[[np.ndarray], np.ndarray]  # observation (S,) → noise-free action (A,), for one episode
@@ -22,7 +23,7 @@ class Task:
 
     Args:
         id: unique name, `family/number`.
-        env_id: Gymnasium id, registered under a string entry point so that Minari can recover the environment.
+        env_id: Gymnasium id, registered under a string entry point so that Minari can recover the environment; or a specification.
         env_kwargs: keyword arguments for the environment.
         training_data: Minari dataset ids to train on.
         prompt_data: Minari dataset ids that prompts are taken from, apart from what is trained on.
@@ -32,7 +33,7 @@ class Task:
     """
 
     id: str
-    env_id: str
+    env_id: str | EnvSpec
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
     training_data: tuple[str, ...] = ()
     prompt_data: tuple[str, ...] = ()
@@ -106,8 +107,8 @@ class TaskFamily(ABC):
         return tuple({task.id: task for task in (*self.training_tasks, *self.heldout_tasks)}.values())
 
     @property
-    def max_horizon(self) -> int:
-        """Steps of the longest episode of any task."""
+    def max_timesteps(self) -> int:
+        """Steps of the longest episode of any task, demonstrated or played."""
         return max(task.horizon or 0 for task in self.tasks)
 
     def spaces(self) -> tuple[gym.spaces.Box, gym.spaces.Box]:
@@ -138,25 +139,33 @@ def make_family(name: str, options: Mapping[str, Any] | None = None) -> TaskFami
 
 
 def demonstrated(
-    task: Task, expert: Callable[[gym.Env], Expert], training: int, prompts: int, **settings: Any
+    task: Task, expert: Callable[[gym.Env], Expert], training: tuple[str, int], prompts: tuple[str, int], **settings: Any
 ) -> tuple[Task, dict[str, Recipe]]:
-    """`task` with the ids of its demonstrations filled in, and their recipes; `expert_share` applies to prompts alone.
+    """`task` with the ids of its demonstrations filled in, and their recipes.
+
+    Args:
+        task: without demonstrations.
+        expert: see `Recipe`.
+        training: name of the family's option, and the number of episodes to train on.
+        prompts: the same of the candidates for prompts.
+        **settings: of both recipes; `expert_share` applies to the candidates alone.
 
     Raises:
         ValueError: on counts, noise or shares that make no sense, naming the option.
     """
     share = settings.pop("expert_share", 1.0)
     noise = settings["action_noise"]
-    for name, value in (("training_demonstrations", training), ("candidate_demonstrations", prompts)):
-        if value < 2:
-            raise ValueError(f"--data.family_options.{name}={value}: at least 2 are needed.")
+    # One validates, and a prompt comes from another episode than its window: three to train on, one to take prompts from.
+    for (name, value), least in ((training, 3), (prompts, 1)):
+        if value < least:
+            raise ValueError(f"--data.family_options.{name}={value}: at least {least} are needed.")
     if not 0 <= share <= 1:
         raise ValueError(f"--data.family_options.expert_share={share}: it lies between 0 and 1.")
     if noise < 0:
         raise ValueError(f"--data.family_options.action_noise={noise}: it may not be negative.")
     recipes = {
-        "training": Recipe(task, "training", training, expert, **settings),
-        "prompt": Recipe(task, "prompt", prompts, expert, expert_share=share, **settings),
+        "training": Recipe(task, "training", training[1], expert, **settings),
+        "prompt": Recipe(task, "prompt", prompts[1], expert, expert_share=share, **settings),
     }
     ids = {role: (recipe.dataset_id,) for role, recipe in recipes.items()}
     return replace(task, training_data=ids["training"], prompt_data=ids["prompt"]), {

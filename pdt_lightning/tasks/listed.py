@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gymnasium as gym
 import minari
 from gymnasium.envs.registration import EnvSpec
 from minari.dataset.minari_storage import MinariStorage
@@ -29,8 +28,14 @@ class ListedFamily(TaskFamily):
         if not training:
             raise ValueError("--data.family_options.training is empty: list at least one task to train on.")
         self._storages: dict[str, MinariStorage] = {}
+        self._longest_of_all = 0
         self.training_tasks = tuple(self._task(entry, "training", "training_data") for entry in training)
         self.heldout_tasks = tuple(self._task(entry, "held_out", "prompt_data") for entry in held_out)
+
+    @property
+    def max_timesteps(self) -> int:
+        """Steps of the longest episode of any task, demonstrated or played."""
+        return max(super().max_timesteps, self._longest_of_all)
 
     def _task(self, entry: Mapping[str, Any], group: str, needed: str) -> Task:
         option = f"--data.family_options.{group}"
@@ -38,18 +43,19 @@ class ListedFamily(TaskFamily):
             raise ValueError(f"{option}: {wrong[0]} is not known. A task takes: {', '.join(OPTIONS)}.")
         if missing := [key for key in ("id", needed) if not entry.get(key)]:
             raise ValueError(f"{option}: a task lacks {missing[0]}. It is {dict(entry)}.")
-        data = {key: tuple(entry.get(key) or ()) for key in ("training_data", "prompt_data")}
-        ids = [name for names in data.values() for name in names]
-        spec = self._env_spec(ids[0])
+        training_data, prompt_data = (tuple(entry.get(key) or ()) for key in ("training_data", "prompt_data"))
+        ids = [*training_data, *prompt_data]
+        longest = max(self._longest(name) for name in ids)
+        self._longest_of_all = max(self._longest_of_all, longest)
         horizon = entry.get("horizon")
         return Task(
             id=str(entry["id"]),
-            env_id=spec.id,
-            env_kwargs=dict(spec.kwargs),
-            horizon=int(horizon) if horizon else max(self._longest(name) for name in ids),
+            env_id=self._env_spec(ids[0]),
+            horizon=int(horizon) if horizon else longest,
             target_return=entry.get("target_return"),
             return_scale=entry.get("return_scale"),
-            **data,
+            training_data=training_data,
+            prompt_data=prompt_data,
         )
 
     def _storage(self, dataset_id: str) -> MinariStorage:
@@ -64,10 +70,7 @@ class ListedFamily(TaskFamily):
         text = self._storage(dataset_id).metadata.get("env_spec")
         if not text:
             raise ValueError(f"Minari dataset {dataset_id} names no environment, so its task cannot be rolled out.")
-        spec = EnvSpec.from_json(str(text))
-        if spec.id not in gym.registry:
-            gym.registry[spec.id] = spec
-        return spec
+        return EnvSpec.from_json(str(text))
 
     def _longest(self, dataset_id: str) -> int:
         storage = self._storage(dataset_id)

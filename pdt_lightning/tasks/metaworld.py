@@ -182,7 +182,7 @@ class MetaworldFamily(TaskFamily):
             raise ValueError(f"--data.family_options.held_out={list(held_out)}: name some, not all, of the goals 0 to 49.")
         recipes: dict[str, Recipe] = {}
 
-        def task(name: str, positions: tuple[float, ...], demonstrations: int) -> Task:
+        def task(name: str, positions: tuple[float, ...], demonstrations: tuple[str, int]) -> Task:
             bare = Task(
                 id=f"{env_name}/{name}",
                 env_id="pdt-lightning/ML1-v0",
@@ -193,7 +193,7 @@ class MetaworldFamily(TaskFamily):
                 bare,
                 scripted,
                 demonstrations,
-                candidate_demonstrations,
+                ("candidate_demonstrations", candidate_demonstrations),
                 action_noise=action_noise,
                 expert_share=expert_share,
                 seed=collection_seed,
@@ -201,9 +201,10 @@ class MetaworldFamily(TaskFamily):
             recipes.update(own_recipes)
             return filled
 
-        own = [task(f"{n:02d}", g, training_demonstrations) for n, g in enumerate(goals(env_name, METAWORLD_SEED))]
+        published, further = ("training_demonstrations", training_demonstrations), ("extra_demonstrations", extra_demonstrations)
+        own = [task(f"{n:02d}", g, published) for n, g in enumerate(goals(env_name, METAWORLD_SEED))]
         extra = [
-            task(f"seed{seed}-{n:02d}", positions, extra_demonstrations)
+            task(f"seed{seed}-{n:02d}", positions, further)
             for seed in extra_goal_seeds
             for n, positions in enumerate(goals(env_name, seed))
         ]

@@ -115,8 +115,8 @@ class PointFamily(TaskFamily):
             task, own_recipes = demonstrated(
                 bare,
                 walk,
-                training_demonstrations,
-                candidate_demonstrations,
+                ("training_demonstrations", training_demonstrations),
+                ("candidate_demonstrations", candidate_demonstrations),
                 action_noise=action_noise,
                 expert_share=expert_share,
                 seed=collection_seed,

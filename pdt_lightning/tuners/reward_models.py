@@ -143,7 +143,9 @@ class MLPModel(RewardModel):
         return self._terms_of_members.mean(axis=0)
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
-        """One member."""
+        """One member; before there is any, anything is possible."""
+        if not self._terms_of_members.any():
+            return rng.standard_normal(self._terms_of_members.shape[1:])
         return self._terms_of_members[rng.integers(self.members)]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pdt_lightning.data.segments import Segments
+from pdt_lightning.seeding import generator
 from pdt_lightning.tuners.base import Choice, Tuner
 from pdt_lightning.tuners.exploration import EXPLORATIONS
 from pdt_lightning.tuners.recommend import SequentialHalving, by_choice, reserve, worth
@@ -88,7 +89,7 @@ class StructuredBandit(Tuner):
             spread = float(outcomes.std())
             self._mean, self._spread = float(outcomes.mean()), spread if spread > 1e-9 else 1.0
             self._range = float(outcomes.min()), float(outcomes.max())
-            rng = np.random.default_rng([self.fit_seed, self._fitted])
+            rng = generator(self.fit_seed, "fit", self._fitted)
             self.model.fit(np.array(self.choices)[known], (outcomes - self._mean) / self._spread, rng)
 
     def _estimates(self) -> dict[Choice, float]:

@@ -5,7 +5,7 @@ import pickle
 import lightning
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -26,13 +26,13 @@ TUNING = {
 }
 
 
-def run(folder, tuning, epochs=2, callbacks=(), data=POINT, fit=True, **options):
+def run(folder, tuning, epochs=2, callbacks=(), data=POINT, fit=True, checkpoints=False, **options):
     module = LitPDT(2, 2, 30, context_steps=5, **SMALL)
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
         logger=TensorBoardLogger(str(folder), name="run", version=0),
-        enable_checkpointing=False,
+        enable_checkpointing=checkpoints,
         enable_progress_bar=False,
         enable_model_summary=False,
         log_every_n_steps=1,
@@ -97,6 +97,23 @@ def test_a_run_that_ends_early_still_ends_with_a_phase(tmp_path):
     assert {row["epoch"] for row in rows(tmp_path)} == {"0"}
     assert tuning.phases == 1
     assert json.loads((tmp_path / "run" / "version_0" / "summary.json").read_text())["final"]
+
+
+def test_what_is_judged_at_an_unforeseen_end_is_what_is_saved(tmp_path):
+    """Two epochs of three updates, validated every second epoch, stopped after the third: the checkpoint follows the verdict."""
+    saves = ModelCheckpoint(tmp_path / "checkpoints", "last", enable_version_counter=False, save_on_train_epoch_end=False)
+    run(tmp_path, PromptTuning(**TUNING), epochs=3, callbacks=[saves], check_val_every_n_epoch=2, checkpoints=True)
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 9
+    assert json.loads((tmp_path / "run" / "version_0" / "summary.json").read_text())["final"]
+
+
+def test_without_held_out_tasks_it_stands_aside(tmp_path, point_data):
+    training = [{"id": task.id, "training_data": list(task.training_data)} for task in point_data.family.training_tasks[:3]]
+    data = {**POINT, "family": "minari", "family_options": {"training": training, "held_out": []}}
+    tuning = PromptTuning(**TUNING)
+    run(tmp_path, tuning, epochs=1, data=data)
+    assert tuning.phases == 0
 
 
 def test_its_state_is_plain_and_is_taken_over(tmp_path):

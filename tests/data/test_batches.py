@@ -19,6 +19,14 @@ def test_prompts_come_from_the_task_and_never_from_the_windows_own_episode(seed,
     assert prompt.mask.all()
 
 
+def test_a_task_with_one_demonstration_prompts_from_it():
+    pool = Pool(episodes([4, 5, 7], tasks=2), 3)  # the first task has one episode
+    prompt = pool.prompts(np.array([[0.0], [0.99]]), np.zeros(2, int), np.zeros(2, int))
+    assert prompt.states[..., 0].unique().tolist() == [0]
+    last = Pool(episodes([4, 5, 2, 7]).select(np.array([0, 1, 3])), 3)
+    assert last.prompts(np.array([[0.99]]), np.array([1]), np.array([2])).states[..., 0].unique().tolist() == [3]
+
+
 def test_prompts_are_uniform_over_all_windows():
     pool = Pool(episodes([4, 5, 7, 3]), 3)
     u = (np.arange(6000) + 0.5)[:, None] / 6000

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,28 @@ def test_held_out_demonstrations_are_the_second_loader(point_data):
     assert {t for batch in heldout for t in batch.task} == {0, 1, 2}
     assert [name for name, _ in point_data.validation_names()] == ["val", "heldout"]
     assert point_data.validation_names()[1][1] == ["point/03", "point/07", "point/11"]
+
+
+@pytest.mark.parametrize(("windows", "world_size"), [(513, 2), (26, 3), (2050, 8), (13, 16)])
+def test_every_rank_has_as_many_validation_batches(point_data, monkeypatch, windows, world_size):
+    data = copy.copy(point_data)
+    monkeypatch.setitem(data.hparams, "validation_windows", windows)
+    seen, rows = set(), 0
+    for rank in range(world_size):
+        data._ranks = lambda rank=rank: (rank, world_size)
+        known = data.val_dataloader()[0].dataset
+        seen.add(len(known))
+        rows += sum(len(known[n].task) for n in range(len(known)))
+        assert max(len(known[n].task) for n in range(len(known))) <= 256
+    assert len(seen) == 1
+    assert rows == max(windows, 13)
+
+
+def test_held_out_tasks_without_a_long_enough_demonstration_are_refused(point_data):
+    data = MultiTaskDataModule(**{**POINT, "family_options": {**POINT["family_options"], "candidate_demonstrations": 1}})
+    data.prepare_data()
+    data.setup()
+    assert {t for batch in data.val_dataloader()[1] for t in batch.task} == {0, 1, 2}  # one demonstration is enough
 
 
 def test_tuned_training_tasks_get_candidates(point_data):

@@ -38,10 +38,9 @@ def test_windows_hold_consecutive_steps_and_are_padded_on_the_left(episode, data
         assert not values[0, ~valid].any()
 
 
-def test_returns_lengths_and_selection():
+def test_lengths_and_selection():
     all_of_them = episodes()
     assert all_of_them.lengths.tolist() == LENGTHS
-    assert all_of_them.returns.tolist() == LENGTHS
     assert all_of_them.of_task(1).tolist() == [2, 3]
     some = all_of_them.select(np.array([0, 2]))
     assert some.lengths.tolist() == [4, 7]

@@ -23,7 +23,7 @@ def test_unknown_option_is_named_with_those_there_are():
     [
         ({"held_out": [99]}, "held_out"),
         ({"held_out": []}, "held_out"),
-        ({"training_demonstrations": 1}, "training_demonstrations=1"),
+        ({"training_demonstrations": 2}, "training_demonstrations=2"),
         ({"candidate_demonstrations": 0}, "candidate_demonstrations=0"),
         ({"expert_share": 1.5}, "expert_share=1.5"),
         ({"action_noise": -1}, "action_noise=-1"),

@@ -1,0 +1,29 @@
+"""Worker processes, for collection and rollouts alike."""
+
+import multiprocessing
+import os
+import threading
+from concurrent.futures import ProcessPoolExecutor
+
+import torch
+
+
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    """Spawned workers with one torch thread each, which end with their parent however it ends.
+
+    Spawned, because a fork of a process that has used torch threads can hang. One thread, because several of them beside other
+    busy processes collapse.
+    """
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start)
+
+
+def _start() -> None:
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # a parent that was killed cannot tell its workers to stop, and they would wait for work for ever
+        os._exit(1)
