@@ -92,6 +92,7 @@ class RunCLI(LightningCLI):
         """Find the run folder, before the trainer is built."""
         config = self.config
         self.run_folder, self.checkpoint = find_run(Path(config.trainer.default_root_dir), config.name, config.ckpt_path)
+        config.ckpt_path = None  # the saved configuration says what the run is, not where it was taken up
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with precision, logger and checkpoints where they are left to us.

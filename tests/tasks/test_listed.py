@@ -1,10 +1,8 @@
-import importlib
 import pickle
 
 import gymnasium as gym
 import pytest
 
-import pdt_lightning.tasks
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.tasks import make_family
 
@@ -15,7 +13,7 @@ def entries(point_data):
     return training, held_out
 
 
-def test_a_users_own_datasets_need_no_code(point_data):
+def test_a_users_own_datasets_need_no_code(point_data, monkeypatch):
     training, held_out = entries(point_data)
     held_out[0]["horizon"] = 12
     options = {"training": training, "held_out": held_out}
@@ -29,11 +27,8 @@ def test_a_users_own_datasets_need_no_code(point_data):
     env = task.make_env()
     assert env.unwrapped.goal == 3  # the environment is the one that the dataset names
     # Workers know nothing of what this process registered: the task brings the environment's specification along.
-    del gym.registry["pdt-lightning/Point-v0"]
-    try:
-        assert pickle.loads(pickle.dumps(task)).make_env().unwrapped.goal == 3
-    finally:
-        importlib.reload(pdt_lightning.tasks)
+    monkeypatch.delitem(gym.registry, "pdt-lightning/Point-v0")
+    assert pickle.loads(pickle.dumps(task)).make_env().unwrapped.goal == 3
 
 
 @pytest.mark.parametrize(
