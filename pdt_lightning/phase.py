@@ -1,18 +1,19 @@
 """One tuning phase: for each task the untuned yardstick, the bandit's rounds, the verdict on fresh episodes, and the oracle."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from pdt_lightning import oracle
 from pdt_lightning.data.minari import Demonstration
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.policy import Policy
-from pdt_lightning.rollout import Outcome, Rollout, Row, one_thread
-from pdt_lightning.search import Cell, Trial, search, value
+from pdt_lightning.rollout import Outcome, Rollout, Row, one_thread, play_groups
+from pdt_lightning.search import Cell, Trial, search
 from pdt_lightning.seeding import Key, generator, integer
 from pdt_lightning.tasks.base import Task
 from pdt_lightning.tuners import TUNERS, make_tuner
@@ -151,10 +152,7 @@ def planned_rollouts(options: TuningOptions, tasks: int, with_oracle: bool, judg
     """Rollouts of a phase, for its progress bar."""
     each = 2 * options.verdict_episodes + (0 if judged_only else options.rounds + options.yardstick_episodes)
     if with_oracle and options.oracle_candidates:
-        each += (
-            sum(count * options.oracle_episodes * factor for count, factor in _oracle_stages(options.oracle_candidates))
-            + options.verdict_episodes
-        )
+        each += oracle.planned_rollouts(options.oracle_candidates, options.oracle_episodes) + options.verdict_episodes
     return tasks * each
 
 
@@ -187,11 +185,12 @@ def tune(
     def key(subject: Subject, purpose: str) -> tuple[Key, ...]:
         return (purpose, phase, subject.task.id)
 
+    def drawn(subject: Subject, purpose: str, count: int) -> Prompt:
+        rng = generator(options.seed, "random prompts", *key(subject, purpose))
+        return subject.segments.gather(rng.integers(len(subject.segments), size=(count, slots)))
+
     def untuned(subject: Subject, purpose: str, episodes: int) -> list[Row]:
-        choices = generator(options.seed, "random prompts", *key(subject, purpose)).integers(
-            len(subject.segments), size=(episodes, slots)
-        )
-        prompts = subject.segments.gather(choices)
+        prompts = drawn(subject, purpose, episodes)
         return [Row(subject.task, prompts[[n]], integer(options.seed, *key(subject, purpose), n)) for n in range(episodes)]
 
     def judged(subject: Subject, prompt: Prompt) -> list[Row]:
@@ -201,7 +200,7 @@ def tune(
 
     # Encoding and the bandit's linear algebra too run on one thread, or ranks that were given different numbers would differ.
     with torch.autocast(policy.model.state_mean.device.type, enabled=False), one_thread(), threadpool_limits(1):
-        yardsticks = [] if given else _by_subject(play, [untuned(s, "yardstick", options.yardstick_episodes) for s in subjects])
+        yardsticks = [] if given else play_groups(play, [untuned(s, "yardstick", options.yardstick_episodes) for s in subjects])
         cells = []
         if not given:
             cells = [
@@ -233,17 +232,22 @@ def tune(
                         f"the prompt of {subject.task.id} has states of shape {tuple(prompt.states.shape)}, not {tuple(expected)}."
                     )
             else:
-                best = cells[number].tuner.best()
-                prompt = best.prompt
-                origin = [subject.segments.describe(segment) for segment in best.choice or ()]
+                recommended = cells[number].tuner.best()
+                prompt = recommended.prompt
+                origin = [subject.segments.describe(segment) for segment in recommended.choice or ()]
             prompts.append(prompt)
             origins.append(origin)
             values.append(math.nan if given else cells[number].tuner.best_value())
-        verdicts = _by_subject(play, [judged(s, p) for s, p in zip(subjects, prompts, strict=True)])
-        fresh = _by_subject(play, [untuned(s, "verdict", options.verdict_episodes) for s in subjects])
-        oracles = (
-            _oracle(subjects, prompts, play, options, slots, phase, judged) if with_oracle and options.oracle_candidates else None
-        )
+        verdicts = play_groups(play, [judged(s, p) for s, p in zip(subjects, prompts, strict=True)])
+        fresh = play_groups(play, [untuned(s, "verdict", options.verdict_episodes) for s in subjects])
+        oracles = None
+        if with_oracle and options.oracle_candidates:
+            pools = [
+                Prompt.cat([p, drawn(s, "oracle", options.oracle_candidates - 1)]) for s, p in zip(subjects, prompts, strict=True)
+            ]
+            tasks = [subject.task for subject in subjects]
+            best = oracle.best_of(tasks, pools, play, options.oracle_episodes, options.objective, options.seed, phase)
+            oracles = play_groups(play, [judged(s, pool[[b]]) for s, pool, b in zip(subjects, pools, best, strict=True)])
     return [
         TaskResult(
             task=subject.task.id,
@@ -263,52 +267,3 @@ def tune(
         )
         for n, subject in enumerate(subjects)
     ]
-
-
-def _by_subject(play: Rollout, rows: Sequence[Sequence[Row]]) -> list[list[Outcome]]:
-    """One batch of rollouts for all subjects, the outcomes handed back subject by subject."""
-    outcomes = iter(play([row for own in rows for row in own]))
-    return [[next(outcomes) for _ in own] for own in rows]
-
-
-def _oracle_stages(candidates: int) -> list[tuple[int, int]]:
-    """(candidates, times the episodes) of each stage: all; then the best quarter; then the best quarter of those."""
-    return [(candidates, 1), (math.ceil(candidates / 4), 1), (math.ceil(candidates / 16), 2)] if candidates else []
-
-
-def _oracle(
-    subjects: Sequence[Subject],
-    recommended: Sequence[Prompt],
-    play: Rollout,
-    options: TuningOptions,
-    slots: int,
-    phase: int,
-    judged: Callable[[Subject, Prompt], list[Row]],
-) -> list[list[Outcome]]:
-    """Outcomes, on the verdict's seeds, of the best of many random prompts and the recommended one."""
-    candidates, sums = [], []
-    for subject, prompt in zip(subjects, recommended, strict=True):
-        rng = generator(options.seed, "oracle", phase, subject.task.id)
-        drawn = subject.segments.gather(rng.integers(len(subject.segments), size=(options.oracle_candidates - 1, slots)))
-        candidates.append(Prompt.cat([prompt, drawn]))
-        sums.append(np.zeros(options.oracle_candidates))
-    remaining = [np.arange(options.oracle_candidates) for _ in subjects]
-    tried = 0
-    for count, factor in _oracle_stages(options.oracle_candidates):
-        remaining = [rows[np.argsort(-total[rows], kind="stable")[:count]] for rows, total in zip(remaining, sums, strict=True)]
-        episodes = range(tried, tried + factor * options.oracle_episodes)
-        tried = episodes.stop
-        plan = [
-            [
-                Row(s.task, prompts[[int(c)]], integer(options.seed, "oracle", phase, s.task.id, int(c), e))
-                for c in rows
-                for e in episodes
-            ]
-            for s, prompts, rows in zip(subjects, candidates, remaining, strict=True)
-        ]
-        for subject, rows, total, outcomes in zip(subjects, remaining, sums, _by_subject(play, plan), strict=True):
-            values = [value(outcome, options.objective, subject.task.return_scale or 1.0) for outcome in outcomes]
-            worst = min((v for v in values if v is not None), default=0.0)
-            total[rows] += np.array([worst if v is None else v for v in values]).reshape(len(rows), -1).sum(axis=1)
-    best = [int(rows[total[rows].argmax()]) for rows, total in zip(remaining, sums, strict=True)]
-    return _by_subject(play, [judged(s, prompts[[b]]) for s, prompts, b in zip(subjects, candidates, best, strict=True)])

@@ -3,7 +3,7 @@
 import functools
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -68,6 +68,12 @@ def rollout(policy: Policy, rows: Sequence[Row], width: int = 8) -> list[Outcome
     """
     with one_thread():
         return [outcome for first in range(0, len(rows), width) for outcome in _play(policy, rows[first : first + width], width)]
+
+
+def play_groups(play: Rollout, groups: Sequence[Sequence[Row]]) -> list[list[Outcome]]:
+    """One batch of rollouts for all groups, so that blocks are full; the outcomes are handed back group by group."""
+    outcomes = iter(play([row for group in groups for row in group]))
+    return [[next(outcomes) for _ in group] for group in groups]
 
 
 @contextmanager
@@ -175,7 +181,7 @@ class RolloutPool:
 
         Args:
             policy: must not change while the function is used.
-            on_rollouts: told after each block how many rows were played, for a progress bar.
+            on_rollouts: told after each block how many rows were played, and every second of waiting 0, for a progress bar.
         """
         here = self.workers == 0 or policy.model.state_mean.device.type != "cpu"
         frozen = b"" if here else pickle.dumps(policy.model)
@@ -185,7 +191,7 @@ class RolloutPool:
                 return functools.partial(rollout, policy, block, self.width)
             # Pickled here, so that tensors travel as bytes and not as shared files, of which there are only so many.
             job = pickle.dumps((policy.context_steps, block, self.width))
-            return self._processes().submit(_play_frozen, frozen, job).result
+            return functools.partial(_patiently, self._processes().submit(_play_frozen, frozen, job), on_rollouts)
 
         def play(rows: Sequence[Row]) -> list[Outcome]:
             blocks = [rows[first : first + self.width] for first in range(0, len(rows), self.width)]
@@ -207,6 +213,16 @@ class RolloutPool:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
+
+
+def _patiently(job: Future[list[Outcome]], on_rollouts: Callable[[int], object]) -> list[Outcome]:
+    while True:
+        try:
+            return job.result(timeout=1)
+        except TimeoutError:
+            if job.done():  # it was the job's own
+                raise
+            on_rollouts(0)
 
 
 @functools.lru_cache(maxsize=1)

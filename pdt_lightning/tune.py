@@ -64,6 +64,7 @@ def main(args: list[str] | None = None) -> None:
         raise ValueError("--rounds=0 tunes nothing: name the prompts to judge with --prompts DIR, or ask for rounds.")
     if options.rounds and config.prompts is not None:
         raise ValueError(f"--prompts={config.prompts} judges prompts as they are: add --rounds 0.")
+    print("Reading the checkpoint and laying out the tasks ...", file=sys.stderr, flush=True)
     module, data = load(config.ckpt_path)
     data.prepare_data()
     data.setup()
@@ -80,7 +81,7 @@ def main(args: list[str] | None = None) -> None:
     pool = RolloutPool(os.cpu_count() or 1 if config.workers is None else config.workers, config.width)
     total = planned_rollouts(options, len(subjects), config.oracle, judged_only=given is not None)
     try:
-        with tqdm(total=total, desc="Judging prompts" if given else "Tuning prompts", unit="rollout") as bar:
+        with tqdm(total=total, desc="Judging prompts" if given else "Tuning prompts", unit="rollout", miniters=0) as bar:
             play = pool.with_policy(policy, bar.update)
             results = tune(policy, subjects, play, options, data.hparams["segments"], PHASE, config.oracle, given)
     finally:

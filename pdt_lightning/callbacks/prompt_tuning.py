@@ -162,7 +162,11 @@ class PromptTuning(lightning.Callback):
         policy = Policy(copy.deepcopy(module.model).eval().requires_grad_(False), int(module.hparams["context_steps"]))
         total = planned_rollouts(self.options, len(subjects), final)
         with tqdm(
-            total=total, desc=f"Tuning prompts, phase {phase + 1}", unit="rollout", disable=not self.progress or rank > 0
+            total=total,
+            desc=f"Tuning prompts, phase {phase + 1}",
+            unit="rollout",
+            miniters=0,
+            disable=not self.progress or rank > 0,
         ) as bar:
             play = self._pool.with_policy(policy, bar.update)
             return tune(policy, subjects, play, self.options, data.hparams["segments"], phase, with_oracle=final)
