@@ -80,13 +80,7 @@ class RunCLI(LightningCLI):
         parser.link_arguments("data.context_steps", "model.context_steps")
         for fact in ("state_size", "action_size", "max_timesteps"):
             parser.link_arguments(f"data.{fact}", f"model.{fact}", apply_on="instantiate")
-        parser.set_defaults(
-            {
-                "trainer.default_root_dir": "runs",
-                "trainer.use_distributed_sampler": False,
-                "trainer.enable_model_summary": False,
-            }
-        )
+        parser.set_defaults({"trainer.default_root_dir": "runs", "trainer.enable_model_summary": False})
 
     def before_instantiate_classes(self) -> None:
         """Find the run folder, before the trainer is built."""

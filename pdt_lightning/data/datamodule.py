@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning
 import numpy as np
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 from tqdm import tqdm
 
 from pdt_lightning.data import minari
@@ -243,8 +243,11 @@ class UpdateStream(IterableDataset):
             yield self.data.batch(number, rank, world_size)
 
 
-class FixedBatches(Dataset):
-    """The same batches at every validation; as many on every rank, since each is a collective under DDP."""
+class FixedBatches(IterableDataset):
+    """The same batches at every validation; as many on every rank, since each is a collective under DDP.
+
+    Iterable, so that Lightning adds no sampler of its own: each rank holds its share already.
+    """
 
     def __init__(self, whole: Batch, batches: int):
         self.whole, self.batches = whole, batches
@@ -252,7 +255,8 @@ class FixedBatches(Dataset):
     def __len__(self) -> int:
         return self.batches
 
-    def __getitem__(self, number: int) -> Batch:
-        rows = slice(number * len(self.whole.task) // self.batches, (number + 1) * len(self.whole.task) // self.batches)
-        whole = self.whole
-        return Batch(whole.context[rows], whole.prompt[rows], whole.labels[rows], whole.task[rows], whole.steps)
+    def __iter__(self) -> Iterator[Batch]:
+        whole, size = self.whole, len(self.whole.task)
+        for number in range(self.batches):
+            rows = slice(number * size // self.batches, (number + 1) * size // self.batches)
+            yield Batch(whole.context[rows], whole.prompt[rows], whole.labels[rows], whole.task[rows], whole.steps)
