@@ -81,7 +81,9 @@ def main(args: list[str] | None = None) -> None:
     pool = RolloutPool(os.cpu_count() or 1 if config.workers is None else config.workers, config.width)
     total = planned_rollouts(options, len(subjects), config.oracle, judged_only=given is not None)
     try:
-        with tqdm(total=total, desc="Judging prompts" if given else "Tuning prompts", unit="rollout", miniters=0) as bar:
+        with tqdm(
+            total=total, desc="Judging prompts" if given else "Tuning prompts", unit="rollout", miniters=0, smoothing=0
+        ) as bar:
             play = pool.with_policy(policy, bar.update)
             results = tune(policy, subjects, play, options, data.hparams["segments"], PHASE, config.oracle, given)
     finally:

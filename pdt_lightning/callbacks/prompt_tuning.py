@@ -65,7 +65,7 @@ class PromptTuning(lightning.Callback):
         self._pool: RolloutPool | None = None
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Tell the data module which tasks need candidates, and start from a clean state."""
+        """Check that the tasks are there, and make the pool of workers, which start when first needed."""
         data = getattr(trainer, "datamodule", None)
         if not isinstance(data, MultiTaskDataModule):
             raise ValueError("PromptTuning needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...)).")
