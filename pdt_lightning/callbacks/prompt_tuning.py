@@ -166,6 +166,7 @@ class PromptTuning(lightning.Callback):
             desc=f"Tuning prompts, phase {phase + 1}",
             unit="rollout",
             miniters=0,
+            smoothing=0,
             disable=not self.progress or rank > 0,
         ) as bar:
             play = self._pool.with_policy(policy, bar.update)
