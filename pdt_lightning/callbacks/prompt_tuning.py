@@ -121,9 +121,8 @@ class PromptTuning(lightning.Callback):
             self._pool.close()
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException) -> None:
-        """End the worker processes."""
-        if self._pool is not None:
-            self._pool.close()
+        """End the worker processes; Lightning calls no `teardown` then."""
+        self.teardown(trainer, pl_module, "fit")
 
     def subjects(self, data: MultiTaskDataModule) -> list[Subject]:
         """The tasks to tune: held-out ones, then validation tasks."""

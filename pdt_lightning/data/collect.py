@@ -30,9 +30,7 @@ def collect(dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: 
     """
     missing = [name for name in dict.fromkeys(dataset_ids) if not minari.exists(name)]
     if unknown := [name for name in missing if name not in recipes]:
-        raise FileNotFoundError(
-            f"Minari dataset {unknown[0]} is not under {minari.path_of('')}. Run `minari download {unknown[0]}`, or correct the id."
-        )
+        raise minari.not_found(unknown[0])
     if not missing:
         return 0
     workers = min(workers or os.cpu_count() or 1, len(missing))

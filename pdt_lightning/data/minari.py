@@ -45,6 +45,13 @@ def exists(dataset_id: str) -> bool:
     return (path_of(dataset_id) / "data" / "metadata.json").is_file()
 
 
+def not_found(dataset_id: str) -> FileNotFoundError:
+    """The error that says where the dataset was looked for, and what to do."""
+    return FileNotFoundError(
+        f"Minari dataset {dataset_id} is not under {path_of('')}. Run `minari download {dataset_id}`, or correct the id."
+    )
+
+
 @contextmanager
 def _datasets_under(folder: Path) -> Iterator[None]:
     before = os.environ.get("MINARI_DATASETS_PATH")
@@ -135,9 +142,7 @@ def read(dataset_id: str, use_expert_actions: bool = True) -> list[Demonstration
         ValueError: if it is empty or holds values that are not finite, or its spaces are not supported.
     """
     if not exists(dataset_id):
-        raise FileNotFoundError(
-            f"Minari dataset {dataset_id} is not under {path_of('')}. Run `minari download {dataset_id}`, or correct the id."
-        )
+        raise not_found(dataset_id)
     storage = MinariStorage.read(path_of(dataset_id) / "data")
     supported(dataset_id, storage.observation_space, storage.action_space)
     episodes = []

@@ -5,11 +5,13 @@ a prompt is thought to be worth is the mean of its own rollouts, drawn towards t
 rollouts more: one lucky rollout does not win.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
 
-from pdt_lightning.tuners.base import Choice
+from pdt_lightning.data.segments import Segments
+from pdt_lightning.tuners.base import Choice, Tuner
 
 PRIOR_ROLLOUTS = 2.0
 MOST_FINALISTS = 8
@@ -70,3 +72,45 @@ class SequentialHalving:
             retrial -= rollouts
         remaining = sorted(estimates, key=lambda choice: -estimates[choice])[:finalists]
         return min(remaining, key=lambda choice: counts.get(choice, 0))
+
+
+class Finalists(Tuner):
+    """A tuner that explores, then re-tries the best, and recommends the prompt of highest worth; what it explores is left open.
+
+    Args:
+        segments: the arms.
+        budget: rollouts.
+        rng: its only source of randomness.
+        slots: `J`.
+    """
+
+    def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
+        super().__init__(segments, budget, rng, slots)
+        self.exploring = budget - reserve(budget)
+        self.halving = SequentialHalving(reserve(budget))
+
+    @abstractmethod
+    def _explore(self, number: int, proposed: list[Choice]) -> Choice:
+        """What rollout `number` tries, beside what this round proposes already."""
+
+    @abstractmethod
+    def _estimates(self) -> dict[Choice, float]:
+        """Worth of the prompts that may be re-tried and recommended; may be empty before any outcome."""
+
+    def _propose(self, n: int) -> list[Choice]:
+        proposed: list[Choice] = []
+        for number in range(self.asked, self.asked + n):
+            estimates = self._estimates() if number >= self.exploring else {}
+            proposed.append(self._retry(number, proposed, estimates) if estimates else self._explore(number, proposed))
+        return proposed
+
+    def _retry(self, number: int, proposed: list[Choice], estimates: dict[Choice, float]) -> Choice:
+        counts = {choice: len(outcomes) for choice, outcomes in by_choice(self.choices, self.outcomes).items()}
+        for choice in [*self.pending.values(), *proposed]:
+            counts[choice] = counts.get(choice, 0) + 1
+        return self.halving.next(number - self.exploring, estimates, counts)
+
+    def _best(self) -> tuple[Choice, float]:
+        estimates = self._estimates()
+        choice = max(estimates, key=lambda c: estimates[c])
+        return choice, estimates[choice]

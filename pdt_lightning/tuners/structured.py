@@ -12,13 +12,13 @@ import numpy as np
 
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.seeding import generator
-from pdt_lightning.tuners.base import Choice, Tuner
+from pdt_lightning.tuners.base import Choice
 from pdt_lightning.tuners.exploration import EXPLORATIONS
-from pdt_lightning.tuners.recommend import SequentialHalving, by_choice, reserve, worth
+from pdt_lightning.tuners.recommend import Finalists, by_choice, worth
 from pdt_lightning.tuners.reward_models import REWARD_MODELS
 
 
-class StructuredBandit(Tuner):
+class StructuredBandit(Finalists):
     """Explores by a reward model, recommends by its prediction and the prompts' own outcomes.
 
     Args:
@@ -47,38 +47,21 @@ class StructuredBandit(Tuner):
                 raise ValueError(f"--tuning.{option}={value}: choose one of {', '.join(known)}.")
         self.model = REWARD_MODELS[reward_model](features, slots)
         self.exploration = EXPLORATIONS[exploration]()
-        self.exploring = budget - reserve(budget)
-        self.halving = SequentialHalving(reserve(budget))
         # The fits draw from a generator of their own, so that a tuner restored from its state fits the same model again.
         self.fit_seed = int(rng.integers(2**31))
         self._fitted = 0  # number of outcomes the model has seen
         self._mean, self._spread = 0.0, 1.0  # of those outcomes
         self._range = 0.0, 0.0
 
-    def _propose(self, n: int) -> list[Choice]:
-        self._fit()
-        proposed: list[Choice] = []
-        for number in range(self.asked, self.asked + n):
-            if number >= self.exploring:
-                proposed.append(self._retry(number - self.exploring, proposed))
-            else:
-                proposed.append(self._explore(number / self.budget, proposed))
-        return proposed
-
-    def _explore(self, progress: float, proposed: list[Choice]) -> Choice:
+    def _explore(self, number: int, proposed: list[Choice]) -> Choice:
         """A choice that is not proposed in this round yet, unless the exploration insists."""
+        self._fit()
         choice: Choice = ()
         for _ in range(10):
-            choice = tuple(int(segment) for segment in self.exploration.choose(self.model, progress, self.rng))
+            choice = tuple(int(segment) for segment in self.exploration.choose(self.model, number / self.budget, self.rng))
             if choice not in proposed:
                 break
         return choice
-
-    def _retry(self, retrial: int, proposed: list[Choice]) -> Choice:
-        counts = {choice: len(outcomes) for choice, outcomes in by_choice(self.choices, self.outcomes).items()}
-        for choice in [*self.pending.values(), *proposed]:
-            counts[choice] = counts.get(choice, 0) + 1
-        return self.halving.next(retrial, self._estimates(), counts)
 
     def _fit(self) -> None:
         """Fit to the outcomes of exploration; re-trials judge single prompts and leave the model, and so the finalists, alone."""
@@ -94,6 +77,7 @@ class StructuredBandit(Tuner):
 
     def _estimates(self) -> dict[Choice, float]:
         """Worth of every prompt tried and, while there are trials left, of the one that the model holds best."""
+        self._fit()
         terms = self.model.mean()
         groups = by_choice(self.choices, self.outcomes)
         if self.asked < self.budget or not groups:
@@ -104,12 +88,6 @@ class StructuredBandit(Tuner):
             choice: float(np.clip(self._mean + self._spread * terms[slots, list(choice)].sum(), *self._range)) for choice in groups
         }
         return {choice: worth(predictions[choice], outcomes) for choice, outcomes in groups.items()}
-
-    def _best(self) -> tuple[Choice, float]:
-        self._fit()
-        estimates = self._estimates()
-        choice = max(estimates, key=lambda c: estimates[c])
-        return choice, estimates[choice]
 
     def state_dict(self) -> dict[str, Any]:
         """As for every tuner; the model is fitted again from the outcomes."""
