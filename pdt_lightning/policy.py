@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 
 from pdt_lightning.data.segments import Prompt
-from pdt_lightning.data.windows import Steps
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 
 
@@ -30,18 +29,18 @@ class Policy:
             targets: `(B,)` returns to ask for, in the environments' unit.
             scales: `(B,)` return scale of each row's task.
         """
-        device, rows, steps = self.model.state_mean.device, len(prompts), self.context_steps
-        self._prefix = self.model.prefix(prompts.to(device))
-        self._scales = torch.as_tensor(np.asarray(scales), dtype=torch.float32, device=device)
-        self._next_return = torch.as_tensor(np.asarray(targets), dtype=torch.float32, device=device) / self._scales
+        self._memory = self.model.memory(prompts.to(self._device), self.context_steps)
+        self._scales = self._tensor(scales)
+        self._next_return = self._tensor(targets) / self._scales
+        self._actions: Tensor | None = None
         self._time = 0
-        self._past = Steps(
-            returns_to_go=torch.zeros(rows, steps, 1, device=device),
-            states=torch.zeros(rows, steps, self.model.state_mean.numel(), device=device),
-            actions=torch.zeros(rows, steps, self.model.action_mid.numel(), device=device),
-            timesteps=torch.zeros(rows, steps, dtype=torch.long, device=device),
-            mask=torch.zeros(rows, steps, dtype=torch.bool, device=device),
-        )
+
+    @property
+    def _device(self) -> torch.device:
+        return self.model.state_mean.device
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.asarray(values), dtype=torch.float32, device=self._device)
 
     @torch.inference_mode()
     def act(self, observations: np.ndarray, rewards: np.ndarray | None = None) -> np.ndarray:
@@ -54,29 +53,15 @@ class Policy:
         Returns:
             `(B, A)` float32.
         """
-        past, device = self._past, self._scales.device
         if rewards is not None:
-            self._next_return = (
-                self._next_return - torch.as_tensor(np.asarray(rewards), dtype=torch.float32, device=device) / self._scales
-            )
-        _push(past.returns_to_go, self._next_return[:, None])
-        _push(past.states, torch.as_tensor(np.asarray(observations), dtype=torch.float32, device=device))
-        _push(past.actions, torch.zeros_like(past.actions[:, 0]))
-        _push(past.timesteps, torch.full_like(past.timesteps[:, 0], self._time))
-        _push(past.mask, torch.ones_like(past.mask[:, 0]))
+            self._next_return = self._next_return - self._tensor(rewards) / self._scales
+        self._actions = self.model.act(self._memory, self._actions, self._next_return, self._tensor(observations), self._time)
         self._time += 1
-        actions = self.model.act(past, self._prefix)
-        past.actions[:, -1] = actions
-        return actions.cpu().numpy()
+        return self._actions.cpu().numpy()
 
     @torch.inference_mode()
     def encode(self, segments: Prompt, block: int = 256) -> np.ndarray:
         """`(N, D)` float64: what the model makes of single segments, encoded in blocks."""
-        device = self.model.state_mean.device
-        parts = [self.model.encode(segments[first : first + block].to(device)) for first in range(0, len(segments), block)]
+        parts = [self.model.encode(segments[first : first + block].to(self._device)) for first in range(0, len(segments), block)]
         return torch.cat(parts).double().cpu().numpy()
 
-
-def _push(history: Tensor, newest: Tensor) -> None:
-    history.copy_(history.roll(-1, dims=1))
-    history[:, -1] = newest

@@ -51,12 +51,13 @@ class Pool:
         )
         self.window_offsets = np.concatenate([[0], windows.cumsum()])
 
-    def contexts(self, u: np.ndarray, task: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def contexts(self, u: np.ndarray, task: np.ndarray, within: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Context windows: trajectory by length, start uniform.
 
         Args:
             u: `(B,)` uniform in [0, 1).
             task: `(B,)`.
+            within: start so that as many steps follow, as far as the episode has them; None: anywhere, as published.
 
         Returns:
             `(B,)` episodes and `(B,)` starts.
@@ -64,7 +65,11 @@ class Pool:
         low, high = self.episodes.offsets[self.first_episode[task]], self.episodes.offsets[self.last_episode[task]]
         step = low + (u * (high - low)).astype(np.int64)
         episode = np.searchsorted(self.episodes.offsets, step, side="right") - 1
-        return episode, step - self.episodes.offsets[episode]
+        start = step - self.episodes.offsets[episode]
+        if within is not None:
+            lengths = self.episodes.lengths[episode]
+            start = start * (np.maximum(lengths - within, 0) + 1) // lengths
+        return episode, start
 
     def prompts(self, u: np.ndarray, task: np.ndarray, without: np.ndarray | None = None) -> Prompt:
         """Prompts of random segments.
@@ -95,6 +100,7 @@ def draw(
     u: np.ndarray,
     task: np.ndarray,
     context_steps: int,
+    within_episodes: bool = False,
     own_episode_banned: bool = True,
     rank: int = 0,
     world_size: int = 1,
@@ -106,12 +112,13 @@ def draw(
         prompts: where prompts come from.
         u: `(B, 1 + J)` uniform in [0, 1).
         task: `(B,)`.
-        context_steps: `K`.
+        context_steps: steps of a row; published: `K`.
+        within_episodes: whether rows begin early enough to be full, as far as episodes are long enough; published: not.
         own_episode_banned: whether both pools are the same, so that a prompt might come from its context's own episode.
         rank: takes the rank-th part of the rows.
         world_size: number of parts.
     """
-    episode, start = contexts.contexts(u[:, 0], task)
+    episode, start = contexts.contexts(u[:, 0], task, context_steps if within_episodes else None)
     steps = float(np.minimum(context_steps, contexts.episodes.lengths[episode] - start).sum()) / world_size
     mine = slice(rank * len(task) // world_size, (rank + 1) * len(task) // world_size)
     u, task, episode, start = u[mine], task[mine], episode[mine], start[mine]

@@ -25,6 +25,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         family: name of a task family: `point`, `metaworld`, `minari` (datasets of your own), or one of an installed package.
         family_options: options of the family, such as `{horizon: 150}`; its docstring lists them.
         context_steps: `K`, steps of the recent past that the model sees.
+        attention: the model's; `published` trains on windows of `K` steps, `window` on chunks.
+        chunk_steps: steps of a chunk; null: whole episodes.
         segments: `J`, segments in a prompt.
         segment_steps: `H`, consecutive steps in a segment.
         prompt_sampling: in training, `uniform` over all windows or, as in the public code, the `tail` of an episode.
@@ -44,6 +46,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         family: str = "metaworld",
         family_options: dict[str, Any] | None = None,
         context_steps: int = 20,
+        attention: str = "published",
+        chunk_steps: int | None = None,
         segments: int = 1,
         segment_steps: int = 5,
         prompt_sampling: str = "uniform",
@@ -60,6 +64,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         super().__init__()
         for name, value in (
             ("context_steps", context_steps),
+            ("chunk_steps", 1 if chunk_steps is None else chunk_steps),
             ("segments", segments),
             ("segment_steps", segment_steps),
             ("batch_size", batch_size),
@@ -83,6 +88,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         if unknown := [name for name in tuned_training_tasks or () if name not in known]:
             raise ValueError(f"--tuning.validation_tasks: {unknown[0]} is not a training task. They are: {', '.join(known)}.")
         self.statistics: Statistics | None = None
+        self.row_steps = context_steps
 
     def _prompt_tasks(self) -> list[Task]:
         """Tasks with candidates for prompts: the held-out ones, and those training tasks that are tuned."""
@@ -123,6 +129,9 @@ class MultiTaskDataModule(lightning.LightningDataModule):
                     "prompt never comes from its window's own episode. Add episodes or lower --data.validation_share."
                 )
             validation[generator(options["seed"], "validation", task.id).choice(own, count, replace=False)] = True
+        if options["attention"] == "window":
+            longest = int(episodes.lengths.max())
+            self.row_steps = min(options["chunk_steps"] or longest, longest)
         pool_options = (options["segment_steps"], options["prompt_sampling"])
         self.training_pool = Pool(episodes.select(np.flatnonzero(~validation)), *pool_options)
         self.validation_pool = Pool(episodes.select(np.flatnonzero(validation)), *pool_options)
@@ -173,14 +182,18 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         u = generator(seed, "batch", update).random((size, 1 + self.hparams["segments"]))
         task = balanced_tasks(seed, update * size, size, len(self.training_tasks))
         pool = self.training_pool
-        return draw(pool, pool, u, task, self.hparams["context_steps"], rank=rank, world_size=world_size)
+        return draw(pool, pool, u, task, *self._rows, rank=rank, world_size=world_size)
+
+    @property
+    def _rows(self) -> tuple[int, bool]:
+        return self.row_steps, self.hparams["attention"] == "window"
 
     def _fixed_batches(self, contexts: Pool, prompts: Pool, tasks: int, purpose: str) -> "FixedBatches":
         count, seed = max(self.hparams["validation_windows"], tasks), self.hparams["seed"]
         rank, world_size = self._ranks()
         u = generator(seed, purpose).random((count, 1 + self.hparams["segments"]))
         task = np.arange(count) % tasks
-        whole = draw(contexts, prompts, u, task, self.hparams["context_steps"], contexts is prompts, rank, world_size)
+        whole = draw(contexts, prompts, u, task, *self._rows, contexts is prompts, rank, world_size)
         return FixedBatches(whole, -(-count // (256 * world_size)))
 
     def _ranks(self) -> tuple[int, int]:

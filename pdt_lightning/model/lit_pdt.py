@@ -56,6 +56,9 @@ class LitPDT(lightning.LightningModule):
         dropout: rate, in training.
         use_prompt: false: no prompt (MT-ORL).
         use_return_to_go: false: steps are (state, action) (Prompt-MT-BC).
+        attention: `published`: a context is a window of `K` steps, gone through again at each step of a rollout. `window`: every step
+            attends to the prompt and to the last `K` steps, so that long rows train in one pass and a rollout computes new steps only.
+        compile: compile the model with torch, which takes a minute or two at the start; it pays on GPUs.
         learning_rate: of AdamW, after the warm-up.
         weight_decay: of AdamW.
         warmup_updates: updates over which the learning rate rises from 0.
@@ -79,6 +82,8 @@ class LitPDT(lightning.LightningModule):
         dropout: float = 0.1,
         use_prompt: bool = True,
         use_return_to_go: bool = True,
+        attention: str = "published",
+        compile: bool = False,
         learning_rate: float = 1e-4,
         weight_decay: float = 1e-4,
         warmup_updates: int = 10_000,
@@ -96,6 +101,8 @@ class LitPDT(lightning.LightningModule):
             raise ValueError(f"--model.learning_rate={learning_rate}: it has to be positive.")
         if schedule not in ("constant", "cosine"):
             raise ValueError(f"--model.schedule={schedule}: choose constant or cosine.")
+        if attention not in ("published", "window"):
+            raise ValueError(f"--model.attention={attention}: choose published or window.")
         self.save_hyperparameters()
         with torch.random.fork_rng():  # leaves the caller's generator as it was
             torch.manual_seed(integer(seed, "initialisation"))
@@ -110,6 +117,7 @@ class LitPDT(lightning.LightningModule):
                 dropout=dropout,
                 use_prompt=use_prompt,
                 use_return_to_go=use_return_to_go,
+                window_steps=context_steps if attention == "window" else None,
             )
         self.task_errors = torch.nn.ModuleList()
         self._validation_names: list[tuple[str, list[str]]] = []
@@ -122,6 +130,8 @@ class LitPDT(lightning.LightningModule):
             raise ValueError("LitPDT needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...)).")
         if stage == "fit":
             self.model.set_statistics(data.statistics)
+            if self.hparams["compile"]:
+                self.model.compile()
         self._validation_names = data.validation_names()
         self.task_errors = torch.nn.ModuleList(TaskError(len(tasks)) for _, tasks in self._validation_names)
 
@@ -169,7 +179,7 @@ class LitPDT(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with linear warm-up."""
         optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.hparams["learning_rate"], weight_decay=self.hparams["weight_decay"]
+            self.parameters(), lr=self.hparams["learning_rate"], weight_decay=self.hparams["weight_decay"], fused=True
         )
         warmup, total = self.hparams["warmup_updates"], self.trainer.estimated_stepping_batches
         cosine = self.hparams["schedule"] == "cosine"

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from pdt_lightning.data.episodes import Statistics
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.data.windows import Steps
-from pdt_lightning.model.transformer import CausalTransformer, Prefix
+from pdt_lightning.model.memory import Memory, Recent, Rolling
+from pdt_lightning.model.transformer import CausalTransformer, Prefix, Window
 
 
 class Embedding(nn.Module):
@@ -24,8 +25,14 @@ class Embedding(nn.Module):
         parts = [self.state(states), self.action(actions)]
         if self.return_to_go is not None:
             parts.insert(0, self.return_to_go(steps.returns_to_go))
-        time = self.timestep(steps.timesteps.clamp(max=self.timestep.num_embeddings - 1))
-        return torch.stack(parts, dim=2) + time[:, :, None]
+        return torch.stack(parts, dim=2) + self.time(steps.timesteps)[:, :, None]
+
+    def time(self, timesteps: Tensor | int) -> Tensor:
+        """`(..., D)`: the embedding of timesteps; those beyond the longest episode share the last one."""
+        longest = self.timestep.num_embeddings - 1
+        if isinstance(timesteps, int):
+            return self.timestep.weight[min(timesteps, longest)]
+        return self.timestep(timesteps.clamp(max=longest))
 
 
 class PromptDecisionTransformer(nn.Module):
@@ -42,6 +49,8 @@ class PromptDecisionTransformer(nn.Module):
         dropout: rate, in training.
         use_prompt: False: prompts are ignored (MT-ORL).
         use_return_to_go: False: steps are (state, action) (Prompt-MT-BC).
+        window_steps: None: the published form, in which a context is a window of `K` steps and every token sees all before it. `K`:
+            the window form, in which contexts have any length and a token sees the prompt and the last `K` steps.
 
     Source: Xu et al. 2022 (arXiv 2206.13499), section 4; sizes as published.
     """
@@ -63,8 +72,10 @@ class PromptDecisionTransformer(nn.Module):
         dropout: float = 0.1,
         use_prompt: bool = True,
         use_return_to_go: bool = True,
+        window_steps: int | None = None,
     ):
         super().__init__()
+        self.window_steps = window_steps
         sizes = (state_size, action_size, max_timesteps, width, use_return_to_go)
         self.use_prompt = use_prompt
         self.tokens_per_step = 3 if use_return_to_go else 2
@@ -98,39 +109,61 @@ class PromptDecisionTransformer(nn.Module):
         embedded = embedding(steps, self.normalise_states(steps.states), self.normalise_actions(steps.actions))
         return embedded.flatten(1, 2), steps.mask.repeat_interleave(self.tokens_per_step, dim=1)
 
-    def _state_tokens(self, steps: int, device: torch.device) -> Tensor:
-        return torch.arange(steps, device=device) * self.tokens_per_step + self.tokens_per_step - 2
+    @property
+    def _window(self) -> Window | None:
+        return None if self.window_steps is None else Window(self.window_steps, self.tokens_per_step)
 
     def forward(self, context: Steps, prompt: Prompt | None) -> Tensor:
         """Actions at every step of the context.
 
         Args:
-            context: `B` rows of `K` steps.
+            context: `B` rows of steps: `K` of them, or in window form any number.
             prompt: `B` prompts; ignored without `use_prompt`.
 
         Returns:
-            `(B, K, A)`, in the environment's unit; what stands at padded steps means nothing.
+            `(B, steps, A)`, in the environment's unit; what stands at padded steps means nothing.
         """
         tokens, valid = self._tokens(self.embed_context, context)
-        tokens = self.norm_context(tokens)
-        before = 0
-        if self.use_prompt and prompt is not None:
-            prompt_tokens, prompt_valid = self._tokens(self.embed_prompt, prompt)
-            before = prompt_tokens.shape[1]
-            tokens, valid = torch.cat([prompt_tokens, tokens], dim=1), torch.cat([prompt_valid, valid], dim=1)
-        wanted = before + self._state_tokens(context.mask.shape[1], tokens.device)
-        return self._act(self.transformer(tokens, valid, wanted=wanted)[0])
+        prefix = self.prefix(prompt) if self.use_prompt and prompt is not None else None
+        states = slice(self.tokens_per_step - 2, None, self.tokens_per_step)
+        return self._act(self.transformer(self.norm_context(tokens), valid, prefix, self._window, states))
 
-    def prefix(self, prompt: Prompt) -> Prefix | None:
-        """Keys and values of prompts, once for a whole rollout; None without `use_prompt`."""
-        return self.transformer(*self._tokens(self.embed_prompt, prompt))[1] if self.use_prompt else None
+    def prefix(self, prompt: Prompt) -> Prefix:
+        """Keys and values of prompts, once for a whole rollout; empty without `use_prompt`."""
+        tokens, valid = self._tokens(self.embed_prompt, prompt)
+        if not self.use_prompt:
+            return self.transformer.prefix(tokens[:, :0])
+        return self.transformer.prefix(tokens, valid)
 
-    def act(self, context: Steps, prefix: Prefix | None) -> Tensor:
-        """`(B, A)`: the action at the newest step of the context, whose own action is not known yet."""
-        tokens, valid = self._tokens(self.embed_context, context)
-        tokens, valid = self.norm_context(tokens[:, :-1]), valid[:, :-1]
-        newest = torch.tensor([tokens.shape[1] - 1], device=tokens.device)
-        return self._act(self.transformer(tokens, valid, prefix, wanted=newest)[0][:, 0])
+    def memory(self, prompt: Prompt, context_steps: int) -> Memory:
+        """An empty past behind prompts, for `act`."""
+        prefix = self.prefix(prompt)
+        if prefix.valid is not None and bool(prefix.valid.all()):
+            prefix.valid = None  # nothing to mask
+        if self._window is not None:
+            return Rolling(self.transformer, prefix, self._window)
+        return Recent(self.transformer, prefix, context_steps * self.tokens_per_step - 1)
+
+    def act(self, memory: Memory, before: Tensor | None, returns_to_go: Tensor, states: Tensor, timestep: int) -> Tensor:
+        """Actions at a new step, remembered by `memory`.
+
+        Args:
+            memory: of `B` episodes.
+            before: `(B, A)` action of the step before; None at the first step.
+            returns_to_go: `(B,)`, in units of the task's scale.
+            states: `(B, S)`.
+            timestep: number of the new step in its episode, from 0.
+
+        Returns:
+            `(B, A)`, in the environment's unit.
+        """
+        embed = self.embed_context
+        tokens = [embed.state(self.normalise_states(states)) + embed.time(timestep)]
+        if embed.return_to_go is not None:
+            tokens.insert(0, embed.return_to_go(returns_to_go[:, None]) + embed.time(timestep))
+        if before is not None:
+            tokens.insert(0, embed.action(self.normalise_actions(before)) + embed.time(timestep - 1))
+        return self._act(memory.extend(self.norm_context(torch.stack(tokens, dim=1))))
 
     def _act(self, hidden: Tensor) -> Tensor:
         return torch.tanh(self.head(hidden)) * self.action_half + self.action_mid
@@ -146,9 +179,7 @@ class PromptDecisionTransformer(nn.Module):
 
         Source: Psi of Rietz et al. 2025 (arXiv 2502.06358), section 4.
         """
-        tokens, valid = self._tokens(self.embed_prompt, segments)
-        final = torch.tensor([tokens.shape[1] - 1], device=tokens.device)
-        return self.transformer(tokens, valid, wanted=final)[0][:, 0]
+        return self.transformer(*self._tokens(self.embed_prompt, segments), wanted=slice(-1, None))[:, 0]
 
 
 def _initialise(module: nn.Module) -> None:

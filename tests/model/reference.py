@@ -30,7 +30,12 @@ def tokens(weights, name, steps, row):
     return torch.stack(made) if made else torch.zeros(0, weights["head.weight"].shape[1])
 
 
-def actions(model, heads, context, prompt, row):
+def sees(i, j, per_step, window_steps):
+    """Whether token i of the context (negative: of the prompt) may attend to an earlier token j."""
+    return window_steps is None or i < 0 or j < 0 or i // per_step - j // per_step < window_steps
+
+
+def actions(model, heads, context, prompt, row, window_steps=None):
     """Actions at the valid context steps of one row: `(steps, A)`."""
     weights = model.state_dict()
     per_step = 3 if "embed_context.return_to_go.weight" in weights else 2
@@ -48,8 +53,9 @@ def actions(model, heads, context, prompt, row):
         for head in range(heads):
             part = slice(head * size, (head + 1) * size)
             for i in range(len(x)):
-                scores = torch.stack([query[i, part] @ key[j, part] / math.sqrt(size) for j in range(i + 1)])
-                attended[i, part] = scores.softmax(0) @ value[: i + 1, part]
+                seen = [j for j in range(i + 1) if sees(i - len(first), j - len(first), per_step, window_steps)]
+                scores = torch.stack([query[i, part] @ key[j, part] / math.sqrt(size) for j in seen])
+                attended[i, part] = scores.softmax(0) @ value[seen][:, part]
         x = x + linear(weights, f"{block}.project", attended)
         hidden = linear(weights, f"{block}.expand", norm(weights, f"{block}.norm_perceptron", x)).clamp(min=0)
         x = x + linear(weights, f"{block}.contract", hidden)

@@ -48,12 +48,51 @@ def test_it_computes_what_the_plain_reference_computes(heads, use_return_to_go, 
         assert torch.allclose(actions[row, context.mask[row]], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("length", [1, K, K + 1, 2 * K, 3 * K + 1])
+@pytest.mark.parametrize("options", [{}, {"use_return_to_go": False}, {"use_prompt": False}])
 @torch.no_grad()
-def test_acting_with_the_prompts_cache_equals_the_whole_forward_pass():
-    made = model()
-    context, prompt = steps(Steps, 6, K), steps(Prompt, 6, T, seed=1)
-    whole = made(context, prompt)[:, -1]
-    assert torch.allclose(made.act(context, made.prefix(prompt)), whole, atol=1e-6)
+def test_the_window_form_computes_what_the_plain_reference_computes(options, length):
+    made = model(2, window_steps=K, **options)
+    context, prompt = steps(Steps, 3, length), steps(Prompt, 3, T, seed=1)
+    actions = made(context, prompt)
+    for row in range(3):
+        expected = reference.actions(made, 2, context, None if "use_prompt" in options else prompt, row, K)
+        assert torch.allclose(actions[row, context.mask[row]], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("window_steps", [None, K])
+@pytest.mark.parametrize("options", [{}, {"use_return_to_go": False}, {"use_prompt": False}])
+@torch.no_grad()
+def test_acting_step_by_step_equals_the_whole_forward_pass(window_steps, options):
+    made = model(2, window_steps=window_steps, **options)
+    context, prompt = steps(Steps, 3, 3 * K + 1, padded=False), steps(Prompt, 3, T, seed=1)
+    context.timesteps = torch.arange(3 * K + 1).expand(3, -1)
+    memory, before = made.memory(prompt, K), None
+    for t in range(3 * K + 1):
+        acted = made.act(memory, before, context.returns_to_go[:, t, 0], context.states[:, t], t)
+        first = 0 if window_steps else max(0, t - K + 1)
+        seen = Steps(*(values[:, first : t + 1] for values in vars(context).values()))
+        assert torch.allclose(acted, made(seen, prompt)[:, -1], atol=1e-6)
+        before = context.actions[:, t]
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 1000), position=st.integers(0, 4 * K - 1), part=st.sampled_from(["returns_to_go", "states", "actions"]))
+@torch.no_grad()
+def test_a_window_reaches_its_steps_once_a_layer(seed, position, part):
+    made = model(window_steps=K).double()  # what arrives over two layers may be too little for float32
+    context, prompt = steps(Steps, 2, 4 * K, seed, padded=False), steps(Prompt, 2, T, seed + 1)
+    for values in (context, prompt):
+        for name in ("returns_to_go", "states", "actions"):
+            setattr(values, name, getattr(values, name).double())
+    before = made(context, prompt)
+    getattr(context, part)[:, position] += 1.0
+    changed = (made(context, prompt) - before).abs().amax(dim=(0, 2)) > 0
+    first = position + 1 if part == "actions" else position
+    last = position + 2 * (K - 1)  # two layers
+    assert not changed[:first].any()
+    assert changed[first : last + 1].all()
+    assert not changed[last + 1 :].any()
 
 
 @settings(deadline=None, max_examples=25)
@@ -102,14 +141,13 @@ def test_the_prompt_matters_only_where_it_is_used():
     assert not torch.equal(model()(context, one), model()(context, other))
     without = model(use_prompt=False)
     assert torch.equal(without(context, one), without(context, other))
-    assert without.prefix(one) is None
 
 
 @torch.no_grad()
 def test_encoding_is_the_hidden_state_at_the_final_action():
     made, segments = model(), steps(Prompt, 5, 3, padded=False)
     tokens, valid = made._tokens(made.embed_prompt, segments)
-    assert torch.allclose(made.encode(segments), made.transformer(tokens, valid)[0][:, -1], atol=1e-6)
+    assert torch.allclose(made.encode(segments), made.transformer(tokens, valid)[:, -1], atol=1e-6)
 
 
 def test_actions_stay_within_the_action_box():
