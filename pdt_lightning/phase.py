@@ -9,7 +9,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from pdt_lightning import oracle
-from pdt_lightning.data.minari import Demonstration
+from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.policy import Policy
 from pdt_lightning.rollout import Outcome, Rollout, Row, one_thread, play_groups
@@ -81,14 +81,12 @@ class Subject:
 
     Args:
         task: with horizon, target and scale settled.
-        segments: its arms.
-        demonstrations: its candidate demonstrations, which say what an expert gets.
+        segments: its arms, whose demonstrations say what an expert gets.
         held_out: whether it is reported, or was trained on and serves to choose a checkpoint by.
     """
 
     task: Task
     segments: Segments
-    demonstrations: Sequence[Demonstration]
     held_out: bool = True
 
 
@@ -115,6 +113,12 @@ class Figures:
         reported = any(outcome.success is not None for outcome in played)
         successes = [0.0 if outcome.failed else outcome.success or 0.0 for outcome in outcomes] if reported else []
         return cls([outcome.total for outcome in played], successes, len(outcomes) - len(played))
+
+    @classmethod
+    def demonstrated(cls, episodes: Episodes) -> "Figures":
+        """From demonstrations."""
+        known = episodes.index.successes[~np.isnan(episodes.index.successes)]
+        return cls(episodes.index.returns.tolist(), known.tolist())
 
 
 @dataclass
@@ -252,10 +256,7 @@ def tune(
         TaskResult(
             task=subject.task.id,
             held_out=subject.held_out,
-            expert=Figures(
-                [float(d.rewards.sum()) for d in subject.demonstrations],
-                [d.success for d in subject.demonstrations if d.success is not None],
-            ),
+            expert=Figures.demonstrated(subject.segments.episodes),
             yardstick=Figures.of(yardsticks[n], subject.task.id) if yardsticks else Figures(),
             untuned=Figures.of(fresh[n], subject.task.id),
             tuned=Figures.of(verdicts[n], subject.task.id),

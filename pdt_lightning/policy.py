@@ -64,4 +64,3 @@ class Policy:
         """`(N, D)` float64: what the model makes of single segments, encoded in blocks."""
         parts = [self.model.encode(segments[first : first + block].to(self._device)) for first in range(0, len(segments), block)]
         return torch.cat(parts).double().cpu().numpy()
-

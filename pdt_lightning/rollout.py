@@ -7,6 +7,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import gymnasium as gym
 import numpy as np
 import torch
 
@@ -52,7 +53,43 @@ class Outcome:
 Rollout = Callable[[Sequence[Row]], list[Outcome]]
 
 
-def rollout(policy: Policy, rows: Sequence[Row], width: int = 8) -> list[Outcome]:
+class Environments:
+    """Environments that are lent to episodes: built when first needed, kept for the next episode of the same task.
+
+    Args:
+        limit: how many idle ones are kept; beyond it, those idle for longest are closed.
+    """
+
+    def __init__(self, limit: int = 128):
+        self.limit = limit
+        self._idle: list[tuple[str, gym.Env]] = []
+
+    def lend(self, task: Task) -> gym.Env:
+        """An environment of the task, to be reset by the borrower."""
+        key = self._key(task)
+        for place, (known, env) in enumerate(self._idle):
+            if known == key:
+                del self._idle[place]
+                return env
+        return task.make_env()
+
+    def take_back(self, task: Task, env: gym.Env) -> None:
+        """Keep it for the next episode. One that raised is not to be given back, but closed."""
+        self._idle.append((self._key(task), env))
+        while len(self._idle) > self.limit:
+            self._idle.pop(0)[1].close()
+
+    def close(self) -> None:
+        """Close the idle ones."""
+        while self._idle:
+            self._idle.pop()[1].close()
+
+    @staticmethod
+    def _key(task: Task) -> str:
+        return repr((task.env_id, sorted(task.env_kwargs.items())))
+
+
+def rollout(policy: Policy, rows: Sequence[Row], width: int = 8, environments: Environments | None = None) -> list[Outcome]:
     """Play all rows, in blocks of a fixed width.
 
     Short blocks are padded with inert rows and one torch thread is used on the CPU, so that for one width an outcome depends on
@@ -62,12 +99,22 @@ def rollout(policy: Policy, rows: Sequence[Row], width: int = 8) -> list[Outcome
         policy: on any device.
         rows: any number, of any tasks with equal observation and action sizes.
         width: rows in a forward pass.
+        environments: to borrow from, where more is to be played later; None: they are built here and closed at the end.
 
     Returns:
         An outcome for every row, in order; none is dropped for finishing late.
     """
-    with one_thread():
-        return [outcome for first in range(0, len(rows), width) for outcome in _play(policy, rows[first : first + width], width)]
+    lender = environments or Environments()
+    try:
+        with one_thread():
+            return [
+                outcome
+                for first in range(0, len(rows), width)
+                for outcome in _play(policy, rows[first : first + width], width, lender)
+            ]
+    finally:
+        if environments is None:
+            lender.close()
 
 
 def play_groups(play: Rollout, groups: Sequence[Sequence[Row]]) -> list[list[Outcome]]:
@@ -87,81 +134,93 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _play(policy: Policy, rows: Sequence[Row], width: int) -> list[Outcome]:
+def _play(policy: Policy, rows: Sequence[Row], width: int, environments: Environments) -> list[Outcome]:
     padded = [*rows, *[rows[0]] * (width - len(rows))]
     policy.reset(
         Prompt.cat([row.prompt for row in padded]),
         np.array([row.task.target_return for row in padded]),
         np.array([row.task.return_scale for row in padded]),
     )
-    episodes = [_Episode(row) for row in rows]
     observations = np.zeros((width, policy.model.state_mean.numel()))
     rewards = np.zeros(width)
-    for number, episode in enumerate(episodes):
-        observations[number] = episode.observation
+    episodes = [_Episode(row, environments, observations, rewards, number) for number, row in enumerate(rows)]
+    low, high = (
+        np.stack([np.broadcast_to(bound, len(policy.model.action_mid)) for bound in bounds])
+        for bounds in zip(*[(episode.env.action_space.low, episode.env.action_space.high) for episode in episodes], strict=True)
+    )
     first = True
-    while any(episode.running for episode in episodes):
-        actions = policy.act(observations, None if first else rewards)
+    # Checks and clipping are done for all rows at once: one by one they would cost as much as a fast simulator's step.
+    while running := [episode for episode in episodes if episode.running]:
+        actions = policy.act(observations, None if first else rewards)[: len(rows)]
         first = False
-        for number, episode in enumerate(episodes):
-            if episode.running:
-                rewards[number] = episode.step(actions[number])
-                observations[number] = episode.observation
+        sound = np.isfinite(actions).all(axis=1)
+        actions = np.clip(actions, low, high)
+        for episode in running:
+            if sound[episode.number]:
+                episode.step(actions[episode.number])
+            else:
+                episode.fail(FloatingPointError(f"the policy's action is {actions[episode.number]}"))
+        sound = np.isfinite(observations).all(axis=1) & np.isfinite(rewards)
+        for number in np.flatnonzero(~sound):
+            episodes[number].fail(FloatingPointError("observation or reward is not finite"))
     return [episode.close() for episode in episodes]
 
 
 class _Episode:
-    """One environment being played; what it raises becomes a failed outcome, and the other rows go on."""
+    """One environment being played; what it raises becomes a failed outcome, and the other rows go on.
 
-    def __init__(self, row: Row):
+    It writes what it sees into its row of `observations` and `rewards`.
+    """
+
+    def __init__(self, row: Row, environments: Environments, observations: np.ndarray, rewards: np.ndarray, number: int):
+        self.row, self.environments, self.observations, self.rewards, self.number = row, environments, observations, rewards, number
         self.total, self.length = 0.0, 0
         self.failed: str | None = None
         self.success: float | None = None
         self.horizon = row.task.horizon or 0
         self.running = True
-        self.env = row.task.make_env()
-        self.observation = np.zeros(self.env.observation_space.shape or ())
+        self.env = environments.lend(row.task)
         try:
-            self.observation, info = self.env.reset(seed=row.seed)
+            observations[number], info = self.env.reset(seed=row.seed)
             self._see(info)
         except Exception as error:  # whatever a simulator raises is the outcome of this row
-            self._fail(error)
+            self.fail(error)
 
-    def step(self, action: np.ndarray) -> float:
-        """Act once; the reward."""
+    def step(self, action: np.ndarray) -> None:
+        """Act once."""
         try:
-            space = self.env.action_space
-            if not np.isfinite(action).all():
-                raise FloatingPointError(f"the policy's action is {action}")
-            observation, reward, terminated, truncated, info = self.env.step(np.clip(action, space.low, space.high))
-            if not (np.isfinite(observation).all() and np.isfinite(reward)):
-                raise FloatingPointError("observation or reward is not finite")
+            self.observations[self.number], reward, terminated, truncated, info = self.env.step(action)
+            self.rewards[self.number] = reward
+            self._see(info)
         except Exception as error:  # as above
-            self._fail(error)
-            return 0.0
-        self.observation = observation
+            self.fail(error)
+            return
         self.total += float(reward)
         self.length += 1
-        self._see(info)
         self.running = not (terminated or truncated) and self.length < self.horizon
-        return float(reward)
 
     def _see(self, info: dict) -> None:
         if "success" in info:
             self.success = max(self.success or 0.0, float(info["success"]))
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """End the episode without a result."""
         self.running, self.failed = False, f"{type(error).__name__}: {error}"
+        self.observations[self.number], self.rewards[self.number] = 0.0, 0.0
 
     def close(self) -> Outcome:
-        self.env.close()
+        """What came of it; the environment goes back, unless it raised."""
+        if self.failed is None:
+            self.environments.take_back(self.row.task, self.env)
+        else:
+            self.env.close()
         return Outcome(self.total, self.success, self.length, self.failed)
 
 
 class RolloutPool:
     """Worker processes that play blocks of rows; with 0 workers blocks are played here. The outcomes are the same.
 
-    Processes start when first needed and stay until `close`, across policies.
+    Processes start when first needed, environments are built when first needed, and both stay until `close`, across policies.
 
     Args:
         workers: processes, each with one torch thread.
@@ -175,6 +234,7 @@ class RolloutPool:
             raise ValueError(f"--tuning.width={width}: it has to be at least 1.")
         self.workers, self.width = workers, width
         self._pool: ProcessPoolExecutor | None = None
+        self._environments = Environments()
 
     def with_policy(self, policy: Policy, on_rollouts: Callable[[int], object] = lambda played: None) -> Rollout:
         """A function from rows to outcomes.
@@ -188,7 +248,7 @@ class RolloutPool:
 
         def start(block: Sequence[Row]) -> Callable[[], list[Outcome]]:
             if here:
-                return functools.partial(rollout, policy, block, self.width)
+                return functools.partial(rollout, policy, block, self.width, self._environments)
             # Pickled here, so that tensors travel as bytes and not as shared files, of which there are only so many.
             job = pickle.dumps((policy.context_steps, block, self.width))
             return functools.partial(_patiently, self._processes().submit(_play_frozen, frozen, job), on_rollouts)
@@ -209,7 +269,8 @@ class RolloutPool:
         return self._pool
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes and close the environments."""
+        self._environments.close()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
@@ -230,6 +291,11 @@ def _thaw(frozen: bytes) -> PromptDecisionTransformer:
     return pickle.loads(frozen).eval()
 
 
+@functools.cache
+def _workers_environments() -> Environments:
+    return Environments()
+
+
 def _play_frozen(frozen: bytes, job: bytes) -> list[Outcome]:
     context_steps, block, width = pickle.loads(job)
-    return rollout(Policy(_thaw(frozen), context_steps), block, width)
+    return rollout(Policy(_thaw(frozen), context_steps), block, width, _workers_environments())

@@ -72,7 +72,7 @@ def main(args: list[str] | None = None) -> None:
     if unknown := [name for name in config.tasks or () if name not in held_out]:
         raise ValueError(f"--tasks: {unknown[0]} is not a held-out task. They are: {', '.join(held_out)}.")
     names = config.tasks or held_out
-    subjects = [Subject(data.prompt_tasks[name], data.segments(name), data.prompt_demonstrations[name]) for name in names]
+    subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in names]
     given = None
     if config.prompts is not None:
         given = {name: Prompt.load_with_origin(Path(config.prompts) / f"{name}.safetensors") for name in names}

@@ -17,9 +17,7 @@ OPTIONS = TuningOptions(rounds=6, parallel=2, yardstick_episodes=2, verdict_epis
 
 @pytest.fixture
 def subjects(point_data):
-    return [
-        Subject(task, point_data.segments(task.id), point_data.prompt_demonstrations[task.id]) for task in point_data.heldout_tasks
-    ]
+    return [Subject(task, point_data.segments(task.id)) for task in point_data.heldout_tasks]
 
 
 @pytest.fixture

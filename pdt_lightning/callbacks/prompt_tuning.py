@@ -128,7 +128,7 @@ class PromptTuning(lightning.Callback):
         """The tasks to tune: held-out ones, then validation tasks."""
         names = [task.id for task in data.heldout_tasks if self.tasks is None or task.id in self.tasks]
         return [
-            Subject(data.prompt_tasks[name], data.segments(name), data.prompt_demonstrations[name], held_out)
+            Subject(data.prompt_tasks[name], data.segments(name), held_out)
             for own, held_out in ((names, True), (self.validation_tasks, False))
             for name in own
         ]

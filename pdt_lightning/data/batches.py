@@ -34,21 +34,23 @@ class Pool:
     """Episodes to draw windows from, with the counts that turn uniform numbers into draws.
 
     Args:
-        episodes: those of one task stand together.
+        episodes: all there are.
+        members: `(M,)` those to draw from, rising.
         segment_steps: `H`.
         prompt_sampling: `uniform`: over all windows of a task's episodes; `tail`: the last steps of a uniform episode.
     """
 
-    def __init__(self, episodes: Episodes, segment_steps: int, prompt_sampling: str = "uniform"):
+    def __init__(self, episodes: Episodes, members: np.ndarray, segment_steps: int, prompt_sampling: str = "uniform"):
         self.episodes = episodes
+        self.members = members
         self.segment_steps = segment_steps
         self.prompt_sampling = prompt_sampling
-        first = np.searchsorted(episodes.task, np.arange(episodes.task.max() + 2))  # (tasks + 1,) first episode of each task
-        self.first_episode, self.last_episode = first[:-1], first[1:]
+        first = np.searchsorted(episodes.task[members], np.arange(len(episodes.scales) + 1))  # (tasks + 1,) of each task
+        self.first_member, self.last_member = first[:-1], first[1:]
+        lengths = episodes.lengths_of(members)
+        self.step_offsets = np.concatenate([[0], lengths.cumsum()])
         # Where segments come from, what is drawn is a window; with `tail` there is one window an episode.
-        windows = (
-            np.maximum(episodes.lengths - segment_steps + 1, 0) if prompt_sampling == "uniform" else np.ones(len(episodes), int)
-        )
+        windows = np.maximum(lengths - segment_steps + 1, 0) if prompt_sampling == "uniform" else np.ones(len(members), int)
         self.window_offsets = np.concatenate([[0], windows.cumsum()])
 
     def contexts(self, u: np.ndarray, task: np.ndarray, within: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -62,12 +64,12 @@ class Pool:
         Returns:
             `(B,)` episodes and `(B,)` starts.
         """
-        low, high = self.episodes.offsets[self.first_episode[task]], self.episodes.offsets[self.last_episode[task]]
+        low, high = self.step_offsets[self.first_member[task]], self.step_offsets[self.last_member[task]]
         step = low + (u * (high - low)).astype(np.int64)
-        episode = np.searchsorted(self.episodes.offsets, step, side="right") - 1
-        start = step - self.episodes.offsets[episode]
+        member = np.searchsorted(self.step_offsets, step, side="right") - 1
+        episode, start = self.members[member], step - self.step_offsets[member]
         if within is not None:
-            lengths = self.episodes.lengths[episode]
+            lengths = self.episodes.lengths_of(episode)
             start = start * (np.maximum(lengths - within, 0) + 1) // lengths
         return episode, start
 
@@ -77,20 +79,22 @@ class Pool:
         Args:
             u: `(B, J)` uniform in [0, 1).
             task: `(B,)`.
-                without: `(B,)` an episode that the prompt may not come from, its window's own, unless the task has no other.
+            without: `(B,)` an episode that the prompt may not come from, its window's own, unless the task has no other.
         """
-        low, high = self.window_offsets[self.first_episode[task]], self.window_offsets[self.last_episode[task]]
+        low, high = self.window_offsets[self.first_member[task]], self.window_offsets[self.last_member[task]]
         banned_low, banned = high, np.zeros_like(high)
         if without is not None:
-            banned_low, banned = self.window_offsets[without], self.window_offsets[without + 1] - self.window_offsets[without]
+            own = np.searchsorted(self.members, without)
+            banned_low, banned = self.window_offsets[own], self.window_offsets[own + 1] - self.window_offsets[own]
             banned = np.where(banned < high - low, banned, 0)  # a task with one demonstration has no other
         window = low[:, None] + (u * (high - low - banned)[:, None]).astype(np.int64)
         window += np.where(window >= banned_low[:, None], banned[:, None], 0)
-        episode = np.searchsorted(self.window_offsets, window, side="right") - 1
+        member = np.searchsorted(self.window_offsets, window, side="right") - 1
+        episode = self.members[member]
         if self.prompt_sampling == "uniform":
-            start = window - self.window_offsets[episode]
+            start = window - self.window_offsets[member]
         else:  # the public code's choice, which stops one step short of the end
-            start = np.maximum(self.episodes.lengths[episode] - self.segment_steps - 1, 0)
+            start = np.maximum(self.episodes.lengths_of(episode) - self.segment_steps - 1, 0)
         return prompts_of(self.episodes, episode, start, self.segment_steps)
 
 
@@ -119,7 +123,7 @@ def draw(
         world_size: number of parts.
     """
     episode, start = contexts.contexts(u[:, 0], task, context_steps if within_episodes else None)
-    steps = float(np.minimum(context_steps, contexts.episodes.lengths[episode] - start).sum()) / world_size
+    steps = float(np.minimum(context_steps, contexts.episodes.lengths_of(episode) - start).sum()) / world_size
     mine = slice(rank * len(task) // world_size, (rank + 1) * len(task) // world_size)
     u, task, episode, start = u[mine], task[mine], episode[mine], start[mine]
     context, labels = context_windows(contexts.episodes, episode, start, context_steps)

@@ -7,12 +7,11 @@ from typing import Any
 import lightning
 import numpy as np
 from torch.utils.data import DataLoader, IterableDataset
-from tqdm import tqdm
 
-from pdt_lightning.data import minari
 from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
 from pdt_lightning.data.collect import collect
 from pdt_lightning.data.episodes import Episodes, Statistics
+from pdt_lightning.data.mapped import open_episodes
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.seeding import generator
 from pdt_lightning.tasks.base import Task, make_family
@@ -97,84 +96,80 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         return [by_id[name] for name in dict.fromkeys(ids)]
 
     def prepare_data(self) -> None:
-        """Collect the demonstrations that are not on this machine yet."""
+        """Collect the demonstrations that are not on this machine yet, and make them ready to be mapped."""
         wanted = [name for task in self.family.training_tasks for name in task.training_data]
         wanted += [name for task in self._prompt_tasks() for name in task.prompt_data]
         collect(wanted, self.family.recipes, self.hparams["collection_workers"], self.hparams["progress"])
+        for tasks, kind in ((self.family.training_tasks, "training_data"), (self._prompt_tasks(), "prompt_data")):
+            if tasks:
+                self._open(tasks, kind)  # in one process, for the others to find
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the demonstrations and split off validation episodes."""
+        """Map the demonstrations, which a first process makes ready, and split off validation episodes."""
         if self.statistics is not None:
             return
         options = self.hparams
-        tasks = tqdm(
-            self.family.training_tasks, desc="Reading demonstrations", unit="task", disable=not options["progress"], leave=False
-        )
-        training = [self._read(task, task.training_data) for task in tasks]
-        prompts = [self._read(task, task.prompt_data) for task in self._prompt_tasks()]
-        self.training_tasks = [resolve(task, episodes) for task, episodes in zip(self.family.training_tasks, training, strict=True)]
-        prompt_tasks = [resolve(task, episodes) for task, episodes in zip(self._prompt_tasks(), prompts, strict=True)]
-        self.prompt_tasks = {task.id: task for task in prompt_tasks}
+        episodes = self._open(self.family.training_tasks, "training_data")
+        self.training_tasks, episodes = resolve(self.family.training_tasks, episodes)
+        self.prompt_tasks, self.heldout_pool = {}, None
+        pool_options = (options["segment_steps"], options["prompt_sampling"])
+        if self._prompt_tasks():
+            tasks, self._prompt_episodes = resolve(self._prompt_tasks(), self._open(self._prompt_tasks(), "prompt_data"))
+            self.prompt_tasks = {task.id: task for task in tasks}
+            heldout = np.flatnonzero(self._prompt_episodes.task < len(self.family.heldout_tasks))  # which come first
+            self.heldout_pool = Pool(self._prompt_episodes, heldout, *pool_options) if len(heldout) else None
         self.heldout_tasks = [self.prompt_tasks[task.id] for task in self.family.heldout_tasks]
-        self.prompt_demonstrations = dict(zip(self.prompt_tasks, prompts, strict=True))
 
-        episodes = Episodes.build(training, [task.return_scale or 1.0 for task in self.training_tasks])
         validation = np.zeros(len(episodes), bool)
-        for number, task in enumerate(self.training_tasks):
-            own = episodes.of_task(number)
-            count = max(1, round(options["validation_share"] * len(own)))
-            if len(own) - count < 2:
+        bounds = np.searchsorted(episodes.task, np.arange(len(self.training_tasks) + 1))
+        for task, first, last in zip(self.training_tasks, bounds[:-1], bounds[1:], strict=True):
+            count = max(1, round(options["validation_share"] * (last - first)))
+            if last - first - count < 2:
                 raise ValueError(
-                    f"{task.id} has {len(own)} training episodes and {count} of them validate; at least 2 have to be left, since a "
-                    "prompt never comes from its window's own episode. Add episodes or lower --data.validation_share."
+                    f"{task.id} has {last - first} training episodes and {count} of them validate; at least 2 have to be left, as "
+                    "a prompt never comes from its window's own episode. Add episodes or lower --data.validation_share."
                 )
-            validation[generator(options["seed"], "validation", task.id).choice(own, count, replace=False)] = True
+            rng = generator(options["seed"], "validation", task.id)
+            validation[rng.choice(np.arange(first, last), count, replace=False)] = True
         if options["attention"] == "window":
             longest = int(episodes.lengths.max())
             self.row_steps = min(options["chunk_steps"] or longest, longest)
-        pool_options = (options["segment_steps"], options["prompt_sampling"])
-        self.training_pool = Pool(episodes.select(np.flatnonzero(~validation)), *pool_options)
-        self.validation_pool = Pool(episodes.select(np.flatnonzero(validation)), *pool_options)
-        self._check_segments(self.training_pool.episodes)
+        self.training_pool = Pool(episodes, np.flatnonzero(~validation), *pool_options)
+        self.validation_pool = Pool(episodes, np.flatnonzero(validation), *pool_options)
+        self._check_segments()
         for name in self.prompt_tasks:
             self.segments(name)  # raises, by name, where no demonstration is long enough
-        heldout = [self.prompt_demonstrations[task.id] for task in self.heldout_tasks]
-        self.heldout_pool = (
-            Pool(Episodes.build(heldout, [task.return_scale or 1.0 for task in self.heldout_tasks]), *pool_options)
-            if heldout
-            else None
-        )
-        self.statistics = Statistics.of(self.training_pool.episodes, self.action_space.low, self.action_space.high)
+        self.statistics = Statistics.of(episodes, self.training_pool.members, self.action_space.low, self.action_space.high)
 
-    def _read(self, task: Task, dataset_ids: Sequence[str]) -> list[minari.Demonstration]:
-        if not dataset_ids:
-            raise ValueError(
-                f"{task.id} lists no demonstrations of the kind needed: give training tasks training_data, tuned ones prompt_data."
-            )
-        episodes = [episode for name in dataset_ids for episode in minari.read(name, self.hparams["use_expert_actions"])]
-        for kind, size, seen in (
-            ("observations", self.state_size, episodes[0].states.shape[1]),
-            ("actions", self.action_size, episodes[0].actions.shape[1]),
+    def _open(self, tasks: Sequence[Task], kind: str) -> Episodes:
+        datasets = [getattr(task, kind) for task in tasks]
+        for task, names in zip(tasks, datasets, strict=True):
+            if not names:
+                raise ValueError(f"{task.id} lists no {kind}: training tasks need training_data, those that are tuned prompt_data.")
+        episodes = open_episodes(datasets, self.hparams["use_expert_actions"], self.hparams["progress"])
+        for name, size, seen in (
+            ("observations", self.state_size, episodes.state_size),
+            ("actions", self.action_size, episodes.action_size),
         ):
             if seen != size:
-                raise ValueError(f"{dataset_ids[0]} has {kind} of size {seen}, but those of {self.family.tasks[0].id} have {size}.")
+                raise ValueError(f"{datasets[0][0]} has {name} of size {seen}, but those of {self.family.tasks[0].id} have {size}.")
         return episodes
 
-    def _check_segments(self, episodes: Episodes) -> None:
-        long_enough = np.bincount(episodes.task, episodes.lengths >= self.hparams["segment_steps"], len(self.training_tasks))
-        if (long_enough < 2).any():
-            worst = int(long_enough.argmin())
-            Segments(episodes.select(episodes.of_task(worst)), self.hparams["segment_steps"], self.training_tasks[worst].id)
+    def _check_segments(self) -> None:
+        episodes, members, steps = self.training_pool.episodes, self.training_pool.members, self.hparams["segment_steps"]
+        enough = np.bincount(episodes.task[members], episodes.lengths_of(members) >= steps, len(self.training_tasks))
+        if (enough < 2).any():
+            worst = int(enough.argmin())
+            Segments(episodes.of_task(worst), steps, self.training_tasks[worst].id)
             raise ValueError(
-                f"{self.training_tasks[worst].id} has fewer than 2 training episodes of --data.segment_steps="
-                f"{self.hparams['segment_steps']} steps. Lower it or collect longer episodes."
+                f"{self.training_tasks[worst].id} has fewer than 2 training episodes of --data.segment_steps={steps} steps. Lower "
+                "it or collect longer episodes."
             )
 
     def segments(self, task_id: str) -> Segments:
         """All candidate segments of one tuned task."""
-        task = self.prompt_tasks[task_id]
-        episodes = Episodes.build([self.prompt_demonstrations[task_id]], [task.return_scale or 1.0])
-        return Segments(episodes, self.hparams["segment_steps"], task_id)
+        number = list(self.prompt_tasks).index(task_id)
+        return Segments(self._prompt_episodes.of_task(number), self.hparams["segment_steps"], task_id)
 
     def batch(self, update: int, rank: int = 0, world_size: int = 1) -> Batch:
         """This rank's share of the global batch of one update; sample i of it depends on (seed, update, i) alone."""
@@ -221,20 +216,19 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         return [*names, ("heldout", [task.id for task in self.heldout_tasks])] if self.heldout_pool is not None else names
 
 
-def resolve(task: Task, demonstrations: Sequence[minari.Demonstration]) -> Task:
-    """The task with what it left open taken from its demonstrations: horizon, target and scale.
+def resolve(tasks: Sequence[Task], episodes: Episodes) -> tuple[list[Task], Episodes]:
+    """The tasks with what they left open taken from their demonstrations, and the episodes with the tasks' scales.
 
     Horizon: the longest episode. Target: the highest demonstrated return. Scale: the target's size, at least 1.
     """
-    target = task.target_return
-    if target is None:
-        target = max(float(episode.rewards.sum()) for episode in demonstrations)
-    return dataclasses.replace(
-        task,
-        horizon=task.horizon or max(len(episode.rewards) for episode in demonstrations),
-        target_return=target,
-        return_scale=task.return_scale or max(1.0, abs(target)),
-    )
+    resolved = []
+    for number, task in enumerate(tasks):
+        own = slice(*np.searchsorted(episodes.task, [number, number + 1]))
+        target = float(episodes.index.returns[own].max()) if task.target_return is None else task.target_return
+        horizon = task.horizon or int(episodes.lengths[own].max())
+        scale = task.return_scale or max(1.0, abs(target))
+        resolved.append(dataclasses.replace(task, horizon=horizon, target_return=target, return_scale=scale))
+    return resolved, dataclasses.replace(episodes, scales=np.array([task.return_scale for task in resolved], np.float32))
 
 
 class UpdateStream(IterableDataset):

@@ -130,8 +130,8 @@ def _padded(actions: np.ndarray) -> np.ndarray:
     return np.concatenate([actions, np.zeros_like(actions[:1])])
 
 
-def read(dataset_id: str, use_expert_actions: bool = True) -> list[Demonstration]:
-    """All episodes of a dataset.
+def read(dataset_id: str, use_expert_actions: bool = True) -> Iterator[Demonstration]:
+    """All episodes of a dataset, one at a time.
 
     Args:
         dataset_id: a Minari dataset on this machine.
@@ -145,7 +145,7 @@ def read(dataset_id: str, use_expert_actions: bool = True) -> list[Demonstration
         raise not_found(dataset_id)
     storage = MinariStorage.read(path_of(dataset_id) / "data")
     supported(dataset_id, storage.observation_space, storage.action_space)
-    episodes = []
+    found = False
     for number, raw in enumerate(storage.get_episodes(range(storage.total_episodes))):
         states = flatten(raw["observations"], storage.observation_space)[:-1].astype(np.float32)
         actions = np.asarray(raw["actions"], np.float32)
@@ -161,10 +161,10 @@ def read(dataset_id: str, use_expert_actions: bool = True) -> list[Demonstration
                 raise ValueError(f"{dataset_id}, episode {number}: {len(values)} {name} for {len(rewards)} rewards.")
             if not np.isfinite(values).all():
                 raise ValueError(f"{dataset_id}, episode {number}: its {name} are not all finite. Remove the episode or mend it.")
-        episodes.append(Demonstration(states, actions, labels, rewards, None if success is None else float(np.max(success))))
-    if not episodes:
+        found = True
+        yield Demonstration(states, actions, labels, rewards, None if success is None else float(np.max(success)))
+    if not found:
         raise ValueError(f"Minari dataset {dataset_id} has no episode with a step in it.")
-    return episodes
 
 
 def supported(name: str, observation_space: gym.Space, action_space: gym.Space) -> None:

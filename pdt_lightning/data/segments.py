@@ -50,9 +50,9 @@ class Prompt(Steps):
 def prompts_of(episodes: Episodes, episode: np.ndarray, start: np.ndarray, steps: int) -> Prompt:
     """`B` prompts of the segments of `steps` steps that begin at `start (B, J)` of `episode (B, J)`."""
     indices, mask = window_indices(episodes, episode, start, steps)
-    first = np.broadcast_to(episodes.offsets[episode][..., None], indices.shape)
     flat = (len(episode), episode.shape[1] * steps)
-    return Prompt(**vars(gather(episodes, indices.reshape(flat), mask.reshape(flat), first.reshape(flat))))
+    chosen, _ = gather(episodes, indices.reshape(flat), mask.reshape(flat), np.repeat(episode, steps, axis=1))
+    return Prompt(**vars(chosen))
 
 
 class Segments:

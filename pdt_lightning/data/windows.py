@@ -57,28 +57,33 @@ def window_indices(episodes: Episodes, episode: np.ndarray, start: np.ndarray, s
     Returns:
         `(..., steps)` indices into the flat arrays (of padding: the first step's), and the mask, False on padding.
     """
-    present = np.minimum(steps, episodes.lengths[episode] - start)
+    present = np.minimum(steps, episodes.lengths_of(episode) - start)
     position = np.arange(steps) - (steps - present)[..., None]
     mask = position >= 0
     return (episodes.offsets[episode] + start)[..., None] + np.where(mask, position, 0), mask
 
 
-def gather(episodes: Episodes, indices: np.ndarray, mask: np.ndarray, start_of_episode: np.ndarray) -> Steps:
-    """The steps at `indices (B, T)`, zero where `mask (B, T)` is False.
+def gather(episodes: Episodes, indices: np.ndarray, mask: np.ndarray, episode: np.ndarray) -> tuple[Steps, Tensor]:
+    """The steps at `indices (B, T)` and the actions to learn there, zero where `mask (B, T)` is False.
 
     Args:
         episodes: the flat arrays.
         indices: as from `window_indices`.
         mask: as from `window_indices`.
-        start_of_episode: `(B, T)` index of the first step of the episode that each step belongs to.
+        episode: `(B, T)` or `(B, 1)`, episode of each step.
+
+    Returns:
+        `B` rows of `T` steps, and `(B, T, A)` labels.
     """
-    return Steps(
-        returns_to_go=torch.from_numpy(np.where(mask, episodes.returns_to_go[indices], 0)[..., None]),
-        states=torch.from_numpy(np.where(mask[..., None], episodes.states[indices], 0)),
-        actions=torch.from_numpy(np.where(mask[..., None], episodes.actions[indices], 0)),
-        timesteps=torch.from_numpy(np.where(mask, indices - start_of_episode, 0)),
-        mask=torch.from_numpy(mask),
+    rows = episodes.steps[indices]  # all of a step at once, since they may come from a file
+    rows[~mask] = 0
+    size, actions = episodes.state_size, episodes.action_size
+    states, executed, labels, to_go = (
+        torch.from_numpy(np.ascontiguousarray(part)) for part in np.split(rows, [size, size + actions, size + 2 * actions], axis=-1)
     )
+    scales = torch.from_numpy(episodes.scales[episodes.task[episode]])[..., None]
+    timesteps = torch.from_numpy(np.where(mask, indices - episodes.offsets[episode], 0))
+    return Steps(to_go / scales, states, executed, timesteps, torch.from_numpy(mask)), labels
 
 
 def context_windows(episodes: Episodes, episode: np.ndarray, start: np.ndarray, steps: int) -> tuple[Steps, Tensor]:
@@ -94,5 +99,4 @@ def context_windows(episodes: Episodes, episode: np.ndarray, start: np.ndarray, 
         `B` rows of `K` steps, and `(B, K, A)` labels.
     """
     indices, mask = window_indices(episodes, episode, start, steps)
-    window = gather(episodes, indices, mask, episodes.offsets[episode][:, None])
-    return window, torch.from_numpy(np.where(mask[..., None], episodes.labels[indices], 0))
+    return gather(episodes, indices, mask, episode[:, None])

@@ -56,8 +56,8 @@ class LitPDT(lightning.LightningModule):
         dropout: rate, in training.
         use_prompt: false: no prompt (MT-ORL).
         use_return_to_go: false: steps are (state, action) (Prompt-MT-BC).
-        attention: `published`: a context is a window of `K` steps, gone through again at each step of a rollout. `window`: every step
-            attends to the prompt and to the last `K` steps, so that long rows train in one pass and a rollout computes new steps only.
+        attention: `published`: a context is a window of `K` steps, gone through again at each step of a rollout. `window`: a step
+            attends to the prompt and to the last `K` steps, so that long rows train in one pass and a rollout computes what is new.
         compile: compile the model with torch, which takes a minute or two at the start; it pays on GPUs.
         learning_rate: of AdamW, after the warm-up.
         weight_decay: of AdamW.

@@ -66,7 +66,7 @@ class Rolling:
         self.number[slots] = new
         per_step, query = self.window.tokens_per_step, new[:, None]
         outside = (self.number > query) | (query // per_step - self.number // per_step >= self.window.steps)
-        x = tokens
+        x = tokens.to(self.transformer.norm.weight.dtype)
         for number, (block, (keys, values)) in enumerate(zip(self.transformer.blocks, self.layers, strict=True)):
             query, key, value = block.before(x)  # type: ignore[operator]
             keys[:, :, self.before + slots], values[:, :, self.before + slots] = key, value

@@ -166,7 +166,7 @@ class PromptDecisionTransformer(nn.Module):
         return self._act(memory.extend(self.norm_context(torch.stack(tokens, dim=1))))
 
     def _act(self, hidden: Tensor) -> Tensor:
-        return torch.tanh(self.head(hidden)) * self.action_half + self.action_mid
+        return torch.tanh(self.head(hidden.to(self.head.weight.dtype))) * self.action_half + self.action_mid
 
     def encode(self, segments: Prompt) -> Tensor:
         """What the model makes of segments: the last layer's hidden state at each one's final action token.

@@ -50,8 +50,7 @@ class Block(nn.Module):
     def before(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scaled queries, keys and values `(B, heads, T, d)` of `x (B, T, D)`."""
         query, key, value = (
-            y.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for y in self.query_key_value(self.norm_attention(x)).chunk(3, dim=-1)
+            y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.query_key_value(self.norm_attention(x)).chunk(3, dim=-1)
         )
         return query * query.shape[-1] ** -0.5, key, value
 
@@ -83,7 +82,7 @@ class CausalTransformer(nn.Module):
         window: Window | None = None,
         wanted: slice = slice(None),
     ) -> Tensor:
-        """Run all blocks; in the last one only the wanted tokens are computed, which changes no result.
+        """Run all blocks, in the type of the weights; in the last one only the wanted tokens are computed, which changes no result.
 
         Args:
             x: `(B, T, D)` embedded tokens.
@@ -96,7 +95,7 @@ class CausalTransformer(nn.Module):
             `(B, Q, D)`.
         """
         attention = Attention(x.shape[1], valid, prefix, window, x.device)
-        x = self.dropout(x)
+        x = self.dropout(x.to(self.norm.weight.dtype))
         last = len(self.blocks) - 1
         for number, block in enumerate(self.blocks):
             here = wanted if number == last else slice(None)
@@ -108,7 +107,7 @@ class CausalTransformer(nn.Module):
     def prefix(self, x: Tensor, valid: Tensor | None = None) -> Prefix:
         """Keys and values of tokens `x (B, T, D)`; the last block is spared all but them."""
         attention = Attention(x.shape[1], valid, None, None, x.device)
-        x = self.dropout(x)
+        x = self.dropout(x.to(self.norm.weight.dtype))
         layers: list[KeysValues] = []
         for block in self.blocks:
             query, key, value = block.before(x)  # type: ignore[operator]

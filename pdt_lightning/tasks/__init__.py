@@ -7,5 +7,6 @@ from pdt_lightning.tasks.base import Recipe, Task, TaskFamily, families, make_fa
 # String entry points: registering imports no simulator, and Minari can recover the environments from their specification.
 gym.register("pdt-lightning/Point-v0", entry_point="pdt_lightning.tasks.point:PointEnv")
 gym.register("pdt-lightning/ML1-v0", entry_point="pdt_lightning.tasks.metaworld:ML1Env")
+gym.register("pdt-lightning/HalfCheetahVelocity-v0", entry_point="pdt_lightning.tasks.half_cheetah:HalfCheetahVelocityEnv")
 
 __all__ = ["Recipe", "Task", "TaskFamily", "families", "make_family"]

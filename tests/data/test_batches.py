@@ -7,43 +7,48 @@ from pdt_lightning.data.batches import Pool, balanced_tasks
 from tests.data.test_windows import episodes
 
 
+def pool(lengths, members=None, sampling="uniform"):
+    made = episodes(lengths)
+    return Pool(made, np.arange(len(made)) if members is None else np.array(members), 3, sampling)
+
+
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 2**31), without=st.integers(0, 3))
 def test_prompts_come_from_the_task_and_never_from_the_windows_own_episode(seed, without):
-    pool = Pool(episodes([4, 5, 7, 3]), 3)
+    drawn = pool([4, 5, 7, 3])
     task = 0 if without < 2 else 1
     u = np.random.default_rng(seed).random((20, 2))
-    prompt = pool.prompts(u, np.full(20, task), np.full(20, without))
+    prompt = drawn.prompts(u, np.full(20, task), np.full(20, without))
     other = {0: 1, 1: 0, 2: 3, 3: 2}[without]
     assert set(prompt.states[..., 0].flatten().tolist()) == {other}
     assert prompt.mask.all()
 
 
 def test_a_task_with_one_demonstration_prompts_from_it():
-    pool = Pool(episodes([4, 5, 7], tasks=2), 3)  # the first task has one episode
-    prompt = pool.prompts(np.array([[0.0], [0.99]]), np.zeros(2, int), np.zeros(2, int))
+    drawn = pool([4, 5, 7])  # the first task has one episode
+    prompt = drawn.prompts(np.array([[0.0], [0.99]]), np.zeros(2, int), np.zeros(2, int))
     assert prompt.states[..., 0].unique().tolist() == [0]
-    last = Pool(episodes([4, 5, 2, 7]).select(np.array([0, 1, 3])), 3)
-    assert last.prompts(np.array([[0.99]]), np.array([1]), np.array([2])).states[..., 0].unique().tolist() == [3]
+    last = pool([4, 5, 2, 7], [0, 1, 3])
+    assert last.prompts(np.array([[0.99]]), np.array([1]), np.array([3])).states[..., 0].unique().tolist() == [3]
 
 
 def test_prompts_are_uniform_over_all_windows():
-    pool = Pool(episodes([4, 5, 7, 3]), 3)
+    drawn = pool([4, 5, 7, 3])
     u = (np.arange(6000) + 0.5)[:, None] / 6000
-    prompt = pool.prompts(u, np.ones(6000, int))
+    prompt = drawn.prompts(u, np.ones(6000, int))
     starts = prompt.states[:, 0].numpy()
     counts = {tuple(key): int((starts == key).all(1).sum()) for key in np.unique(starts, axis=0)}
     assert counts == {(2, 0): 1000, (2, 1): 1000, (2, 2): 1000, (2, 3): 1000, (2, 4): 1000, (3, 0): 1000}
 
 
 def test_tail_prompts_are_those_of_the_public_code():
-    prompt = Pool(episodes([4, 5, 7, 3]), 3, "tail").prompts(np.array([[0.1], [0.9]]), np.array([1, 1]))
+    prompt = pool([4, 5, 7, 3], sampling="tail").prompts(np.array([[0.1], [0.9]]), np.array([1, 1]))
     assert prompt.timesteps.tolist() == [[3, 4, 5], [0, 1, 2]]
 
 
 def test_contexts_are_drawn_by_length():
-    pool = Pool(episodes([4, 5, 7, 3]), 3)
-    episode, start = pool.contexts((np.arange(10) + 0.5) / 10, np.ones(10, int))
+    drawn = pool([4, 5, 7, 3])
+    episode, start = drawn.contexts((np.arange(10) + 0.5) / 10, np.ones(10, int))
     assert episode.tolist() == [2] * 7 + [3] * 3
     assert start.tolist() == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2]
 
@@ -70,3 +75,10 @@ def test_ranks_share_out_one_global_batch(point_data, world_size):
 def test_batches_differ_between_updates_and_repeat_by_seed(point_data):
     assert (point_data.batch(3).context.states == point_data.batch(3).context.states).all()
     assert not (point_data.batch(3).context.states == point_data.batch(4).context.states).all()
+
+
+@pytest.mark.parametrize(("within", "starts"), [(7, [0]), (3, [0, 1, 2, 3, 4]), (99, [0])])
+def test_chunks_begin_early_enough_to_be_full(within, starts):
+    episode, start = pool([4, 5, 7]).contexts((np.arange(120) + 0.5) / 120, np.ones(120, int), within)
+    assert np.unique(start[episode == 2]).tolist() == starts
+    assert np.bincount(episode).tolist() == [0, 50, 70]  # still by length

@@ -8,15 +8,18 @@ from tests.conftest import POINT
 
 
 def test_validation_episodes_are_apart_and_every_task_has_one(point_data):
-    training, validation = point_data.training_pool.episodes, point_data.validation_pool.episodes
-    assert np.bincount(validation.task).tolist() == [1] * 13
-    assert np.bincount(training.task).tolist() == [3] * 13
-    first = {tuple(training.states[start]) for start in training.offsets[:-1]}
-    assert not first & {tuple(validation.states[start]) for start in validation.offsets[:-1]}
+    training, validation = point_data.training_pool, point_data.validation_pool
+    task = training.episodes.task
+    assert np.bincount(task[validation.members]).tolist() == [1] * 13
+    assert np.bincount(task[training.members]).tolist() == [3] * 13
+    assert not set(training.members) & set(validation.members)
 
 
 def test_statistics_are_of_the_training_episodes_alone(point_data):
-    assert np.allclose(point_data.statistics.state_mean, point_data.training_pool.episodes.states.mean(0), atol=1e-6)
+    pool = point_data.training_pool
+    steps = np.concatenate([pool.episodes.steps[slice(*pool.episodes.offsets[e : e + 2])] for e in pool.members])
+    assert np.allclose(point_data.statistics.state_mean, steps[:, :2].mean(0), atol=1e-6)
+    assert np.allclose(point_data.statistics.state_std, steps[:, :2].std(0), atol=1e-6)
 
 
 def test_held_out_demonstrations_are_the_second_loader(point_data):

@@ -7,7 +7,7 @@ from tests.data.test_windows import episodes
 
 
 def segments(steps=3):
-    return Segments(episodes().select(np.array([2, 3])), steps)
+    return Segments(episodes().of_task(1), steps)
 
 
 def test_all_windows_are_arms():

@@ -38,23 +38,38 @@ def test_windows_hold_consecutive_steps_and_are_padded_on_the_left(episode, data
         assert not values[0, ~valid].any()
 
 
-def test_lengths_and_selection():
+def test_the_episodes_of_one_task():
     all_of_them = episodes()
     assert all_of_them.lengths.tolist() == LENGTHS
-    assert all_of_them.of_task(1).tolist() == [2, 3]
-    some = all_of_them.select(np.array([0, 2]))
-    assert some.lengths.tolist() == [4, 7]
-    assert some.task.tolist() == [0, 1]
-    assert some.states[some.offsets[1]].tolist() == [2, 0]
+    own = all_of_them.of_task(1)
+    assert own.lengths.tolist() == own.lengths_of(np.array([0, 1])).tolist() == [7, 3]
+    assert own.scales.tolist() == [2.0]
+    assert own.steps[own.offsets[1]].tolist() == [3, 0, 3.5, 0.25, 3]
+    assert np.shares_memory(own.steps, all_of_them.steps)
 
 
 def test_statistics_leave_constant_coordinates_alone():
-    made = episodes()
-    made.states[:, 0] = 3.0
-    statistics = Statistics.of(made, np.array([-2.0]), np.array([np.inf]))
-    assert statistics.state_std[0] == 1
-    assert statistics.state_mean[0] == 3
-    assert statistics.action_mid + statistics.action_half == made.actions.max()  # no bound: the range seen
+    statistics = Statistics.of(episodes(), np.array([2]), np.array([-2.0]), np.array([np.inf]))
+    assert statistics.state_std.tolist() == [1, 2]  # of 0 to 6
+    assert statistics.state_mean.tolist() == [2, 3]
+    assert statistics.action_mid + statistics.action_half == 2.5  # no bound: the range seen
+
+
+def test_statistics_are_those_of_all_steps_together(monkeypatch):
+    rng = np.random.default_rng(0)
+    made = [
+        Demonstration(s, a, a, np.ones(len(s)))
+        for s, a in (
+            (rng.normal(100, 3, (n, 2)).astype(np.float32), rng.normal(size=(n, 1)).astype(np.float32)) for n in LENGTHS * 3
+        )
+    ]
+    split = np.array_split
+    monkeypatch.setattr(np, "array_split", lambda members, parts: split(members, 5))  # as for many episodes
+    members = np.array([0, 1, 2, 4, 5, 7, 8, 10])
+    statistics = Statistics.of(Episodes.build([made], [1.0]), members, np.array([-1.0]), np.array([1.0]))
+    states = np.concatenate([made[m].states for m in members]).astype(np.float64)
+    assert np.allclose(statistics.state_mean, states.mean(0))
+    assert np.allclose(statistics.state_std, states.std(0))
 
 
 def test_rows_are_taken_and_joined():

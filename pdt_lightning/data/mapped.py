@@ -1,0 +1,92 @@
+"""Demonstrations larger than memory: flat arrays mapped from a file that is made once of Minari's datasets.
+
+A process that opens them reads what it uses and no more, and processes of one machine share what they have read.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from tqdm import tqdm
+
+from pdt_lightning import kept
+from pdt_lightning.data import minari
+from pdt_lightning.data.episodes import Episodes, Index, step_rows
+
+VERSION = 1  # of the layout; raise it with any change to what is written here or in `episodes`
+
+
+def open_episodes(tasks: Sequence[Sequence[str]], use_expert_actions: bool = True, progress: bool = False) -> Episodes:
+    """The episodes of each task's datasets, mapped; made first where they are not there or a dataset has changed since.
+
+    Args:
+        tasks: for each task, Minari ids.
+        use_expert_actions: see `minari.read`.
+        progress: show a bar while they are made.
+
+    Raises:
+        FileNotFoundError: if a dataset is not on this machine.
+        ValueError: if a dataset is empty, holds what is not finite, or has spaces unlike those of the first.
+    """
+    names = [name for task in tasks for name in task]
+    source = {"version": VERSION, "use_expert_actions": use_expert_actions, "datasets": [[name, *_mark(name)] for name in names]}
+    name = "episodes-" + hashlib.blake2b(json.dumps([names, use_expert_actions]).encode(), digest_size=10).hexdigest()
+    place = kept.folder() / name
+    if not _is_of(place, source):
+        place = kept.keep(name, lambda folder: _make(folder, names, use_expert_actions, source, progress))
+    arrays = {path.stem: np.load(path, mmap_mode="r") for path in place.glob("*.npy")}
+    dataset = arrays.pop("dataset")
+    steps = np.memmap(place / "steps.float32", np.float32, "r").reshape(int(arrays["offsets"][-1]), -1)
+    task_of_dataset = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
+    return Episodes(steps, Index(**arrays), task_of_dataset[dataset], np.ones(len(tasks), np.float32))
+
+
+def _mark(name: str) -> list[int]:
+    """What changes when a dataset does: sizes and times of its files."""
+    try:
+        with os.scandir(minari.path_of(name) / "data") as files:
+            status = [(file.name, file.stat()) for file in files if file.is_file()]
+    except FileNotFoundError:
+        raise minari.not_found(name) from None
+    return [value for _, known in sorted(status) for value in (known.st_size, known.st_mtime_ns)]
+
+
+def _is_of(place: Path, source: dict) -> bool:
+    try:
+        return json.loads((place / "source.json").read_text()) == source
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+
+
+def _make(folder: Path, names: Sequence[str], use_expert_actions: bool, source: dict, progress: bool) -> None:
+    parts: list[Index] = []
+    with (folder / "steps.float32").open("wb") as file:
+        bar = tqdm(names, desc="Reading demonstrations", unit="dataset", disable=not progress, leave=False)
+        for name in bar:
+            parts.append(_append(file, name, use_expert_actions))
+            sizes = [(part.moments.shape[-1], part.ranges.shape[-1]) for part in (parts[0], parts[-1])]
+            for kind, first, own in zip(("observations", "actions"), *sizes, strict=True):
+                if first != own:
+                    raise ValueError(f"{name} has {kind} of size {own}, but those of {names[0]} have {first}.")
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    np.save(folder / "offsets.npy", np.concatenate([[0], lengths.cumsum()]).astype(np.int64))
+    np.save(folder / "dataset.npy", np.repeat(np.arange(len(parts)), [len(part.returns) for part in parts]))
+    for field in ("returns", "successes", "moments", "ranges"):
+        np.save(folder / f"{field}.npy", np.concatenate([getattr(part, field) for part in parts]))
+    (folder / "source.json").write_text(json.dumps(source))
+
+
+def _append(file: BinaryIO, name: str, use_expert_actions: bool) -> Index:
+    """Write a dataset's steps, an episode at a time."""
+    episodes = []
+    for episode in minari.read(name, use_expert_actions):
+        step_rows(episode).tofile(file)
+        episodes.append(Index.of([episode]))
+    return Index(
+        np.concatenate([[0], np.cumsum([part.offsets[-1] for part in episodes])]),
+        *(np.concatenate([getattr(part, field) for part in episodes]) for field in ("returns", "successes", "moments", "ranges")),
+    )
