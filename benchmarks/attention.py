@@ -76,9 +76,9 @@ def run(form: str, seed: int, config: str, flags: list[str], folder: str) -> dic
     """Train and tune one cell."""
     cli = RunCLI(
         [
-            "--config", config, f"--model.attention={form}", f"--seed={seed}", f"--name={form}", f"--trainer.default_root_dir={folder}",
-            "--trainer.enable_progress_bar=false", "--tuning.progress=false", "--tuning.every_n_epochs=0",
-            "--tuning.oracle_candidates=0", *flags,
+            "--config", config, f"--model.attention={form}", f"--seed={seed}", f"--name={form}",
+            f"--trainer.default_root_dir={folder}", "--trainer.enable_progress_bar=false", "--tuning.progress=false",
+            "--tuning.every_n_epochs=0", "--tuning.oracle_candidates=0", *flags,
         ]
     )  # fmt: skip
     curve = Curve()

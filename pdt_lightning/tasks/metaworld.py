@@ -1,10 +1,12 @@
 """Meta-World ML1: one manipulation, many object and goal positions; the goal is hidden, only a prompt can reveal it."""
 
 import functools
+import json
 import pickle
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -13,6 +15,7 @@ import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.policies import ENV_POLICY_MAP
 
+from pdt_lightning import kept
 from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, demonstrated
 
 HELD_OUT = (11, 17, 25, 36, 41)  # of the 50 goals of the benchmark's seed 1: the split of the Prompt-DT papers
@@ -133,9 +136,17 @@ def scripted(env: gym.Env) -> Expert:
 
 @functools.cache
 def goals(env_name: str, metaworld_seed: int) -> tuple[tuple[float, ...], ...]:
-    """The 50 frozen vectors of one benchmark seed. (`Meta-World/ML1-train` through Gymnasium would give the test split.)"""
-    tasks = metaworld.ML1(env_name, seed=metaworld_seed).train_tasks
-    return tuple(tuple(float(x) for x in pickle.loads(task.data)["rand_vec"]) for task in tasks)
+    """The 50 frozen vectors of one benchmark seed, kept once found: Meta-World needs a second to draw them.
+
+    (`Meta-World/ML1-train` through Gymnasium would give the test split.)
+    """
+    name = f"ml1-{env_name}-seed-{metaworld_seed}-metaworld-{version('metaworld')}"
+    place = kept.folder() / name
+    if not place.exists():
+        tasks = metaworld.ML1(env_name, seed=metaworld_seed).train_tasks
+        found = [[float(x) for x in pickle.loads(task.data)["rand_vec"]] for task in tasks]
+        place = kept.keep(name, lambda folder: (folder / "goals.json").write_text(json.dumps(found)))
+    return tuple(tuple(goal) for goal in json.loads((place / "goals.json").read_text()))
 
 
 class MetaworldFamily(TaskFamily):
