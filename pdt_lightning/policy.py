@@ -1,5 +1,7 @@
 """What acts: a frozen model with a prompt a row; it owns the prompts' cache and the recent past."""
 
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,17 +10,30 @@ from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 
 
+PRECISIONS = {"32-true": torch.float32, "bf16-true": torch.bfloat16}
+
+
 class Policy:
     """Acts in `B` episodes at once, each with a prompt of its own.
 
     Args:
         model: the transformer; put into evaluation mode by the caller.
         context_steps: `K`.
+        precision: of the transformer's blocks. `32-true`; `bf16-true`, about twice as fast on CPUs that have it and on GPUs, with
+            actions that differ by a few thousandths.
+
+    Raises:
+        ValueError: on another precision.
     """
 
-    def __init__(self, model: PromptDecisionTransformer, context_steps: int):
+    def __init__(self, model: PromptDecisionTransformer, context_steps: int, precision: str = "32-true"):
+        if precision not in PRECISIONS:
+            raise ValueError(f"--tuning.precision={precision}: choose one of {', '.join(PRECISIONS)}.")
+        if PRECISIONS[precision] is not model.transformer.norm.weight.dtype:
+            model = copy.deepcopy(model)
+            model.transformer.to(PRECISIONS[precision])
         self.model = model
-        self.context_steps = context_steps
+        self.context_steps, self.precision = context_steps, precision
 
     @torch.inference_mode()
     def reset(self, prompts: Prompt, targets: np.ndarray, scales: np.ndarray) -> None:

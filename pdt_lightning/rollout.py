@@ -250,7 +250,7 @@ class RolloutPool:
             if here:
                 return functools.partial(rollout, policy, block, self.width, self._environments)
             # Pickled here, so that tensors travel as bytes and not as shared files, of which there are only so many.
-            job = pickle.dumps((policy.context_steps, block, self.width))
+            job = pickle.dumps((policy.context_steps, policy.precision, block, self.width))
             return functools.partial(_patiently, self._processes().submit(_play_frozen, frozen, job), on_rollouts)
 
         def play(rows: Sequence[Row]) -> list[Outcome]:
@@ -297,5 +297,5 @@ def _workers_environments() -> Environments:
 
 
 def _play_frozen(frozen: bytes, job: bytes) -> list[Outcome]:
-    context_steps, block, width = pickle.loads(job)
-    return rollout(Policy(_thaw(frozen), context_steps), block, width, _workers_environments())
+    context_steps, precision, block, width = pickle.loads(job)
+    return rollout(Policy(_thaw(frozen), context_steps, precision), block, width, _workers_environments())

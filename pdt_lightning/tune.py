@@ -34,6 +34,7 @@ def parser(saved: dict[str, Any]) -> ArgumentParser:
     made.add_argument("--oracle", type=bool, default=False, help="Look for the oracle too.")
     made.add_argument("--workers", type=int | None, default=0, help="Processes that play rollouts; 0: this one; null: one a core.")
     made.add_argument("--width", type=int, default=8, help="Rows in a forward pass.")
+    made.add_argument("--precision", type=str, default="32-true", help="Of the transformer: 32-true, or bf16-true.")
     made.add_class_arguments(TuningOptions)
     made.set_defaults({name: value for name, value in saved.items() if name in {action.dest for action in made._actions}})
     return made
@@ -77,7 +78,7 @@ def main(args: list[str] | None = None) -> None:
     if config.prompts is not None:
         given = {name: Prompt.load_with_origin(Path(config.prompts) / f"{name}.safetensors") for name in names}
     folder = Path(config.out) if config.out else new_folder(Path(config.ckpt_path).resolve().parent.parent)
-    policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]))
+    policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), config.precision)
     pool = RolloutPool(os.cpu_count() or 1 if config.workers is None else config.workers, config.width)
     total = planned_rollouts(options, len(subjects), config.oracle, judged_only=given is not None)
     try:

@@ -19,7 +19,7 @@ from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.distributed import attempt, gather, shard, unshard
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.phase import Subject, TaskResult, TuningOptions, planned_rollouts, tune
-from pdt_lightning.policy import Policy
+from pdt_lightning.policy import PRECISIONS, Policy
 from pdt_lightning.rollout import RolloutPool
 
 
@@ -36,6 +36,7 @@ class PromptTuning(lightning.Callback):
             checkpoint can be chosen by tuned return without a look at the tasks that are reported.
         workers: processes that play rollouts on the CPU, of each rank; 0: the rank itself plays; null: one a core.
         width: rows in a forward pass. It decides the last bits of the results; the number of workers and ranks does not.
+        precision: of the transformer in rollouts: `32-true`, or `bf16-true`, which is faster where the hardware has it.
         progress: show a bar with the time left.
         **options: see `TuningOptions`.
     """
@@ -47,17 +48,21 @@ class PromptTuning(lightning.Callback):
         validation_tasks: list[str] | None = None,
         workers: int | None = 0,
         width: int = 8,
+        precision: str = "32-true",
         progress: bool = True,
         **options: Any,
     ):
         if every_n_epochs < 0:
             raise ValueError(f"--tuning.every_n_epochs={every_n_epochs}: it may not be negative.")
+        if precision not in PRECISIONS:
+            raise ValueError(f"--tuning.precision={precision}: choose one of {', '.join(PRECISIONS)}.")
         self.options = TuningOptions(**options)
         self.every_n_epochs = every_n_epochs
         self.tasks = tasks
         self.validation_tasks = validation_tasks or []
         self.workers = workers
         self.width = width
+        self.precision = precision
         self.progress = progress
         self.folder: Path | None = None  # where results are written; None: the trainer's log_dir
         self.phases = 0
@@ -158,7 +163,8 @@ class PromptTuning(lightning.Callback):
         if not subjects:
             return []
         assert self._pool is not None
-        policy = Policy(copy.deepcopy(module.model).eval().requires_grad_(False), int(module.hparams["context_steps"]))
+        frozen = copy.deepcopy(module.model).eval().requires_grad_(False)
+        policy = Policy(frozen, int(module.hparams["context_steps"]), self.precision)
         total = planned_rollouts(self.options, len(subjects), final)
         with tqdm(
             total=total,
@@ -206,7 +212,7 @@ class PromptTuning(lightning.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""
-        options = {name: getattr(self, name) for name in ("tasks", "validation_tasks", "workers", "width")}
+        options = {name: getattr(self, name) for name in ("tasks", "validation_tasks", "workers", "width", "precision")}
         return {
             "phases": self.phases,
             "final_update": self.final_update,

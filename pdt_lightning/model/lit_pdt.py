@@ -179,7 +179,10 @@ class LitPDT(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with linear warm-up."""
         optimizer = torch.optim.AdamW(
-            self.parameters(), lr=self.hparams["learning_rate"], weight_decay=self.hparams["weight_decay"], fused=True
+            self.parameters(),
+            lr=self.hparams["learning_rate"],
+            weight_decay=self.hparams["weight_decay"],
+            fused=self.trainer.precision != "16-mixed",  # with a loss scaler a fused optimiser unscales by itself, after clipping
         )
         warmup, total = self.hparams["warmup_updates"], self.trainer.estimated_stepping_batches
         cosine = self.hparams["schedule"] == "cosine"
@@ -200,4 +203,9 @@ class LitPDT(lightning.LightningModule):
     ) -> None:
         """Clip as the trainer says; where it says nothing, by the module's own `gradient_clip`."""
         value = self.hparams["gradient_clip"] if gradient_clip_val is None else gradient_clip_val
-        self.clip_gradients(optimizer, value, gradient_clip_algorithm or "norm")
+        algorithm = gradient_clip_algorithm or "norm"
+        if not optimizer.defaults["fused"]:
+            self.clip_gradients(optimizer, value, algorithm)
+        elif value:  # Lightning refuses to clip for fused optimisers, scaler or not
+            clip = torch.nn.utils.clip_grad_norm_ if algorithm == "norm" else torch.nn.utils.clip_grad_value_
+            clip(self.parameters(), value)

@@ -59,17 +59,19 @@ class Rolling:
         self.forbidden = None if prefix.valid is None else ~prefix.valid[:, None, None]  # (B, 1, 1, P)
 
     def extend(self, tokens: Tensor) -> Tensor:
-        """Compute the new tokens alone."""
-        new = torch.arange(self.count, self.count + tokens.shape[1], device=tokens.device)
-        self.count += tokens.shape[1]
-        slots = new % self.slots
-        self.number[slots] = new
+        """Compute the new tokens alone: a step's, behind the action of the step before."""
+        count = tokens.shape[1]
+        new = torch.arange(self.count, self.count + count, device=tokens.device)
+        first = (self.count + 1) % self.slots  # an action and what follows it stand side by side, also where the ring closes
+        self.count += count
+        self.number[first : first + count] = new
+        own = slice(self.before + first, self.before + first + count)
         per_step, query = self.window.tokens_per_step, new[:, None]
         outside = (self.number > query) | (query // per_step - self.number // per_step >= self.window.steps)
         x = tokens.to(self.transformer.norm.weight.dtype)
         for number, (block, (keys, values)) in enumerate(zip(self.transformer.blocks, self.layers, strict=True)):
             query, key, value = block.before(x)  # type: ignore[operator]
-            keys[:, :, self.before + slots], values[:, :, self.before + slots] = key, value
+            keys[:, :, own], values[:, :, own] = key, value
             if number == len(self.layers) - 1:
                 x, query, outside = x[:, -1:], query[:, :, -1:], outside[-1:]
             scores = query @ keys.transpose(-1, -2)

@@ -70,8 +70,9 @@ def test_the_learning_rate_warms_up_and_follows_its_schedule(tmp_path, schedule,
     assert rates == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize(("given", "largest"), [(None, 0.01), (0.001, 0.001)])
-def test_gradients_are_clipped_by_the_trainer_or_else_the_module(tmp_path, given, largest):
+def test_gradients_are_clipped_by_the_trainer_or_else_the_module(tmp_path, given, largest, precision):
     norms = []
 
     class Watch(lightning.Callback):
@@ -81,7 +82,7 @@ def test_gradients_are_clipped_by_the_trainer_or_else_the_module(tmp_path, given
                 norms.append(float(torch.nn.utils.get_total_norm(grads)))
 
     trained = module(gradient_clip=0.01)
-    trainer(tmp_path, gradient_clip_val=given, callbacks=[Watch()]).fit(trained, MultiTaskDataModule(**POINT))
+    trainer(tmp_path, gradient_clip_val=given, precision=precision, callbacks=[Watch()]).fit(trained, MultiTaskDataModule(**POINT))
     assert norms
     assert max(norms) == pytest.approx(largest, rel=1e-3)
 
@@ -96,6 +97,21 @@ def test_a_checkpoint_holds_statistics_and_sizes(tmp_path):
         torch.equal(a, b) for a, b in zip(loaded.model.state_dict().values(), trained.model.state_dict().values(), strict=True)
     )
     assert MultiTaskDataModule.load_from_checkpoint(tmp_path / "x.ckpt").hparams == MultiTaskDataModule(**POINT).hparams
+
+
+def test_the_window_form_trains_on_chunks_and_acts_from_a_checkpoint(tmp_path):
+    data = MultiTaskDataModule(**POINT, attention="window", chunk_steps=12)
+    run = trainer(tmp_path)
+    run.fit(module(attention="window"), data)
+    assert data.row_steps == 12
+    assert data.batch(0).context.states.shape == (16, 12, 2)
+    run.save_checkpoint(tmp_path / "x.ckpt")
+    loaded = LitPDT.load_from_checkpoint(tmp_path / "x.ckpt")
+    assert loaded.model.window_steps == 5
+    data.row_steps = 20
+    whole, prompt = data.batch(1).context, data.batch(1).prompt
+    with torch.no_grad():
+        assert loaded.model(whole, prompt).shape == (16, 20, 2)
 
 
 def test_error_of_every_task_is_logged(tmp_path):
@@ -113,6 +129,7 @@ def test_error_of_every_task_is_logged(tmp_path):
         ({"dropout": 1.0}, "--model.dropout=1.0"),
         ({"schedule": "step"}, "--model.schedule=step"),
         ({"heads": 3}, "heads=3"),
+        ({"attention": "local"}, "--model.attention=local"),
     ],
 )
 def test_bad_options_are_named(options, message):

@@ -1,0 +1,118 @@
+"""Environment steps a second of rollouts, against the plain way and against the simulator alone."""
+
+import copy
+import functools
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from benchmarks import plain, setting
+from pdt_lightning.model.pdt import PromptDecisionTransformer
+from pdt_lightning.policy import Policy
+from pdt_lightning.processes import process_pool
+from pdt_lightning.rollout import Environments, Outcome, RolloutPool, Row, rollout
+from pdt_lightning.tasks import Task
+
+
+class Recording(Policy):
+    """A policy that remembers its actions."""
+
+    def reset(self, *args: object) -> None:
+        """Start a block."""
+        super().reset(*args)  # type: ignore[arg-type]
+        self.actions: list[np.ndarray] = []
+
+    def act(self, *args: object) -> np.ndarray:
+        """Act and remember."""
+        self.actions.append(super().act(*args))  # type: ignore[arg-type]
+        return self.actions[-1]
+
+
+@functools.cache
+def environments() -> Environments:
+    """Of this process."""
+    return Environments()
+
+
+def replay(rows: Sequence[tuple[Task, int, np.ndarray]]) -> int:
+    """Play recorded actions without a model; steps played."""
+    played = 0
+    for task, seed, actions in rows:
+        env = environments().lend(task)
+        env.reset(seed=seed)
+        for action in actions:
+            env.step(action)
+        played += len(actions)
+        environments().take_back(task, env)
+    return played
+
+
+@dataclass
+class Rate:
+    """Environment steps a second: ours, the plain way's and the simulator's."""
+
+    ours: float
+    plain: float
+    limit: float
+
+
+def steps(outcomes: Sequence[Outcome]) -> int:
+    """Steps of all episodes."""
+    assert all(outcome.failed is None for outcome in outcomes), outcomes
+    return sum(outcome.length for outcome in outcomes)
+
+
+def plain_rate(model: PromptDecisionTransformer, row: Row) -> float:
+    """Of the plain way, with as many threads as it runs fastest with; the published form whatever the model's."""
+    model = copy.deepcopy(model)
+    model.window_steps = None
+    plainly = plain.plain_model(model)
+    rates = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        plain.rollout(plainly, row, setting.K)
+        seconds = setting.seconds(lambda: rates.append(float(plain.rollout(plainly, row, setting.K).length)))
+        rates[-1] /= seconds
+    return max(rates)
+
+
+def measure(
+    model: PromptDecisionTransformer,
+    tasks: Sequence[Task],
+    prompt_steps: int,
+    precision: str = "32-true",
+    rows_each: int = setting.ROWS,
+    repeats: int = 3,
+) -> Rate:
+    """All three, in turns; the medians."""
+    sizes = (len(model.state_mean), len(model.action_mid))
+    prompts = setting.prompts(setting.PROCESSES * rows_each, prompt_steps, *sizes)
+    rows = [Row(tasks[n % len(tasks)], prompts[[n]], n) for n in range(len(prompts))]
+    policy = Policy(model, setting.K, precision)
+    recorded: list[tuple[Task, int, np.ndarray]] = []
+    for first in range(0, len(rows), rows_each):
+        recording = Recording(model, setting.K, precision)
+        block = rows[first : first + rows_each]
+        outcomes = rollout(recording, block, rows_each)
+        bounds = block[0].task.make_env().action_space
+        actions = np.clip(np.stack(recording.actions), bounds.low, bounds.high)
+        recorded += [(row.task, row.seed, actions[: o.length, n]) for n, (row, o) in enumerate(zip(block, outcomes, strict=True))]
+    workers = RolloutPool(setting.PROCESSES, rows_each)
+    simulators: ProcessPoolExecutor = process_pool(setting.PROCESSES)
+    rates: list[tuple[float, float, float]] = []
+    try:
+        play = workers.with_policy(policy)
+        parts = [recorded[n :: setting.PROCESSES] for n in range(setting.PROCESSES)]
+        for repeat in range(repeats + 1):
+            played: list[int] = []
+            own = setting.seconds(lambda: played.append(steps(play(rows))))
+            alone = setting.seconds(lambda: played.append(sum(simulators.map(replay, parts))))
+            if repeat:  # the first starts processes and builds environments
+                rates.append((played[0] / own, plain_rate(model, rows[0]), played[1] / alone))
+    finally:
+        workers.close()
+        simulators.shutdown()
+    return Rate(*(float(np.median(column)) for column in zip(*rates, strict=True)))
