@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -38,16 +39,17 @@ def environments() -> Environments:
 
 
 def replay(rows: Sequence[tuple[Task, int, np.ndarray]]) -> int:
-    """Play recorded actions without a model; steps played."""
-    played = 0
-    for task, seed, actions in rows:
-        env = environments().lend(task)
+    """Play recorded actions without a model, all rows in step as in a rollout; steps played."""
+    envs = [environments().lend(task) for task, _, _ in rows]
+    for env, (_, seed, _) in zip(envs, rows, strict=True):
         env.reset(seed=seed)
-        for action in actions:
-            env.step(action)
-        played += len(actions)
+    for step in range(max(len(actions) for _, _, actions in rows)):
+        for env, (_, _, actions) in zip(envs, rows, strict=True):
+            if step < len(actions):
+                env.step(actions[step])
+    for env, (task, _, _) in zip(envs, rows, strict=True):
         environments().take_back(task, env)
-    return played
+    return sum(len(actions) for _, _, actions in rows)
 
 
 @dataclass
@@ -107,11 +109,13 @@ def measure(
         play = workers.with_policy(policy)
         parts = [recorded[n :: setting.PROCESSES] for n in range(setting.PROCESSES)]
         for repeat in range(repeats + 1):
-            played: list[int] = []
-            own = setting.seconds(lambda: played.append(steps(play(rows))))
-            alone = setting.seconds(lambda: played.append(sum(simulators.map(replay, parts))))
+            start = time.perf_counter()
+            own = steps(play(rows))
+            between = time.perf_counter()
+            alone = sum(simulators.map(replay, parts))
+            end = time.perf_counter()
             if repeat:  # the first starts processes and builds environments
-                rates.append((played[0] / own, plain_rate(model, rows[0]), played[1] / alone))
+                rates.append((own / (between - start), plain_rate(model, rows[0]), alone / (end - between)))
     finally:
         workers.close()
         simulators.shutdown()

@@ -1,6 +1,7 @@
 """What acts: a frozen model with a prompt a row; it owns the prompts' cache and the recent past."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -8,7 +9,6 @@ from torch import Tensor
 
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model.pdt import PromptDecisionTransformer
-
 
 PRECISIONS = {"32-true": torch.float32, "bf16-true": torch.bfloat16}
 
@@ -34,6 +34,7 @@ class Policy:
             model.transformer.to(PRECISIONS[precision])
         self.model = model
         self.context_steps, self.precision = context_steps, precision
+        self.threads = torch.get_num_threads()
 
     @torch.inference_mode()
     def reset(self, prompts: Prompt, targets: np.ndarray, scales: np.ndarray) -> None:
@@ -74,8 +75,16 @@ class Policy:
         self._time += 1
         return self._actions.cpu().numpy()
 
-    @torch.inference_mode()
-    def encode(self, segments: Prompt, block: int = 256) -> np.ndarray:
-        """`(N, D)` float64: what the model makes of single segments, encoded in blocks."""
-        parts = [self.model.encode(segments[first : first + block].to(self._device)) for first in range(0, len(segments), block)]
-        return torch.cat(parts).double().cpu().numpy()
+    def encode(self, segments: Prompt, block: int = 128) -> np.ndarray:
+        """`(N, D)` float64: what the model makes of single segments, encoded in blocks.
+
+        Blocks are shared out among as many threads as torch had when the policy was made, each with whole blocks of its own: how a
+        sum is split over threads would decide its last bits.
+        """
+
+        @torch.inference_mode()
+        def encoded(first: int) -> Tensor:
+            return self.model.encode(segments[first : first + block].to(self._device))
+
+        with ThreadPoolExecutor(self.threads) as threads:
+            return torch.cat(list(threads.map(encoded, range(0, len(segments), block)))).double().cpu().numpy()

@@ -179,7 +179,8 @@ class PromptDecisionTransformer(nn.Module):
 
         Source: Psi of Rietz et al. 2025 (arXiv 2502.06358), section 4.
         """
-        return self.transformer(*self._tokens(self.embed_prompt, segments), wanted=slice(-1, None))[:, 0]
+        tokens, valid = self._tokens(self.embed_prompt, segments)
+        return self.transformer(tokens, None if bool(valid.all()) else valid, wanted=slice(-1, None))[:, 0]
 
 
 def _initialise(module: nn.Module) -> None:

@@ -182,4 +182,4 @@ class Attention:
         return attended.flatten(2, 3)[:, :, : self.pieces * each - dropped]
 
     def _weights(self, scores: Tensor, wanted: slice, dropout: nn.Module) -> Tensor:
-        return dropout(scores.masked_fill(self.forbidden[:, :, :, wanted], float("-inf")).softmax(dim=-1))
+        return dropout(scores.masked_fill_(self.forbidden[:, :, :, wanted], float("-inf")).softmax(dim=-1))

@@ -1,0 +1,297 @@
+"""All rows: `python -m benchmarks` prints a table and writes benchmarks/results.json; `--only NAME ...` measures some of them.
+
+Ours against the plain way (`plain.py`), in turns and in one run; where a simulator plays, against the simulator alone too. Nothing
+else should be running: on two cores a busy neighbour slows two torch threads down many times.
+"""
+
+import argparse
+import dataclasses
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from threadpoolctl import threadpool_limits
+
+from benchmarks import plain, setting
+from benchmarks.rollouts import measure
+from pdt_lightning.data.batches import Pool, balanced_tasks, draw
+from pdt_lightning.data.episodes import Episodes
+from pdt_lightning.data.segments import Segments
+from pdt_lightning.model.lit_pdt import LitPDT
+from pdt_lightning.phase import Subject, TuningOptions, tune
+from pdt_lightning.policy import Policy
+from pdt_lightning.rollout import RolloutPool, one_thread
+from pdt_lightning.tuners.reward_models import LinearModel
+
+RESULTS = Path(__file__).parent / "results.json"
+
+
+@dataclass
+class Row:
+    """One line of the table.
+
+    Args:
+        name: what was measured.
+        unit: of `ours`, `plain` and `limit`.
+        ours: figure.
+        plain: the plain way's.
+        ratio: how many times better ours is.
+        limit: what no implementation could pass; None where there is none.
+        share_of_limit: of ours.
+    """
+
+    name: str
+    unit: str
+    ours: float
+    plain: float
+    ratio: float
+    limit: float | None = None
+    share_of_limit: float | None = None
+
+
+def less(name: str, unit: str, ours: float, plain: float) -> Row:
+    """A row of which less is better."""
+    return Row(name, unit, ours, plain, plain / ours)
+
+
+# Training
+
+EACH = 16  # windows of every task in an update, as published: 560
+
+
+def ours_batch(pool: Pool, update: int, segments: int = setting.SEGMENTS, size: int = EACH * setting.TASKS) -> object:
+    """As the data module draws it."""
+    u = np.random.default_rng(update).random((size, 1 + segments))
+    return draw(pool, pool, u, balanced_tasks(0, update * size, size, setting.TASKS), setting.K)
+
+
+def plain_batch(pool: Pool, rng: np.random.Generator, segments: int = setting.SEGMENTS, each: int = EACH) -> tuple:
+    """As the public code does."""
+    members = [pool.members[a:b] for a, b in zip(pool.first_member, pool.last_member, strict=True)]
+    drawn = plain.draws(pool.episodes, members, each, segments, pool.segment_steps, rng)
+    return plain.batch(pool.episodes, *drawn, setting.K, pool.segment_steps)
+
+
+def training() -> Iterator[Row]:
+    """A batch, an update, and the share of it that is spent on the batch."""
+    torch.set_num_threads(setting.PROCESSES)
+    pool = setting.pool(setting.training_episodes())
+    rng = np.random.default_rng(0)
+    ours_seconds, plain_seconds = setting.paired(lambda: ours_batch(pool, 0), lambda: plain_batch(pool, rng), 5)
+    yield less("batch", "ms", 1e3 * ours_seconds, 1e3 * plain_seconds)
+
+    module = LitPDT(setting.STATE_SIZE, setting.ACTION_SIZE, setting.HORIZON).train()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4, weight_decay=1e-4, fused=True)
+    plainly = plain.plain_model(setting.model()).requires_grad_(True).train()
+    plain_optimizer = torch.optim.AdamW(plainly.parameters(), lr=1e-4, weight_decay=1e-4)
+    batch, given = ours_batch(pool, 0), plain_batch(pool, rng)
+
+    def update() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = (module.errors(batch) * batch.context.mask).sum() / batch.steps  # type: ignore[arg-type, attr-defined]
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 0.25)
+        optimizer.step()
+
+    step, plain_step = setting.paired(update, lambda: plain.train_step(plainly, plain_optimizer, *given), 3)
+    yield less("train_step", "ms", 1e3 * step, 1e3 * plain_step)
+    shares = ours_seconds / (ours_seconds + step), plain_seconds / (plain_seconds + plain_step)
+    yield less("loader_share", "% of an update", 100 * shares[0], 100 * shares[1])
+
+
+# Rollouts
+
+
+def rollouts(name: str, window: bool, precision: str, tasks: Callable, sizes: tuple[int, int]) -> Callable[[], Iterator[Row]]:
+    """Environment steps a second; the plain way plays the published form."""
+
+    def measured() -> Iterator[Row]:
+        steps = setting.SEGMENTS * setting.SEGMENT_STEPS
+        rate = measure(setting.model(window, *sizes), tasks(), steps, precision)
+        yield Row(name, "steps/s", rate.ours, rate.plain, rate.ours / rate.plain, rate.limit, rate.ours / rate.limit)
+
+    return measured
+
+
+def rollout_growth() -> Iterator[Row]:
+    """With the rows of a process and with the length of the prompt."""
+    for window, form in ((False, "exact"), (True, "window")):
+        settings = [(f"{rows} rows", rows, 40) for rows in (1, 4, 16, 64)]
+        settings += [(f"J·H = {steps}", setting.ROWS, steps) for steps in (5, 10, 20, 80)]
+        for label, rows, steps in settings:
+            rate = measure(setting.model(window), setting.half_cheetah(), steps, "bf16-true", rows, repeats=1)
+            ratio, share = rate.ours / rate.plain, rate.ours / rate.limit
+            yield Row(f"rollout_{form}, {label}", "steps/s", rate.ours, rate.plain, ratio, rate.limit, share)
+
+
+# Tuning
+
+
+def arms(count: int, steps: int) -> Segments:
+    """At least as many candidate segments."""
+    episodes = -(-count // (setting.HORIZON - steps + 1))
+    return Segments(Episodes.build([setting.demonstrations(episodes)], [500.0]), steps)
+
+
+def encode(name: str, steps: int) -> Callable[[], Iterator[Row]]:
+    """1,000 segments, as the bandit's features."""
+
+    def measured() -> Iterator[Row]:
+        torch.set_num_threads(setting.PROCESSES)
+        segments = arms(1000, steps)
+        prompts = segments.gather(np.arange(1000)[:, None])
+        model = setting.model()
+        policy, plainly = Policy(model, setting.K, "bf16-true"), plain.plain_model(model)
+
+        def ours() -> None:
+            with one_thread():
+                policy.encode(prompts)
+
+        few = 200  # of the plain way, which takes each one alone
+        part = Segments(segments.episodes, steps)
+        part.episode, part.start = part.episode[:few], part.start[:few]
+        seconds, plain_seconds = setting.paired(ours, lambda: plain.encode(plainly, part), 3)
+        yield less(name, "ms", 1e3 * seconds, 1e3 * plain_seconds * 1000 / few)
+
+    return measured
+
+
+def bandit_round() -> Iterator[Row]:
+    """Choosing among 1,000 segments for two slots after 100 rollouts: fit, draw, argmax."""
+    torch.set_num_threads(setting.PROCESSES)
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(1000, 128)) / np.sqrt(128)
+    choices, returns = rng.integers(1000, size=(100, 2)), rng.normal(size=100)
+    plainly = plain.Bandit(features, 2)
+
+    def ours() -> None:
+        with one_thread(), threadpool_limits(1):
+            model = LinearModel(features, 2)
+            model.fit(choices, returns, rng)
+            model.sample(rng).argmax(axis=1)
+
+    seconds, plain_seconds = setting.paired(ours, lambda: plainly.round(choices, returns), 5)
+    yield less("bandit_round", "ms", 1e3 * seconds, 1e3 * plain_seconds)
+
+
+def tuning() -> Iterator[Row]:
+    """A whole tuning of five half-cheetah-sized tasks by 250 rollouts each, verdicts left out; the plain way from its parts."""
+    torch.set_num_threads(setting.PROCESSES)
+    parts = {row.name: row.plain for part in (encode("encode", setting.SEGMENT_STEPS), bandit_round) for row in part()}
+    for window, form in ((False, "published form"), (True, "window form")):
+        for precision in ("32-true", "bf16-true"):
+            tasks = setting.half_cheetah()
+            subjects = [Subject(task, arms(905, setting.SEGMENT_STEPS)) for task in tasks]
+            options = TuningOptions(rounds=250, parallel=4, yardstick_episodes=1, verdict_episodes=1, oracle_candidates=0)
+            policy = Policy(setting.model(window), setting.K, precision)
+            pool = RolloutPool(setting.PROCESSES, width=10)
+            try:
+                seconds = setting.seconds(
+                    lambda: tune(policy, subjects, pool.with_policy(policy), options, setting.SEGMENTS, 0)  # noqa: B023
+                )
+            finally:
+                pool.close()
+            if (window, precision) == (False, "32-true"):
+                rate = measure(setting.model(), tasks, setting.SEGMENTS * setting.SEGMENT_STEPS, repeats=1).plain
+                plain_seconds = 250 * setting.HORIZON / rate + (250 * parts["bandit_round"] + parts["encode"]) / 1e3
+            yield less(f"tuning, {form}, {precision}", "s a task", seconds / len(tasks), plain_seconds)
+
+
+# Memory
+
+
+def memory() -> Iterator[Row]:
+    """Anonymous memory at 100 times the data, in that at once the data."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def measured(episodes: int, *flags: str) -> dict[str, float]:
+            command = [sys.executable, "-m", "benchmarks.memory", folder, str(episodes), *flags]
+            return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+        small, large = (measured(episodes) for episodes in (4, 400))
+        plain_small, plain_large = (measured(episodes, "--plain") for episodes in (4, 400))
+    growth = {who: large[who] / small[who] for who in small}
+    yield less("memory", "times RssAnon, 1 to 100 x data", max(growth.values()), plain_large["trainer"] / plain_small["trainer"])
+    for who in small:
+        yield less(f"memory, {who}, 100 x data", "MB RssAnon", large[who], plain_large["trainer"])
+
+
+def loader_growth() -> Iterator[Row]:
+    """A batch, by the amount of data."""
+    for times in (1, 10, 100):
+        episodes = setting.training_episodes(2)
+        wide = Episodes(
+            np.broadcast_to(episodes.steps, (times, *episodes.steps.shape)).reshape(-1, episodes.steps.shape[1]),
+            type(episodes.index)(
+                np.concatenate([[0], np.tile(episodes.lengths, times).cumsum()]),
+                *(np.concatenate([getattr(episodes.index, n)] * times) for n in ("returns", "successes", "moments", "ranges")),
+            ),
+            np.sort(np.tile(episodes.task, times)),
+            episodes.scales,
+        )
+        pool, rng = setting.pool(wide), np.random.default_rng(0)
+        seconds, plain_seconds = setting.paired(lambda: ours_batch(pool, 0), lambda: plain_batch(pool, rng), 3)  # noqa: B023
+        yield less(f"batch, {times} x data", "ms", 1e3 * seconds, 1e3 * plain_seconds)
+
+
+HALF_CHEETAH, PICK_PLACE = (setting.STATE_SIZE, setting.ACTION_SIZE), (39, 4)
+ROWS: dict[str, Callable[[], Iterator[Row]]] = {
+    "training": training,
+    "rollout_exact_fp32": rollouts("rollout_exact_fp32", False, "32-true", setting.half_cheetah, HALF_CHEETAH),
+    "rollout_exact": rollouts("rollout_exact", False, "bf16-true", setting.half_cheetah, HALF_CHEETAH),
+    "rollout_window": rollouts("rollout_window", True, "32-true", setting.half_cheetah, HALF_CHEETAH),
+    "rollout_half_cheetah": rollouts("rollout_half_cheetah", True, "bf16-true", setting.half_cheetah, HALF_CHEETAH),
+    "rollout_pick_place": rollouts("rollout_pick_place", True, "bf16-true", setting.pick_place, PICK_PLACE),
+    "encode": encode("encode", setting.SEGMENT_STEPS),
+    "encode_short": encode("encode, J=1 H=5", 5),
+    "bandit_round": bandit_round,
+    "memory": memory,
+    "tuning": tuning,
+    "rollout_growth": rollout_growth,
+    "loader_growth": loader_growth,
+}
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--only", nargs="*", choices=list(ROWS), default=list(ROWS), help="Rows to measure; they replace the old ones."
+    )
+    options = parser.parse_args()
+    known = {row["name"]: row for row in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
+    start = time.monotonic()
+    for number, name in enumerate(options.only):
+        print(f"[{number + 1}/{len(options.only)}, {time.monotonic() - start:.0f} s] {name}", file=sys.stderr, flush=True)
+        for row in ROWS[name]():
+            known[row.name] = dataclasses.asdict(row)
+    partial = RESULTS.with_suffix(".partial")
+    partial.write_text(json.dumps(list(known.values()), indent=1) + "\n")
+    partial.replace(RESULTS)
+    table = Table(
+        title=f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
+    for column in ("", "unit", "ours", "plain", "ratio", "limit", "share"):
+        table.add_column(column, justify="left" if column in ("", "unit") else "right")
+    for row in known.values():
+        limit, share = row["limit"], row["share_of_limit"]
+        figures = [f"{row[key]:,.3g}" if row[key] < 1000 else f"{row[key]:,.0f}" for key in ("ours", "plain")]
+        figures += [f"{row['ratio']:.1f} x", f"{limit:,.0f}" if limit else "", f"{share:.0%}" if share else ""]
+        table.add_row(row["name"], row["unit"], *figures)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    print(f"Written to {RESULTS}.")
+
+
+if __name__ == "__main__":
+    main()
