@@ -5,7 +5,6 @@ A process that opens them reads what it uses and no more, and processes of one m
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -33,11 +32,9 @@ def open_episodes(tasks: Sequence[Sequence[str]], use_expert_actions: bool = Tru
         ValueError: if a dataset is empty, holds what is not finite, or has spaces unlike those of the first.
     """
     names = [name for task in tasks for name in task]
-    source = {"version": VERSION, "use_expert_actions": use_expert_actions, "datasets": [[name, *_mark(name)] for name in names]}
+    source = {"version": VERSION, "use_expert_actions": use_expert_actions, "datasets": [[name, _mark(name)] for name in names]}
     name = "episodes-" + hashlib.blake2b(json.dumps([names, use_expert_actions]).encode(), digest_size=10).hexdigest()
-    place = kept.folder() / name
-    if not _is_of(place, source):
-        place = kept.keep(name, lambda folder: _make(folder, names, use_expert_actions, source, progress))
+    place = kept.keep(name, source, lambda folder: _make(folder, names, use_expert_actions, progress))
     arrays = {path.stem: np.load(path, mmap_mode="r") for path in place.glob("*.npy")}
     dataset = arrays.pop("dataset")
     steps = np.memmap(place / "steps.float32", np.float32, "r").reshape(int(arrays["offsets"][-1]), -1)
@@ -45,24 +42,14 @@ def open_episodes(tasks: Sequence[Sequence[str]], use_expert_actions: bool = Tru
     return Episodes(steps, Index(**arrays), task_of_dataset[dataset], np.ones(len(tasks), np.float32))
 
 
-def _mark(name: str) -> list[int]:
-    """What changes when a dataset does: sizes and times of its files."""
+def _mark(name: str) -> list:
     try:
-        with os.scandir(minari.path_of(name) / "data") as files:
-            status = [(file.name, file.stat()) for file in files if file.is_file()]
+        return kept.mark(minari.path_of(name) / "data")
     except FileNotFoundError:
         raise minari.not_found(name) from None
-    return [value for _, known in sorted(status) for value in (known.st_size, known.st_mtime_ns)]
 
 
-def _is_of(place: Path, source: dict) -> bool:
-    try:
-        return json.loads((place / "source.json").read_text()) == source
-    except (FileNotFoundError, json.JSONDecodeError):
-        return False
-
-
-def _make(folder: Path, names: Sequence[str], use_expert_actions: bool, source: dict, progress: bool) -> None:
+def _make(folder: Path, names: Sequence[str], use_expert_actions: bool, progress: bool) -> None:
     parts: list[Index] = []
     with (folder / "steps.float32").open("wb") as file:
         bar = tqdm(names, desc="Reading demonstrations", unit="dataset", disable=not progress, leave=False)
@@ -77,7 +64,6 @@ def _make(folder: Path, names: Sequence[str], use_expert_actions: bool, source: 
     np.save(folder / "dataset.npy", np.repeat(np.arange(len(parts)), [len(part.returns) for part in parts]))
     for field in ("returns", "successes", "moments", "ranges"):
         np.save(folder / f"{field}.npy", np.concatenate([getattr(part, field) for part in parts]))
-    (folder / "source.json").write_text(json.dumps(source))
 
 
 def _append(file: BinaryIO, name: str, use_expert_actions: bool) -> Index:

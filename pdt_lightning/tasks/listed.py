@@ -1,12 +1,15 @@
 """A user's own Minari datasets as tasks, listed in the YAML, without code."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import minari
 from gymnasium.envs.registration import EnvSpec
-from minari.dataset.minari_storage import MinariStorage
+from minari.storage import get_dataset_path
 
+from pdt_lightning import kept
 from pdt_lightning.tasks.base import Task, TaskFamily
 
 OPTIONS = ("id", "training_data", "prompt_data", "horizon", "target_return", "return_scale")
@@ -27,7 +30,6 @@ class ListedFamily(TaskFamily):
     def __init__(self, training: Sequence[Mapping[str, Any]], held_out: Sequence[Mapping[str, Any]]):
         if not training:
             raise ValueError("--data.family_options.training is empty: list at least one task to train on.")
-        self._storages: dict[str, MinariStorage] = {}
         self._longest_of_all = 0
         self.training_tasks = tuple(self._task(entry, "training", "training_data") for entry in training)
         self.heldout_tasks = tuple(self._task(entry, "held_out", "prompt_data") for entry in held_out)
@@ -45,7 +47,7 @@ class ListedFamily(TaskFamily):
             raise ValueError(f"{option}: a task lacks {missing[0]}. It is {dict(entry)}.")
         training_data, prompt_data = (tuple(entry.get(key) or ()) for key in ("training_data", "prompt_data"))
         ids = [*training_data, *prompt_data]
-        longest = max(self._longest(name) for name in ids)
+        longest = max(self._facts(name)["longest"] for name in ids)
         self._longest_of_all = max(self._longest_of_all, longest)
         horizon = entry.get("horizon")
         return Task(
@@ -58,20 +60,27 @@ class ListedFamily(TaskFamily):
             prompt_data=prompt_data,
         )
 
-    def _storage(self, dataset_id: str) -> MinariStorage:
-        if dataset_id not in self._storages:
-            try:
-                self._storages[dataset_id] = minari.load_dataset(dataset_id).storage
-            except FileNotFoundError as error:
-                raise FileNotFoundError(f"{error} Run `minari download {dataset_id}`, or correct the id.") from error
-        return self._storages[dataset_id]
+    def _facts(self, dataset_id: str) -> dict[str, Any]:
+        """Environment and longest episode of a dataset, kept once found: to ask every episode takes longer than all the rest."""
+
+        def find(folder: Path) -> None:
+            storage = minari.load_dataset(dataset_id).storage
+            lengths = [int(known["total_steps"]) for known in storage.get_episode_metadata(range(storage.total_episodes))]
+            facts = {"env_spec": storage.metadata.get("env_spec"), "longest": max(lengths, default=0)}
+            (folder / "facts.json").write_text(json.dumps(facts))
+
+        try:
+            source = kept.mark(Path(get_dataset_path(dataset_id)) / "data")
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"Minari dataset {dataset_id} is not under {get_dataset_path('')}. Run `minari download {dataset_id}`, or correct "
+                "the id."
+            ) from error
+        place = kept.keep(f"facts-{dataset_id.replace('/', '--')}", source, find)
+        return json.loads((place / "facts.json").read_text())
 
     def _env_spec(self, dataset_id: str) -> EnvSpec:
-        text = self._storage(dataset_id).metadata.get("env_spec")
+        text = self._facts(dataset_id)["env_spec"]
         if not text:
             raise ValueError(f"Minari dataset {dataset_id} names no environment, so its task cannot be rolled out.")
         return EnvSpec.from_json(str(text))
-
-    def _longest(self, dataset_id: str) -> int:
-        storage = self._storage(dataset_id)
-        return max(int(episode["total_steps"]) for episode in storage.get_episode_metadata(range(storage.total_episodes)))

@@ -7,6 +7,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -140,12 +141,13 @@ def goals(env_name: str, metaworld_seed: int) -> tuple[tuple[float, ...], ...]:
 
     (`Meta-World/ML1-train` through Gymnasium would give the test split.)
     """
-    name = f"ml1-{env_name}-seed-{metaworld_seed}-metaworld-{version('metaworld')}"
-    place = kept.folder() / name
-    if not place.exists():
+
+    def draw(folder: Path) -> None:
         tasks = metaworld.ML1(env_name, seed=metaworld_seed).train_tasks
         found = [[float(x) for x in pickle.loads(task.data)["rand_vec"]] for task in tasks]
-        place = kept.keep(name, lambda folder: (folder / "goals.json").write_text(json.dumps(found)))
+        (folder / "goals.json").write_text(json.dumps(found))
+
+    place = kept.keep(f"ml1-{env_name}-seed-{metaworld_seed}", {"metaworld": version("metaworld")}, draw)
     return tuple(tuple(goal) for goal in json.loads((place / "goals.json").read_text()))
 
 
