@@ -126,13 +126,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", required=True)
     parser.add_argument("--out", type=Path, required=True, help="JSON lines, a cell each.")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--window", default="", help="Flags for the window form alone.")
     parser.add_argument("--flags", default="", help="Flags for both.")
     parser.add_argument("--runs", default="runs/attention", help="Folder of the runs.")
     options = parser.parse_args()
     cells = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
-    for seed in range(options.seeds):
+    for seed in options.seeds:
         for form in FORMS:
             if not any((cell["form"], cell["seed"]) == (form, seed) for cell in cells):
                 flags = [*options.flags.split(), *(options.window.split() if form == "window" else [])]

@@ -1,4 +1,4 @@
-"""Pretraining to the same error: ours and the plain way, the same updates of the same size, on pick-place with prompts of 2 x 20 steps.
+"""Pretraining to the same error: ours and the plain way, as many updates of the same size, on pick-place with prompts of 2 x 20.
 
 python -m benchmarks.pretraining --updates 400 --threads 1
 

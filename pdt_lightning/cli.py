@@ -115,7 +115,7 @@ class RunCLI(LightningCLI):
         if wanted.logger is not False:
             callbacks.append(LearningRateMonitor("step"))
         if wanted.enable_progress_bar is not False:
-            callbacks.append(TQDMProgressBar(refresh_rate=5))  # shows progress in a log file too, which the rich one does not
+            callbacks.append(TQDMProgressBar(refresh_rate=20))  # shows progress in a log file too, which the rich one does not
         trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # the trainer has it, its stub has not
             if isinstance(callback, PromptTuning):

@@ -5,7 +5,7 @@ import torch
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.data.windows import Steps
 from pdt_lightning.policy import Policy
-from pdt_lightning.rollout import RolloutPool, Row, rollout
+from pdt_lightning.rollout import Environments, RolloutPool, Row, rollout
 
 
 @pytest.fixture
@@ -125,3 +125,51 @@ def test_a_policy_that_is_not_finite_fails_the_row(point_data, point_module, row
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         RolloutPool(**options)
+
+
+def test_environments_are_built_once_and_lent_again(point_data):
+    first, second = point_data.heldout_tasks[:2]
+    environments = Environments(limit=2)
+    one, other = environments.lend(first), environments.lend(first)
+    assert one is not other
+    environments.take_back(first, one)
+    assert environments.lend(second) is not one
+    assert environments.lend(first) is one
+    environments.take_back(first, one)
+    environments.take_back(first, other)
+    environments.take_back(second, environments.lend(second))  # one too many: the one idle for longest is closed
+    assert environments.lend(first) is other
+    assert environments.lend(first) is not one
+
+
+def test_environments_used_before_play_like_fresh_ones(point_policy, rows):
+    environments = Environments()
+    used = [rollout(point_policy, rows, 4, environments) for _ in range(2)]
+    assert used[0] == used[1] == rollout(point_policy, rows, 4)
+
+
+def test_half_precision_acts_nearly_alike_and_leaves_the_model_as_it_was(point_module, point_data, rows):
+    half = Policy(point_module.model, 5, "bf16-true")
+    states = np.random.default_rng(0).normal(size=(11, 2))
+    actions = []
+    for policy in (Policy(point_module.model, 5), half):
+        policy.reset(Prompt.cat([row.prompt for row in rows]), np.full(11, 10.0), np.full(11, 10.0))
+        actions.append(policy.act(states))
+    assert 0 < np.abs(actions[0] - actions[1]).max() < 0.05
+    assert point_module.model.transformer.norm.weight.dtype is torch.float32
+    pool = RolloutPool(workers=1, width=4)
+    try:
+        assert pool.with_policy(half)(rows) == rollout(half, rows, width=4)
+    finally:
+        pool.close()
+    with pytest.raises(ValueError, match=r"--tuning.precision=16: choose"):
+        Policy(point_module.model, 5, "16")
+
+
+def test_encoding_does_not_depend_on_the_number_of_threads(point_policy, point_data):
+    segments = point_data.segments("point/03")
+    prompts = segments.gather(np.arange(len(segments))[:, None])
+    encoded = []
+    for point_policy.threads in (1, 3):
+        encoded.append(point_policy.encode(prompts, block=5))
+    assert np.array_equal(*encoded)

@@ -24,13 +24,13 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         family: name of a task family: `point`, `metaworld`, `minari` (datasets of your own), or one of an installed package.
         family_options: options of the family, such as `{horizon: 150}`; its docstring lists them.
         context_steps: `K`, steps of the recent past that the model sees.
-        attention: the model's; `published` trains on windows of `K` steps, `window` on chunks.
-        chunk_steps: steps of a chunk; null: whole episodes.
+        attention: the model's; `published` trains on windows of `K` steps, `window` on chunks of episodes.
+        chunk_steps: steps of a chunk; null: twice `K`, the least with which half of a chunk's steps see all they see in a rollout.
         segments: `J`, segments in a prompt.
         segment_steps: `H`, consecutive steps in a segment.
         prompt_sampling: in training, `uniform` over all windows or, as in the public code, the `tail` of an episode.
         use_expert_actions: learn the noise-free expert actions where the demonstrations carry them, else the executed ones.
-        batch_size: windows in an update, over all ranks.
+        batch_size: windows or chunks in an update, over all ranks.
         updates_per_epoch: optimiser updates between two validations.
         validation_share: share of each training task's episodes that is not trained on, at least one episode.
         validation_windows: windows in a validation, for the training tasks and again for the held-out ones.
@@ -132,8 +132,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
             rng = generator(options["seed"], "validation", task.id)
             validation[rng.choice(np.arange(first, last), count, replace=False)] = True
         if options["attention"] == "window":
-            longest = int(episodes.lengths.max())
-            self.row_steps = min(options["chunk_steps"] or longest, longest)
+            self.row_steps = min(options["chunk_steps"] or 2 * options["context_steps"], int(episodes.lengths.max()))
         self.training_pool = Pool(episodes, np.flatnonzero(~validation), *pool_options)
         self.validation_pool = Pool(episodes, np.flatnonzero(validation), *pool_options)
         self._check_segments()

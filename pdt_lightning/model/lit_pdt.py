@@ -128,6 +128,11 @@ class LitPDT(lightning.LightningModule):
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is None or not hasattr(data, "validation_names"):
             raise ValueError("LitPDT needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...)).")
+        if data.hparams["attention"] != self.hparams["attention"]:
+            raise ValueError(
+                f"LitPDT has attention={self.hparams['attention']}, MultiTaskDataModule {data.hparams['attention']}: give both the "
+                "same, since the data decide how long the rows are that the model trains on."
+            )
         if stage == "fit":
             self.model.set_statistics(data.statistics)
             if self.hparams["compile"]:

@@ -99,7 +99,33 @@ def test_a_checkpoint_holds_statistics_and_sizes(tmp_path):
     assert MultiTaskDataModule.load_from_checkpoint(tmp_path / "x.ckpt").hparams == MultiTaskDataModule(**POINT).hparams
 
 
+@pytest.mark.parametrize("attention", ["published", "window"])
+def test_an_update_waits_for_nothing_that_the_device_computes(point_data, monkeypatch, attention):
+    trained, batch = module(attention=attention), point_data.batch(0)
+    optimizer = torch.optim.AdamW(trained.parameters(), fused=True)
+
+    def waits(*_):
+        raise AssertionError("a value is read back in the middle of an update")
+
+    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__"):
+        monkeypatch.setattr(torch.Tensor, name, waits)
+    loss = (trained.errors(batch) * batch.context.mask).sum() / batch.steps
+    loss.backward()
+    trained.configure_gradient_clipping(optimizer)
+    optimizer.step()
+
+
+def test_compiling_is_an_option(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self).__name__))
+    for wanted in (False, True):
+        trainer(tmp_path).fit(module(compile=wanted), MultiTaskDataModule(**POINT))
+    assert compiled == ["PromptDecisionTransformer"]
+
+
 def test_the_window_form_trains_on_chunks_and_acts_from_a_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match="give both the same"):
+        trainer(tmp_path).fit(module(attention="window"), MultiTaskDataModule(**POINT))
     data = MultiTaskDataModule(**POINT, attention="window", chunk_steps=12)
     run = trainer(tmp_path)
     run.fit(module(attention="window"), data)
