@@ -7,6 +7,7 @@ else should be running: on two cores a busy neighbour slows two torch threads do
 import argparse
 import dataclasses
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -24,12 +25,13 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import plain, setting
 from benchmarks.rollouts import measure
-from pdt_lightning.data.batches import Pool, balanced_tasks, draw
+from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.phase import Subject, TuningOptions, tune
 from pdt_lightning.policy import Policy
+from pdt_lightning.report import write_atomically
 from pdt_lightning.rollout import RolloutPool, one_thread
 from pdt_lightning.tuners.reward_models import LinearModel
 
@@ -69,16 +71,17 @@ def less(name: str, unit: str, ours: float, plain: float) -> Row:
 EACH = 16  # windows of every task in an update, as published: 560
 
 
-def ours_batch(pool: Pool, update: int, segments: int = setting.SEGMENTS, size: int = EACH * setting.TASKS) -> object:
+def ours_batch(pool: Pool) -> Batch:
     """As the data module draws it."""
-    u = np.random.default_rng(update).random((size, 1 + segments))
-    return draw(pool, pool, u, balanced_tasks(0, update * size, size, setting.TASKS), setting.K)
+    size = EACH * setting.TASKS
+    u = np.random.default_rng(0).random((size, 1 + setting.SEGMENTS))
+    return draw(pool, pool, u, balanced_tasks(0, 0, size, setting.TASKS), setting.K)
 
 
-def plain_batch(pool: Pool, rng: np.random.Generator, segments: int = setting.SEGMENTS, each: int = EACH) -> tuple:
+def plain_batch(pool: Pool, rng: np.random.Generator) -> tuple:
     """As the public code does."""
     members = [pool.members[a:b] for a, b in zip(pool.first_member, pool.last_member, strict=True)]
-    drawn = plain.draws(pool.episodes, members, each, segments, pool.segment_steps, rng)
+    drawn = plain.draws(pool.episodes, members, EACH, setting.SEGMENTS, pool.segment_steps, rng)
     return plain.batch(pool.episodes, *drawn, setting.K, pool.segment_steps)
 
 
@@ -87,18 +90,18 @@ def training() -> Iterator[Row]:
     torch.set_num_threads(setting.PROCESSES)
     pool = setting.pool(setting.training_episodes())
     rng = np.random.default_rng(0)
-    ours_seconds, plain_seconds = setting.paired(lambda: ours_batch(pool, 0), lambda: plain_batch(pool, rng), 5)
+    ours_seconds, plain_seconds = setting.paired(lambda: ours_batch(pool), lambda: plain_batch(pool, rng), 5)
     yield less("batch", "ms", 1e3 * ours_seconds, 1e3 * plain_seconds)
 
     module = LitPDT(setting.STATE_SIZE, setting.ACTION_SIZE, setting.HORIZON).train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4, weight_decay=1e-4, fused=True)
     plainly = plain.plain_model(setting.model()).requires_grad_(True).train()
     plain_optimizer = torch.optim.AdamW(plainly.parameters(), lr=1e-4, weight_decay=1e-4)
-    batch, given = ours_batch(pool, 0), plain_batch(pool, rng)
+    batch, given = ours_batch(pool), plain_batch(pool, rng)
 
     def update() -> None:
         with torch.autocast("cpu", torch.bfloat16):
-            loss = (module.errors(batch) * batch.context.mask).sum() / batch.steps  # type: ignore[arg-type, attr-defined]
+            loss = (module.errors(batch) * batch.context.mask).sum() / batch.steps
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), 0.25)
@@ -241,7 +244,7 @@ def loader_growth() -> Iterator[Row]:
             episodes.scales,
         )
         pool, rng = setting.pool(wide), np.random.default_rng(0)
-        seconds, plain_seconds = setting.paired(lambda: ours_batch(pool, 0), lambda: plain_batch(pool, rng), 3)  # noqa: B023
+        seconds, plain_seconds = setting.paired(lambda: ours_batch(pool), lambda: plain_batch(pool, rng), 3)  # noqa: B023
         yield less(f"batch, {times} x data", "ms", 1e3 * seconds, 1e3 * plain_seconds)
 
 
@@ -270,25 +273,21 @@ def main() -> None:
         "--only", nargs="*", choices=list(ROWS), default=list(ROWS), help="Rows to measure; they replace the old ones."
     )
     options = parser.parse_args()
-    known = {row["name"]: row for row in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
-    start = time.monotonic()
+    start, measured = time.monotonic(), []
     for number, name in enumerate(options.only):
         print(f"[{number + 1}/{len(options.only)}, {time.monotonic() - start:.0f} s] {name}", file=sys.stderr, flush=True)
-        for row in ROWS[name]():
-            known[row.name] = dataclasses.asdict(row)
-    partial = RESULTS.with_suffix(".partial")
-    partial.write_text(json.dumps(list(known.values()), indent=1) + "\n")
-    partial.replace(RESULTS)
-    table = Table(
-        title=f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
+        measured += ROWS[name]()
+    rows = {row.name: dataclasses.asdict(row) for row in measured}
+    if options.only != list(ROWS) and RESULTS.exists():
+        rows = {row["name"]: row for row in json.loads(RESULTS.read_text())} | rows
+    write_atomically(RESULTS, json.dumps(list(rows.values()), indent=1) + "\n")
+    table = Table(title=f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
     for column in ("", "unit", "ours", "plain", "ratio", "limit", "share"):
         table.add_column(column, justify="left" if column in ("", "unit") else "right")
-    for row in known.values():
-        limit, share = row["limit"], row["share_of_limit"]
-        figures = [f"{row[key]:,.3g}" if row[key] < 1000 else f"{row[key]:,.0f}" for key in ("ours", "plain")]
-        figures += [f"{row['ratio']:.1f} x", f"{limit:,.0f}" if limit else "", f"{share:.0%}" if share else ""]
-        table.add_row(row["name"], row["unit"], *figures)
+    for row in measured:
+        figures = [f"{value:,.3g}" if value < 1000 else f"{value:,.0f}" for value in (row.ours, row.plain)]
+        limit, share = (f"{row.limit:,.0f}", f"{row.share_of_limit:.0%}") if row.limit and row.share_of_limit else ("", "")
+        table.add_row(row.name, row.unit, *figures, f"{row.ratio:.1f} x", limit, share)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     print(f"Written to {RESULTS}.")
 

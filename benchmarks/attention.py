@@ -1,6 +1,6 @@
 """The published and the window form of attention compared: wall-clock to an error, untuned and tuned return, over seeds.
 
-python -m benchmarks.attention --config conf/point.yaml --window="--data.batch_size=32" --out point.jsonl
+python -m benchmarks.attention --config conf/point.yaml --out point.jsonl --published=" --data.chunk_steps=null --data.batch_size=64"
 
 A cell is a form and a seed; each is trained and tuned as `fit` does it, and appended to the file when it is done, so that a second
 call goes on where the first was stopped. What the file holds is printed at the end.
@@ -33,20 +33,22 @@ def acting_error(model: PromptDecisionTransformer, pool: Pool, prompts: Pool, co
 
     The forms train on different rows, so that their own losses cannot be compared; this can.
     """
+    device = model.state_mean.device
     episodes, rng, errors = pool.episodes, generator(0, "acting error"), []
     for episode in pool.members:
         length = int(episodes.lengths_of(episode))
         task = np.array([episodes.task[episode]])
-        prompt = prompts.prompts(rng.random((1, segments)), task)
+        prompt = prompts.prompts(rng.random((1, segments)), task).to(device)
         if model.window_steps is None:
             position = np.arange(length)[:, None] - np.arange(context_steps)[::-1]
             mask = position >= 0
             indices = episodes.offsets[episode] + np.where(mask, position, 0)
             context, labels = gather(episodes, indices, mask, np.full((length, 1), episode))
-            predicted, labels = model(context, type(prompt).cat([prompt] * length))[:, -1], labels[:, -1]
+            predicted, labels = model(context.to(device), type(prompt).cat([prompt] * length))[:, -1], labels[:, -1]
         else:
             context, labels = context_windows(episodes, np.array([episode]), np.array([0]), length)
-            predicted = model(context, prompt)
+            predicted = model(context.to(device), prompt)
+        labels = labels.to(predicted.device)
         errors.append(((predicted - labels) / model.action_half).square().mean(-1).flatten())
     return float(torch.cat(errors).mean())
 
@@ -127,6 +129,7 @@ def main() -> None:
     parser.add_argument("--config", required=True)
     parser.add_argument("--out", type=Path, required=True, help="JSON lines, a cell each.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--published", default="", help="Flags for the published form alone.")
     parser.add_argument("--window", default="", help="Flags for the window form alone.")
     parser.add_argument("--flags", default="", help="Flags for both.")
     parser.add_argument("--runs", default="runs/attention", help="Folder of the runs.")
@@ -135,7 +138,7 @@ def main() -> None:
     for seed in options.seeds:
         for form in FORMS:
             if not any((cell["form"], cell["seed"]) == (form, seed) for cell in cells):
-                flags = [*options.flags.split(), *(options.window.split() if form == "window" else [])]
+                flags = [*options.flags.split(), *getattr(options, form).split()]
                 cells.append(run(form, seed, options.config, flags, options.runs))
                 with options.out.open("a") as file:
                     file.write(json.dumps(cells[-1]) + "\n")

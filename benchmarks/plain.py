@@ -174,9 +174,7 @@ def draws(
     return contexts, prompts
 
 
-def train_step(
-    model: PlainPDT, optimizer: torch.optim.Optimizer, context: Steps, prompt: Prompt, labels: Tensor, clip: float = 0.25
-) -> float:
+def train_step(model: PlainPDT, optimizer: torch.optim.Optimizer, context: Steps, prompt: Prompt, labels: Tensor) -> float:
     """One update in float32."""
     predicted = model(context, prompt)
     loss = functional.mse_loss(
@@ -184,7 +182,7 @@ def train_step(
     )  # over the valid steps
     optimizer.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), clip)
+    nn.utils.clip_grad_norm_(model.parameters(), 0.25)
     optimizer.step()
     return loss.item()
 

@@ -1,6 +1,8 @@
-"""Pretraining to the same error: ours and the plain way, as many updates of the same size, on pick-place with prompts of 2 x 20.
+"""Pretraining to the same error: ours, ours in window form, and the plain way, on pick-place with prompts of 2 x 20 steps.
 
 python -m benchmarks.pretraining --updates 400 --threads 1
+
+Ours and the plain way make as many updates of the same size, the window form more and smaller ones (2.5 times fewer steps in all).
 
 Prints seconds of training, the acting error on validation episodes, and untuned return and success on the held-out goals.
 """
@@ -17,6 +19,7 @@ from benchmarks.attention import acting_error
 from pdt_lightning.data.batches import balanced_tasks
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
+from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.policy import Policy
 from pdt_lightning.rollout import Row, rollout
 from pdt_lightning.seeding import generator
@@ -42,7 +45,10 @@ def main() -> None:
     """Train twice."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--updates", type=int, default=400)
-    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument(
+        "--batch_size", type=int, default=64, help="Windows; the window form takes a quarter as many chunks of 2 K steps."
+    )
+    parser.add_argument("--variants", nargs="+", default=["ours", "window", "plain"], choices=["ours", "window", "plain"])
     parser.add_argument("--threads", type=int, default=setting.PROCESSES)
     parser.add_argument("--episodes", type=int, default=25, help="Untuned ones, of each held-out goal.")
     options = parser.parse_args()
@@ -54,18 +60,22 @@ def main() -> None:
     data.setup()
     pool = data.training_pool
     members = [pool.members[a:b] for a, b in zip(pool.first_member, pool.last_member, strict=True)]
-    for name in ("ours", "plain"):
+    for name in options.variants:
+        window, updates = name == "window", round(options.updates * (1.6 if name == "window" else 1))
+        data.row_steps, data.hparams["attention"] = (2 * setting.K, "window") if window else (setting.K, "published")
+        data.hparams["batch_size"] = options.batch_size // 4 if window else options.batch_size
         torch.set_num_threads(options.threads)
-        module = LitPDT(data.state_size, data.action_size, data.max_timesteps, dropout=0.0, **sizes).train()
+        form = data.hparams["attention"]
+        module = LitPDT(data.state_size, data.action_size, data.max_timesteps, dropout=0.0, attention=form, **sizes).train()
         assert data.statistics is not None
         module.model.set_statistics(data.statistics)
         if name == "plain":
             module.model = plain.plain_model(module.model)
-        optimizer = torch.optim.AdamW(module.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=name == "ours")
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, options.updates, pct_start=0.05)
+        optimizer = torch.optim.AdamW(module.parameters(), LEARNING_RATE, weight_decay=1e-4, fused=name != "plain")
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, updates, pct_start=0.05)
         rng, start = np.random.default_rng(0), time.perf_counter()
-        for update in range(options.updates):
-            if name == "ours":
+        for update in range(updates):
+            if name != "plain":
                 batch = data.batch(update)
                 with torch.autocast("cpu", torch.bfloat16):
                     loss = (module.errors(batch) * batch.context.mask).sum() / batch.steps
@@ -81,8 +91,8 @@ def main() -> None:
             scheduler.step()
         seconds = time.perf_counter() - start
         if name == "plain":
-            module.model.__class__ = LitPDT(1, 1, 1).model.__class__
-        print(f"{name}: {options.updates} updates in {seconds:.0f} s; {verdict(module, data, options.episodes)}", flush=True)
+            module.model.__class__ = PromptDecisionTransformer
+        print(f"{name}: {updates} updates in {seconds:.0f} s; {verdict(module, data, options.episodes)}", flush=True)
 
 
 if __name__ == "__main__":

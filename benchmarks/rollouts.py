@@ -35,7 +35,7 @@ class Recording(Policy):
 @functools.cache
 def environments() -> Environments:
     """Of this process."""
-    return Environments()
+    return Environments(2 * setting.ROWS)
 
 
 def replay(rows: Sequence[tuple[Task, int, np.ndarray]]) -> int:

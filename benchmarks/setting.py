@@ -40,9 +40,9 @@ def training_episodes(each: int = 5) -> Episodes:
     return Episodes.build([demonstrations(each, seed=task) for task in range(TASKS)], [500.0] * TASKS)
 
 
-def pool(episodes: Episodes, segment_steps: int = SEGMENT_STEPS) -> Pool:
+def pool(episodes: Episodes) -> Pool:
     """To draw training windows from all episodes."""
-    return Pool(episodes, np.arange(len(episodes)), segment_steps)
+    return Pool(episodes, np.arange(len(episodes)), SEGMENT_STEPS)
 
 
 def prompts(count: int, steps: int, state_size: int = STATE_SIZE, action_size: int = ACTION_SIZE) -> Prompt:

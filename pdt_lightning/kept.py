@@ -1,67 +1,93 @@
 """What was computed once and is kept for the next process: beside the demonstrations, in a folder that may go at any time."""
 
+import hashlib
 import json
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from minari.storage import get_dataset_path
 
+VERSION = 1  # of everything kept; raise it with any change to what is written
+DAY = 86_400.0  # seconds
+
 
 def folder() -> Path:
-    """`.pdt-lightning` among Minari's datasets, which `MINARI_DATASETS_PATH` may place elsewhere."""
-    return Path(get_dataset_path("")) / ".pdt-lightning"
+    """`PDT_LIGHTNING_CACHE`, or `.pdt-lightning` among Minari's datasets, which `MINARI_DATASETS_PATH` may place elsewhere."""
+    given = os.environ.get("PDT_LIGHTNING_CACHE")
+    return Path(given) if given else Path(get_dataset_path("")) / ".pdt-lightning"
 
 
-def mark(place: Path) -> list:
-    """What changes when a folder's files do: their names, sizes and times.
+def not_found(dataset_id: str) -> FileNotFoundError:
+    """The error that says where the dataset was looked for, and what to do."""
+    return FileNotFoundError(
+        f"Minari dataset {dataset_id} is not under {get_dataset_path('')}. Run `minari download {dataset_id}`, or correct the id."
+    )
+
+
+def mark(dataset_id: str) -> list:
+    """What changes when a dataset does: its id, and names, sizes and times of its files.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
+        FileNotFoundError: if it is not on this machine.
     """
-    with os.scandir(place) as files:
-        status = [(file.name, file.stat()) for file in files if file.is_file()]
-    return sorted([name, known.st_size, known.st_mtime_ns] for name, known in status)
+    try:
+        with os.scandir(Path(get_dataset_path(dataset_id)) / "data") as files:
+            status = [(file.name, file.stat()) for file in files if file.is_file()]
+    except FileNotFoundError:
+        raise not_found(dataset_id) from None
+    return [dataset_id, *sorted([name, known.st_size, known.st_mtime_ns] for name, known in status)]
 
 
-def keep(name: str, source: object, make: Callable[[Path], object]) -> Path:
+def keep(kind: str, source: object, make: Callable[[Path], object]) -> Path:
     """A folder made of `source`: the one that is there, or a new one.
 
+    The name follows from the source, so that a folder is made once and never changes, and processes cannot get in each other's way.
+
     Args:
-        name: of the folder.
-        source: what its content follows from, as JSON can write it; a folder made of something else is replaced.
-        make: writes into the empty folder that it is given. The folder is put in its place by a rename, so that what is there is
-            whole.
+        kind: begins the name.
+        source: what the content follows from, as JSON can write it.
+        make: writes into the empty folder that it is given, which then gets its place by a rename, so that what is there is whole.
 
     Returns:
         The folder in its place. Where another process was faster, its folder.
+
+    Raises:
+        PermissionError: if nothing can be written there; it names the way out.
     """
-    place, text = folder() / name, json.dumps(source)
-    if _made_of(place, text):
+    digest = hashlib.blake2b(json.dumps([VERSION, source]).encode(), digest_size=10).hexdigest()
+    place = folder() / f"{re.sub(r'[^A-Za-z0-9.-]+', '-', kind)}-{digest}"
+    if place.exists():
         return place
     hidden = folder() / f".partial-{uuid.uuid4().hex}"
-    hidden.mkdir(parents=True)
-    replaced = hidden.with_name(f"{hidden.name}-replaced")
+    try:
+        hidden.mkdir(parents=True)
+    except OSError as error:
+        raise PermissionError(
+            f"{folder()} cannot be written: {error}. Set PDT_LIGHTNING_CACHE to a folder that can; what it holds may be deleted."
+        ) from error
     try:
         make(hidden)
-        (hidden / "source.json").write_text(text)
-        if place.exists() and not _made_of(place, text):
-            os.replace(place, replaced)  # who reads the old one goes on doing so: its files live until they are closed
         try:
             os.replace(hidden, place)
         except OSError:
-            if not _made_of(place, text):
+            if not place.exists():
                 raise
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+    _sweep()
     return place
 
 
-def _made_of(place: Path, source: str) -> bool:
-    try:
-        return (place / "source.json").read_text() == source
-    except FileNotFoundError:
-        return False
+def _sweep() -> None:
+    """Remove what processes that were killed have left half made."""
+    for left in folder().glob(".partial-*"):
+        try:
+            if time.time() - left.stat().st_mtime > DAY:
+                shutil.rmtree(left, ignore_errors=True)
+        except FileNotFoundError:
+            pass  # another process was faster

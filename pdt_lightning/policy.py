@@ -1,4 +1,4 @@
-"""What acts: a frozen model with a prompt a row; it owns the prompts' cache and the recent past."""
+"""What acts: a frozen model with a prompt a row, and the memory of its episodes."""
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ class Policy:
 
     Args:
         model: the transformer; put into evaluation mode by the caller.
-        context_steps: `K`.
+        context_steps: `K` of the published form; in window form the model's own holds.
         precision: of the transformer's blocks. `32-true`; `bf16-true`, about twice as fast on CPUs that have it and on GPUs, with
             actions that differ by a few thousandths.
 
@@ -29,9 +29,10 @@ class Policy:
     def __init__(self, model: PromptDecisionTransformer, context_steps: int, precision: str = "32-true"):
         if precision not in PRECISIONS:
             raise ValueError(f"--tuning.precision={precision}: choose one of {', '.join(PRECISIONS)}.")
-        if PRECISIONS[precision] is not model.transformer.norm.weight.dtype:
-            model = copy.deepcopy(model)
-            model.transformer.to(PRECISIONS[precision])
+        wanted = PRECISIONS[precision]
+        if (model.head.weight.dtype, model.transformer.norm.weight.dtype) != (torch.float32, wanted):
+            model = copy.deepcopy(model).float()
+            model.transformer.to(wanted)
         self.model = model
         self.context_steps, self.precision = context_steps, precision
         self.threads = torch.get_num_threads()

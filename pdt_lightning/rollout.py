@@ -57,27 +57,34 @@ class Environments:
     """Environments that are lent to episodes: built when first needed, kept for the next episode of the same task.
 
     Args:
-        limit: how many idle ones are kept; beyond it, those idle for longest are closed.
+        limit: how many there are at most, unless more are lent at once. Where another one is needed the one idle for longest is
+            closed first, which hands on the simulator of families that share them.
     """
 
-    def __init__(self, limit: int = 128):
+    def __init__(self, limit: int):
         self.limit = limit
-        self._idle: list[tuple[str, gym.Env]] = []
+        self._idle: list[tuple[bytes, gym.Env]] = []
+        self._lent = 0
 
     def lend(self, task: Task) -> gym.Env:
         """An environment of the task, to be reset by the borrower."""
+        self._lent += 1
         key = self._key(task)
         for place, (known, env) in enumerate(self._idle):
             if known == key:
                 del self._idle[place]
                 return env
+        if self._idle and len(self._idle) + self._lent > self.limit:
+            self._idle.pop(0)[1].close()
         return task.make_env()
 
-    def take_back(self, task: Task, env: gym.Env) -> None:
-        """Keep it for the next episode. One that raised is not to be given back, but closed."""
-        self._idle.append((self._key(task), env))
-        while len(self._idle) > self.limit:
-            self._idle.pop(0)[1].close()
+    def take_back(self, task: Task, env: gym.Env, sound: bool = True) -> None:
+        """Keep it for the next episode, or close it if it raised."""
+        self._lent -= 1
+        if sound:
+            self._idle.append((self._key(task), env))
+        else:
+            env.close()
 
     def close(self) -> None:
         """Close the idle ones."""
@@ -85,8 +92,8 @@ class Environments:
             self._idle.pop()[1].close()
 
     @staticmethod
-    def _key(task: Task) -> str:
-        return repr((task.env_id, sorted(task.env_kwargs.items())))
+    def _key(task: Task) -> bytes:
+        return pickle.dumps((task.env_id, sorted(task.env_kwargs.items())))
 
 
 def rollout(policy: Policy, rows: Sequence[Row], width: int = 8, environments: Environments | None = None) -> list[Outcome]:
@@ -104,7 +111,7 @@ def rollout(policy: Policy, rows: Sequence[Row], width: int = 8, environments: E
     Returns:
         An outcome for every row, in order; none is dropped for finishing late.
     """
-    lender = environments or Environments()
+    lender = environments or Environments(width)
     try:
         with one_thread():
             return [
@@ -148,22 +155,25 @@ def _play(policy: Policy, rows: Sequence[Row], width: int, environments: Environ
         np.stack([np.broadcast_to(bound, len(policy.model.action_mid)) for bound in bounds])
         for bounds in zip(*[(episode.env.action_space.low, episode.env.action_space.high) for episode in episodes], strict=True)
     )
+    _fail_what_is_not_finite(episodes, observations, rewards)
     first = True
     # Checks and clipping are done for all rows at once: one by one they would cost as much as a fast simulator's step.
     while running := [episode for episode in episodes if episode.running]:
         actions = policy.act(observations, None if first else rewards)[: len(rows)]
         first = False
-        sound = np.isfinite(actions).all(axis=1)
-        actions = np.clip(actions, low, high)
+        sound, clipped = np.isfinite(actions).all(axis=1), np.clip(actions, low, high)
         for episode in running:
             if sound[episode.number]:
-                episode.step(actions[episode.number])
+                episode.step(clipped[episode.number])
             else:
                 episode.fail(FloatingPointError(f"the policy's action is {actions[episode.number]}"))
-        sound = np.isfinite(observations).all(axis=1) & np.isfinite(rewards)
-        for number in np.flatnonzero(~sound):
-            episodes[number].fail(FloatingPointError("observation or reward is not finite"))
+        _fail_what_is_not_finite(episodes, observations, rewards)
     return [episode.close() for episode in episodes]
+
+
+def _fail_what_is_not_finite(episodes: "Sequence[_Episode]", observations: np.ndarray, rewards: np.ndarray) -> None:
+    for number in np.flatnonzero(~(np.isfinite(observations).all(axis=1) & np.isfinite(rewards))):
+        episodes[int(number)].fail(FloatingPointError("observation or reward is not finite"))
 
 
 class _Episode:
@@ -210,10 +220,7 @@ class _Episode:
 
     def close(self) -> Outcome:
         """What came of it; the environment goes back, unless it raised."""
-        if self.failed is None:
-            self.environments.take_back(self.row.task, self.env)
-        else:
-            self.env.close()
+        self.environments.take_back(self.row.task, self.env, sound=self.failed is None)
         return Outcome(self.total, self.success, self.length, self.failed)
 
 
@@ -234,7 +241,7 @@ class RolloutPool:
             raise ValueError(f"--tuning.width={width}: it has to be at least 1.")
         self.workers, self.width = workers, width
         self._pool: ProcessPoolExecutor | None = None
-        self._environments = Environments()
+        self._environments = Environments(2 * width)
 
     def with_policy(self, policy: Policy, on_rollouts: Callable[[int], object] = lambda played: None) -> Rollout:
         """A function from rows to outcomes.
@@ -292,10 +299,10 @@ def _thaw(frozen: bytes) -> PromptDecisionTransformer:
 
 
 @functools.cache
-def _workers_environments() -> Environments:
-    return Environments()
+def _workers_environments(limit: int) -> Environments:
+    return Environments(limit)
 
 
 def _play_frozen(frozen: bytes, job: bytes) -> list[Outcome]:
     context_steps, precision, block, width = pickle.loads(job)
-    return rollout(Policy(_thaw(frozen), context_steps, precision), block, width, _workers_environments())
+    return rollout(Policy(_thaw(frozen), context_steps, precision), block, width, _workers_environments(2 * width))

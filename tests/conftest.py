@@ -36,6 +36,8 @@ POINT_FLAGS = [
     "--data.batch_size=16",
     "--data.updates_per_epoch=3",
     "--data.validation_windows=26",
+    "--data.chunk_steps=12",
+    "--model.attention=window",
     "--model.width=16",
     "--model.layers=2",
     "--model.inner=32",
@@ -67,13 +69,17 @@ def point_data():
     return data
 
 
-@pytest.fixture(scope="session")
-def point_module(point_data):
-    module = LitPDT(point_data.state_size, point_data.action_size, point_data.max_timesteps, context_steps=5, **SMALL)
-    module.model.set_statistics(point_data.statistics)
+def untrained(data, **options):
+    module = LitPDT(data.state_size, data.action_size, data.max_timesteps, context_steps=5, **SMALL, **options)
+    module.model.set_statistics(data.statistics)
     return module.eval()
 
 
-@pytest.fixture
-def point_policy(point_module):
-    return Policy(point_module.model, 5)
+@pytest.fixture(scope="session")
+def point_module(point_data):
+    return untrained(point_data)
+
+
+@pytest.fixture(params=["published", "window"])
+def point_policy(point_data, request):
+    return Policy(untrained(point_data, attention=request.param).model, 5)

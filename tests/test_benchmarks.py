@@ -7,6 +7,7 @@ import torch
 from benchmarks import plain
 from pdt_lightning.data.segments import prompts_of
 from pdt_lightning.data.windows import context_windows
+from pdt_lightning.policy import Policy
 from pdt_lightning.rollout import Row, rollout
 
 
@@ -22,7 +23,8 @@ def test_a_forward_pass(model, point_module, point_data):
         assert torch.allclose(model(batch.context, batch.prompt)[batch.context.mask], expected, atol=1e-5)
 
 
-def test_a_rollout(model, point_policy, point_data):
+def test_a_rollout(model, point_module, point_data):
+    point_policy = Policy(point_module.model, 5)
     for n, task in enumerate(point_data.heldout_tasks):
         row = Row(task, point_data.segments(task.id).gather(np.array([[n, 2 * n]])), n)
         ours, plainly = rollout(point_policy, [row])[0], plain.rollout(model, row, 5)
@@ -50,9 +52,9 @@ def test_an_update(model, point_module, point_data):
     assert loss == pytest.approx(float(ours.detach()), rel=1e-5)
 
 
-def test_encoding(model, point_policy, point_data):
+def test_encoding(model, point_module, point_data):
     segments = point_data.segments("point/03")
-    ours = point_policy.encode(segments.gather(np.arange(len(segments))[:, None]))
+    ours = Policy(point_module.model, 5).encode(segments.gather(np.arange(len(segments))[:, None]))
     assert np.allclose(plain.encode(model, segments), ours, atol=1e-5)
 
 

@@ -1,26 +1,60 @@
+import os
+import subprocess
+import sys
+
 import pytest
 
 from pdt_lightning import kept
 
 
-def test_what_is_kept_is_whole_and_replaces_what_was_there():
+def partials():
+    return [path.name for path in kept.folder().iterdir() if "partial" in path.name]
+
+
+def test_what_is_kept_is_made_once_for_each_source():
     made = []
-    for text in ("one", "two", "two"):
-        place = kept.keep("test", [text], lambda folder, text=text: made.append(text) or (folder / "text").write_text(text))
-        assert place == kept.folder() / "test"
+    for text in ("one", "two", "two", "one"):
+        place = kept.keep("some/kind", [text], lambda folder, text=text: made.append(text) or (folder / "text").write_text(text))
+        assert place.parent == kept.folder()
         assert (place / "text").read_text() == text
     assert made == ["one", "two"]
-    assert [path.name for path in kept.folder().iterdir() if "partial" in path.name] == []
+    assert partials() == []
 
 
-def test_what_fails_half_way_leaves_what_was_there():
-    kept.keep("test-half", 1, lambda folder: (folder / "text").write_text("whole"))
-
+def test_what_fails_half_way_leaves_nothing():
     def fails(folder):
         (folder / "text").write_text("half")
         raise OSError("no space left on device")
 
     with pytest.raises(OSError, match="no space"):
-        kept.keep("test-half", 2, fails)
-    assert (kept.folder() / "test-half" / "text").read_text() == "whole"
-    assert [path.name for path in kept.folder().iterdir() if "partial" in path.name] == []
+        kept.keep("half", 1, fails)
+    assert partials() == []
+    assert (kept.keep("half", 1, lambda folder: (folder / "text").write_text("whole")) / "text").read_text() == "whole"
+
+
+def test_processes_that_make_the_same_do_not_get_in_each_others_way():
+    code = (
+        "from pdt_lightning import kept\n"
+        "for n in range(300):\n"
+        "    place = kept.keep('race', n, lambda folder: (folder / 'text').write_text(str(n)))\n"
+        "    assert (place / 'text').read_text() == str(n)\n"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
+    assert [process.wait(timeout=120) for process in started] == [0, 0, 0]
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day():
+    for name, age in ((".partial-old", 2 * kept.DAY), (".partial-new", 0)):
+        (kept.folder() / name).mkdir(parents=True)
+        now = (kept.folder() / name).stat().st_mtime
+        os.utime(kept.folder() / name, (now - age, now - age))
+    kept.keep("sweep", 1, lambda folder: None)
+    assert partials() == [".partial-new"]
+    (kept.folder() / ".partial-new").rmdir()
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_the_way_out(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PDT_LIGHTNING_CACHE", str(tmp_path / "file" / "below"))
+    with pytest.raises(PermissionError, match="Set PDT_LIGHTNING_CACHE to a folder that can"):
+        kept.keep("nowhere", 1, lambda folder: None)

@@ -15,9 +15,9 @@ class Batch(NamedTuple):
     """`B` context windows, a prompt for each, and what to learn.
 
     Args:
-        context: `B` rows of `K` steps.
+        context: `B` rows of `T` steps: windows of `K`, or chunks.
         prompt: `B` prompts of `J·H` steps.
-        labels: `(B, K, A)` float32.
+        labels: `(B, T, A)` float32.
         task: list of `B` task indices.
         steps: valid context steps of the global batch, a rank's share of them. A loss summed over the rank's valid steps and
             divided by this averages over the ranks to that of the global batch, however unevenly padding falls.

@@ -25,7 +25,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         family_options: options of the family, such as `{horizon: 150}`; its docstring lists them.
         context_steps: `K`, steps of the recent past that the model sees.
         attention: the model's; `published` trains on windows of `K` steps, `window` on chunks of episodes.
-        chunk_steps: steps of a chunk; null: twice `K`, the least with which half of a chunk's steps see all they see in a rollout.
+        chunk_steps: steps of a chunk; null: twice `K`. With whole episodes a training step sees all that it sees in a rollout, over
+            several layers more than `K` steps; shorter chunks see less and train faster.
         segments: `J`, segments in a prompt.
         segment_steps: `H`, consecutive steps in a segment.
         prompt_sampling: in training, `uniform` over all windows or, as in the public code, the `tail` of an episode.
@@ -33,7 +34,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         batch_size: windows or chunks in an update, over all ranks.
         updates_per_epoch: optimiser updates between two validations.
         validation_share: share of each training task's episodes that is not trained on, at least one episode.
-        validation_windows: windows in a validation, for the training tasks and again for the held-out ones.
+        validation_windows: windows or chunks in a validation, for the training tasks and again for the held-out ones.
         tuned_training_tasks: ids of training tasks whose prompts are tuned too, which then need candidates.
         collection_workers: processes that collect demonstrations; null: one a core.
         progress: show bars while collecting and reading.
@@ -63,7 +64,6 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         super().__init__()
         for name, value in (
             ("context_steps", context_steps),
-            ("chunk_steps", 1 if chunk_steps is None else chunk_steps),
             ("segments", segments),
             ("segment_steps", segment_steps),
             ("batch_size", batch_size),
@@ -72,6 +72,12 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         ):
             if value < 1:
                 raise ValueError(f"--data.{name}={value}: it has to be at least 1.")
+        if attention not in ("published", "window"):
+            raise ValueError(f"--model.attention={attention}: choose published or window.")
+        if attention == "published" and chunk_steps is not None:
+            raise ValueError(f"--data.chunk_steps={chunk_steps} is for --model.attention=window; set it to null for published.")
+        if chunk_steps is not None and chunk_steps < context_steps:
+            raise ValueError(f"--data.chunk_steps={chunk_steps} is less than --data.context_steps={context_steps}, a window.")
         if prompt_sampling not in ("uniform", "tail"):
             raise ValueError(f"--data.prompt_sampling={prompt_sampling}: choose uniform or tail.")
         if not 0 < validation_share < 1:

@@ -3,8 +3,6 @@
 A process that opens them reads what it uses and no more, and processes of one machine share what they have read.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -15,8 +13,6 @@ from tqdm import tqdm
 from pdt_lightning import kept
 from pdt_lightning.data import minari
 from pdt_lightning.data.episodes import Episodes, Index, step_rows
-
-VERSION = 1  # of the layout; raise it with any change to what is written here or in `episodes`
 
 
 def open_episodes(tasks: Sequence[Sequence[str]], use_expert_actions: bool = True, progress: bool = False) -> Episodes:
@@ -32,21 +28,13 @@ def open_episodes(tasks: Sequence[Sequence[str]], use_expert_actions: bool = Tru
         ValueError: if a dataset is empty, holds what is not finite, or has spaces unlike those of the first.
     """
     names = [name for task in tasks for name in task]
-    source = {"version": VERSION, "use_expert_actions": use_expert_actions, "datasets": [[name, _mark(name)] for name in names]}
-    name = "episodes-" + hashlib.blake2b(json.dumps([names, use_expert_actions]).encode(), digest_size=10).hexdigest()
-    place = kept.keep(name, source, lambda folder: _make(folder, names, use_expert_actions, progress))
+    source = [use_expert_actions, *(kept.mark(name) for name in names)]
+    place = kept.keep("episodes", source, lambda folder: _make(folder, names, use_expert_actions, progress))
     arrays = {path.stem: np.load(path, mmap_mode="r") for path in place.glob("*.npy")}
     dataset = arrays.pop("dataset")
     steps = np.memmap(place / "steps.float32", np.float32, "r").reshape(int(arrays["offsets"][-1]), -1)
     task_of_dataset = np.repeat(np.arange(len(tasks)), [len(task) for task in tasks])
     return Episodes(steps, Index(**arrays), task_of_dataset[dataset], np.ones(len(tasks), np.float32))
-
-
-def _mark(name: str) -> list:
-    try:
-        return kept.mark(minari.path_of(name) / "data")
-    except FileNotFoundError:
-        raise minari.not_found(name) from None
 
 
 def _make(folder: Path, names: Sequence[str], use_expert_actions: bool, progress: bool) -> None:

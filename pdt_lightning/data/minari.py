@@ -15,6 +15,8 @@ from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 from minari.storage import get_dataset_path
 
+from pdt_lightning import kept
+
 
 @dataclass(frozen=True)
 class Demonstration:
@@ -43,13 +45,6 @@ def path_of(dataset_id: str) -> Path:
 def exists(dataset_id: str) -> bool:
     """Whether the dataset is on this machine. (Datasets appear by a rename, so what is there is whole.)"""
     return (path_of(dataset_id) / "data" / "metadata.json").is_file()
-
-
-def not_found(dataset_id: str) -> FileNotFoundError:
-    """The error that says where the dataset was looked for, and what to do."""
-    return FileNotFoundError(
-        f"Minari dataset {dataset_id} is not under {path_of('')}. Run `minari download {dataset_id}`, or correct the id."
-    )
 
 
 @contextmanager
@@ -142,7 +137,7 @@ def read(dataset_id: str, use_expert_actions: bool = True) -> Iterator[Demonstra
         ValueError: if it is empty or holds values that are not finite, or its spaces are not supported.
     """
     if not exists(dataset_id):
-        raise not_found(dataset_id)
+        raise kept.not_found(dataset_id)
     storage = MinariStorage.read(path_of(dataset_id) / "data")
     supported(dataset_id, storage.observation_space, storage.action_space)
     found = False

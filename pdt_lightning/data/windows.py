@@ -93,10 +93,10 @@ def context_windows(episodes: Episodes, episode: np.ndarray, start: np.ndarray, 
         episodes: the flat arrays.
         episode: `(B,)`.
         start: `(B,)`, within the episode.
-        steps: `K`.
+        steps: `T`.
 
     Returns:
-        `B` rows of `K` steps, and `(B, K, A)` labels.
+        `B` rows of `T` steps, and `(B, T, A)` labels.
     """
     indices, mask = window_indices(episodes, episode, start, steps)
     return gather(episodes, indices, mask, episode[:, None])

@@ -32,7 +32,7 @@ class TaskError(Metric):
         self.add_state("count", torch.zeros(tasks), dist_reduce_fx="sum")
 
     def update(self, error: Tensor, mask: Tensor, task: Tensor) -> None:
-        """Add windows: `error (B, K)` of each step, `mask (B, K)` of the valid ones, `task (B,)`."""
+        """Add rows: `error (B, T)` of each step, `mask (B, T)` of the valid ones, `task (B,)`."""
         self.total.index_add_(0, task, (error * mask).sum(-1).to(self.total.dtype))
         self.count.index_add_(0, task, mask.sum(-1).to(self.count.dtype))
 
@@ -141,7 +141,7 @@ class LitPDT(lightning.LightningModule):
         self.task_errors = torch.nn.ModuleList(TaskError(len(tasks)) for _, tasks in self._validation_names)
 
     def errors(self, batch: Batch) -> Tensor:
-        """`(B, K)` squared error of the actions, in units of half the action box, averaged over their coordinates."""
+        """`(B, T)` squared error of the actions, in units of half the action box, averaged over their coordinates."""
         predicted = self.model(batch.context, batch.prompt)
         return ((predicted - batch.labels) / self.model.action_half).float().square().mean(-1)
 

@@ -1,6 +1,7 @@
-"""What a rollout remembers of its past, for each form of attention: it computes exactly what training computed.
+"""What a rollout remembers of its past, for each form of attention.
 
-Both take the tokens of a new step and give the hidden state at the last of them. Shapes as in `transformer.py`.
+Both take the tokens of a new step and give the hidden state at the last of them: exactly that of one pass over the last `K` steps,
+or in window form over the whole episode. Shapes as in `transformer.py`.
 """
 
 from typing import Protocol
@@ -23,11 +24,11 @@ class Recent:
 
     Args:
         transformer: frozen.
-        prefix: of the prompts; None: without.
+        prefix: of the prompts.
         tokens: how many the context holds at most.
     """
 
-    def __init__(self, transformer: CausalTransformer, prefix: Prefix | None, tokens: int):
+    def __init__(self, transformer: CausalTransformer, prefix: Prefix, tokens: int):
         self.transformer, self.prefix, self.limit = transformer, prefix, tokens
         self._tokens: Tensor | None = None
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import minari
 from gymnasium.envs.registration import EnvSpec
-from minari.storage import get_dataset_path
 
 from pdt_lightning import kept
 from pdt_lightning.tasks.base import Task, TaskFamily
@@ -47,12 +46,12 @@ class ListedFamily(TaskFamily):
             raise ValueError(f"{option}: a task lacks {missing[0]}. It is {dict(entry)}.")
         training_data, prompt_data = (tuple(entry.get(key) or ()) for key in ("training_data", "prompt_data"))
         ids = [*training_data, *prompt_data]
-        longest = max(self._facts(name)["longest"] for name in ids)
+        longest = max(facts(name)["longest"] for name in ids)
         self._longest_of_all = max(self._longest_of_all, longest)
         horizon = entry.get("horizon")
         return Task(
             id=str(entry["id"]),
-            env_id=self._env_spec(ids[0]),
+            env_id=env_spec(ids[0]),
             horizon=int(horizon) if horizon else longest,
             target_return=entry.get("target_return"),
             return_scale=entry.get("return_scale"),
@@ -60,27 +59,30 @@ class ListedFamily(TaskFamily):
             prompt_data=prompt_data,
         )
 
-    def _facts(self, dataset_id: str) -> dict[str, Any]:
-        """Environment and longest episode of a dataset, kept once found: to ask every episode takes longer than all the rest."""
 
-        def find(folder: Path) -> None:
-            storage = minari.load_dataset(dataset_id).storage
-            lengths = [int(known["total_steps"]) for known in storage.get_episode_metadata(range(storage.total_episodes))]
-            facts = {"env_spec": storage.metadata.get("env_spec"), "longest": max(lengths, default=0)}
-            (folder / "facts.json").write_text(json.dumps(facts))
+def facts(dataset_id: str) -> dict[str, Any]:
+    """Environment and longest episode of a dataset, kept once found: to ask every episode takes longer than all the rest.
 
-        try:
-            source = kept.mark(Path(get_dataset_path(dataset_id)) / "data")
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"Minari dataset {dataset_id} is not under {get_dataset_path('')}. Run `minari download {dataset_id}`, or correct "
-                "the id."
-            ) from error
-        place = kept.keep(f"facts-{dataset_id.replace('/', '--')}", source, find)
-        return json.loads((place / "facts.json").read_text())
+    Raises:
+        FileNotFoundError: if it is not on this machine.
+    """
 
-    def _env_spec(self, dataset_id: str) -> EnvSpec:
-        text = self._facts(dataset_id)["env_spec"]
-        if not text:
-            raise ValueError(f"Minari dataset {dataset_id} names no environment, so its task cannot be rolled out.")
-        return EnvSpec.from_json(str(text))
+    def find(folder: Path) -> None:
+        storage = minari.load_dataset(dataset_id).storage
+        lengths = [int(known["total_steps"]) for known in storage.get_episode_metadata(range(storage.total_episodes))]
+        found = {"env_spec": storage.metadata.get("env_spec"), "longest": max(lengths, default=0)}
+        (folder / "facts.json").write_text(json.dumps(found))
+
+    return json.loads((kept.keep("facts", kept.mark(dataset_id), find) / "facts.json").read_text())
+
+
+def env_spec(dataset_id: str) -> EnvSpec:
+    """The environment that a dataset names.
+
+    Raises:
+        ValueError: if it names none.
+    """
+    text = facts(dataset_id)["env_spec"]
+    if not text:
+        raise ValueError(f"Minari dataset {dataset_id} names no environment, so its task cannot be rolled out.")
+    return EnvSpec.from_json(str(text))

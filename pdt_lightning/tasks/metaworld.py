@@ -147,7 +147,7 @@ def goals(env_name: str, metaworld_seed: int) -> tuple[tuple[float, ...], ...]:
         found = [[float(x) for x in pickle.loads(task.data)["rand_vec"]] for task in tasks]
         (folder / "goals.json").write_text(json.dumps(found))
 
-    place = kept.keep(f"ml1-{env_name}-seed-{metaworld_seed}", {"metaworld": version("metaworld")}, draw)
+    place = kept.keep(f"goals-{env_name}", [env_name, metaworld_seed, version("metaworld")], draw)
     return tuple(tuple(goal) for goal in json.loads((place / "goals.json").read_text()))
 
 

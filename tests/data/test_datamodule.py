@@ -67,6 +67,9 @@ def test_tuned_training_tasks_get_candidates(point_data):
         ({"segment_steps": 0}, "--data.segment_steps=0"),
         ({"prompt_sampling": "head"}, "--data.prompt_sampling=head"),
         ({"validation_share": 1.0}, "--data.validation_share=1.0"),
+        ({"attention": "local"}, "--model.attention=local"),
+        ({"chunk_steps": 12}, "--data.chunk_steps=12 is for --model.attention=window"),
+        ({"chunk_steps": 4, "attention": "window"}, "--data.chunk_steps=4 is less"),
         ({"tuned_training_tasks": ["point/03"]}, "point/03 is not a training task"),
     ],
 )

@@ -1,10 +1,13 @@
 import lightning
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
+from pdt_lightning.data.batches import draw
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT, TaskError
+from pdt_lightning.policy import Policy
 from tests.conftest import POINT, SMALL
 
 
@@ -102,6 +105,9 @@ def test_a_checkpoint_holds_statistics_and_sizes(tmp_path):
 @pytest.mark.parametrize("attention", ["published", "window"])
 def test_an_update_waits_for_nothing_that_the_device_computes(point_data, monkeypatch, attention):
     trained, batch = module(attention=attention), point_data.batch(0)
+    if attention == "window":  # of several pieces
+        pool = point_data.training_pool
+        batch = draw(pool, pool, np.random.default_rng(0).random((16, 3)), np.arange(16) % 13, 12, True)
     optimizer = torch.optim.AdamW(trained.parameters(), fused=True)
 
     def waits(*_):
@@ -134,10 +140,17 @@ def test_the_window_form_trains_on_chunks_and_acts_from_a_checkpoint(tmp_path):
     run.save_checkpoint(tmp_path / "x.ckpt")
     loaded = LitPDT.load_from_checkpoint(tmp_path / "x.ckpt")
     assert loaded.model.window_steps == 5
-    data.row_steps = 20
-    whole, prompt = data.batch(1).context, data.batch(1).prompt
+    data.row_steps = 20  # whole episodes, as a rollout sees them
+    episode, prompt = data.batch(1).context[[0]], data.batch(1).prompt[[0]]
+    policy = Policy(loaded.model.eval(), 5)
+    policy.reset(prompt, np.array([10.0]), np.array([10.0]))
+    first = int(episode.mask[0].nonzero()[0])
+    episode.returns_to_go[0, first:] = 1.0
+    for t in range(first, 20):
+        action = policy.act(episode.states[:, t].numpy())
+        episode.actions[0, t] = torch.from_numpy(action[0])
     with torch.no_grad():
-        assert loaded.model(whole, prompt).shape == (16, 20, 2)
+        assert torch.allclose(loaded.model(episode, prompt)[0, -1], torch.from_numpy(action[0]), atol=1e-5)
 
 
 def test_error_of_every_task_is_logged(tmp_path):
