@@ -1,6 +1,6 @@
 """The published and the window form of attention compared: wall-clock to an error, untuned and tuned return, over seeds.
 
-python -m benchmarks.attention --config conf/point.yaml --out point.jsonl --published=" --data.chunk_steps=null --data.batch_size=64"
+python -m benchmarks.attention --config conf/point.yaml --out p.jsonl --published=" --data.chunk_steps=null --data.batch_size=64"
 
 A cell is a form and a seed; each is trained and tuned as `fit` does it, and appended to the file when it is done, so that a second
 call goes on where the first was stopped. What the file holds is printed at the end.
