@@ -29,13 +29,14 @@ class HalfCheetahVelocityEnv(HalfCheetahEnv):
     def __init__(self, velocity: float, render_mode: str | None = None):
         super().__init__(render_mode=render_mode)
         self.velocity = velocity
+        self._torso = self.model.body("torso").id
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (20,), np.float64)
 
     def _get_obs(self) -> np.ndarray:
-        return np.concatenate([self.data.qpos[1:], self.data.qvel, self.data.body("torso").xpos])
+        return np.concatenate([self.data.qpos[1:], self.data.qvel, self.data.xpos[self._torso]])
 
     def _get_rew(self, x_velocity: float, action: np.ndarray) -> tuple[float, dict[str, Any]]:
-        return -abs(x_velocity - self.velocity) - 0.05 * float(np.square(action).sum()), {}
+        return -abs(x_velocity - self.velocity) - 0.05 * float(np.dot(action, action)), {}
 
 
 def velocity_task(number: int) -> Task:
