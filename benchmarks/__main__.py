@@ -192,23 +192,22 @@ def tuning() -> Iterator[Row]:
     """A whole tuning of five half-cheetah-sized tasks by 250 rollouts each, verdicts left out; the plain way from its parts."""
     torch.set_num_threads(setting.PROCESSES)
     parts = {row.name: row.plain for part in (encode("encode", setting.SEGMENT_STEPS), bandit_round) for row in part()}
-    for window, form in ((False, "published form"), (True, "window form")):
-        for precision in ("32-true", "bf16-true"):
-            tasks = setting.half_cheetah()
-            subjects = [Subject(task, arms(905, setting.SEGMENT_STEPS)) for task in tasks]
-            options = TuningOptions(rounds=250, parallel=4, yardstick_episodes=1, verdict_episodes=1, oracle_candidates=0)
-            policy = Policy(setting.model(window), setting.K, precision)
-            pool = RolloutPool(setting.PROCESSES, width=10)
-            try:
-                seconds = setting.seconds(
-                    lambda: tune(policy, subjects, pool.with_policy(policy), options, setting.SEGMENTS, 0)  # noqa: B023
-                )
-            finally:
-                pool.close()
-            if (window, precision) == (False, "32-true"):
-                rate = measure(setting.model(), tasks, setting.SEGMENTS * setting.SEGMENT_STEPS, repeats=1).plain
-                plain_seconds = 250 * setting.HORIZON / rate + (250 * parts["bandit_round"] + parts["encode"]) / 1e3
-            yield less(f"tuning, {form}, {precision}", "s a task", seconds / len(tasks), plain_seconds)
+    tasks = setting.half_cheetah()
+    rate = measure(setting.model(), tasks, setting.SEGMENTS * setting.SEGMENT_STEPS, repeats=1).plain
+    plain_seconds = 250 * setting.HORIZON / rate + (250 * parts["bandit_round"] + parts["encode"]) / 1e3
+    subjects = [Subject(task, arms(905, setting.SEGMENT_STEPS)) for task in tasks]
+    options = TuningOptions(rounds=250, parallel=4, yardstick_episodes=1, verdict_episodes=1, oracle_candidates=0)
+    for form, precision in (("published", "bf16-true"), ("window", "32-true"), ("window", "bf16-true")):
+        torch.set_num_threads(setting.PROCESSES)
+        policy = Policy(setting.model(form == "window"), setting.K, precision)
+        pool = RolloutPool(setting.PROCESSES, width=10)
+        try:
+            start = time.perf_counter()
+            tune(policy, subjects, pool.with_policy(policy), options, setting.SEGMENTS, 0)
+            seconds = time.perf_counter() - start
+        finally:
+            pool.close()
+        yield less(f"tuning, {form} form, {precision}", "s a task", seconds / len(tasks), plain_seconds)
 
 
 # Memory
