@@ -8,8 +8,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from pdt_lightning.model.transformer import CausalTransformer, Prefix, Window
+from pdt_lightning.model.transformer import Block, CausalTransformer, Prefix, Window
 
 
 class Memory(Protocol):
@@ -39,7 +40,12 @@ class Recent:
 
 
 class Rolling:
-    """The window form: keys and values of the last `K` steps in a ring behind those of the prompt; only new tokens are computed.
+    """The window form: the last `K` steps in a ring behind the prompt, and only new tokens are computed.
+
+    What is remembered of a token, for each block, is its normed input `y`, of which keys and values are linear functions: a score
+    `(W_q x) · (W_k y)` is `(W_k' W_q x) · y`, and what is attended to, `W_o Σ w W_v y`, is `(W_o W_v) Σ w y`. With the products of
+    weights taken once, a step reads half of what keys and values would make it read, and reading is what bounds it on a CPU. Each
+    head needs products of full width, so this pays for few heads; the published size has one.
 
     Args:
         transformer: frozen.
@@ -49,15 +55,17 @@ class Rolling:
 
     def __init__(self, transformer: CausalTransformer, prefix: Prefix, window: Window):
         self.transformer, self.window = transformer, window
-        key = prefix.layers[0][0]
-        self.before = key.shape[2]
+        self.before = prefix.inputs[0].shape[1]
         # One step more than the window: a step's action comes with the next step, when its own oldest step is still seen.
         self.slots = (window.steps + 1) * window.tokens_per_step
-        self.layers = [tuple(torch.nn.functional.pad(y, (0, 0, 0, self.slots)) for y in layer) for layer in prefix.layers]
+        self.layers = [
+            _Layer(block, functional.pad(inputs, (0, 0, 0, self.slots)))  # type: ignore[arg-type]
+            for block, inputs in zip(transformer.blocks, prefix.inputs, strict=True)
+        ]
         self.count = 0
         # Number of the token in each slot; a number never reached is never attended to.
-        self.number = torch.full((self.slots,), 2**60, device=key.device)
-        self.forbidden = None if prefix.valid is None else ~prefix.valid[:, None, None]  # (B, 1, 1, P)
+        self.number = torch.full((self.slots,), 2**60, device=prefix.inputs[0].device)
+        self.forbidden = None if prefix.valid is None else ~prefix.valid[:, None]  # (B, 1, P)
 
     def extend(self, tokens: Tensor) -> Tensor:
         """Compute the new tokens alone: a step's, behind the action of the step before."""
@@ -69,15 +77,47 @@ class Rolling:
         own = slice(self.before + first, self.before + first + count)
         per_step, query = self.window.tokens_per_step, new[:, None]
         outside = (self.number > query) | (query // per_step - self.number // per_step >= self.window.steps)
+        outside = outside.repeat_interleave(self.transformer.blocks[0].heads, dim=0)  # type: ignore[arg-type]
         x = tokens.to(self.transformer.norm.weight.dtype)
-        for number, (block, (keys, values)) in enumerate(zip(self.transformer.blocks, self.layers, strict=True)):
-            query, key, value = block.before(x)  # type: ignore[operator]
-            keys[:, :, own], values[:, :, own] = key, value
+        for number, (block, layer) in enumerate(zip(self.transformer.blocks, self.layers, strict=True)):
+            y = block.norm_attention(x)  # type: ignore[operator]
+            layer.past[:, own] = y
             if number == len(self.layers) - 1:
-                x, query, outside = x[:, -1:], query[:, :, -1:], outside[-1:]
-            scores = query @ keys.transpose(-1, -2)
-            scores[..., self.before :].masked_fill_(outside, float("-inf"))
-            if self.forbidden is not None:
-                scores[..., : self.before].masked_fill_(self.forbidden, float("-inf"))
-            x = block.after(x, scores.softmax(dim=-1) @ values)  # type: ignore[operator]
+                # Contiguous, or each row would multiply its own copy of the weights.
+                x, y, outside = x[:, -1:].contiguous(), y[:, -1:].contiguous(), outside[-len(outside) // count :]
+            x = block.perceive(x + layer.attend(y, self.before, outside, self.forbidden))  # type: ignore[operator]
         return self.transformer.norm(x)[:, -1]
+
+
+class _Layer:
+    """Attention of one block to what it remembers, with its products of weights."""
+
+    def __init__(self, block: Block, past: Tensor):
+        self.past = past  # (B, P + slots, D)
+        projections = (block.query_key_value.weight, block.query_key_value.bias)
+        # (heads, d, D) and (heads, d) for queries, keys and values
+        (query, key, value), (query_bias, _, value_bias) = (
+            [part.unflatten(0, (block.heads, -1)) for part in y.float().chunk(3)] for y in projections
+        )
+        output = block.project.weight.float().unflatten(1, (block.heads, -1))  # (D, heads, d)
+        scale = query.shape[1] ** -0.5
+        # A key's bias adds the same to all scores of a query, and a softmax does not see that.
+        self.to_query, self.to_query_bias, self.output, self.output_bias = (
+            y.to(past.dtype)
+            for y in (
+                torch.einsum("hdk,hdq->hkq", key, query).flatten(0, 1) * scale,
+                torch.einsum("hdk,hd->hk", key, query_bias).flatten() * scale,
+                torch.einsum("ohd,hdv->ohv", output, value).flatten(1),
+                torch.einsum("ohd,hd->o", output, value_bias) + block.project.bias.float(),
+            )
+        )
+
+    def attend(self, y: Tensor, before: int, outside: Tensor, forbidden: Tensor | None) -> Tensor:
+        """`(B, T, D)`: what is added to tokens whose normed values are `y (B, T, D)`."""
+        query = functional.linear(y, self.to_query, self.to_query_bias).view(len(y), -1, y.shape[-1])  # (B, T * heads, D)
+        scores = query @ self.past.transpose(-1, -2)
+        scores[..., before:].masked_fill_(outside, float("-inf"))
+        if forbidden is not None:
+            scores[..., :before].masked_fill_(forbidden, float("-inf"))
+        attended = scores.softmax(dim=-1) @ self.past
+        return functional.linear(attended.view(*y.shape[:2], -1), self.output, self.output_bias)

@@ -18,10 +18,12 @@ class Prefix:
 
     Args:
         layers: for each block, keys and values, each `(B, heads, P, d)`.
+        inputs: for each block, what they were computed from, `(B, P, D)`.
         valid: `(B, P)` bool, False on padding; None: no padding.
     """
 
     layers: list[KeysValues]
+    inputs: list[Tensor]
     valid: Tensor | None
 
 
@@ -48,15 +50,16 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def before(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scaled queries, keys and values `(B, heads, T, d)` of `x (B, T, D)`."""
-        query, key, value = (
-            y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.query_key_value(self.norm_attention(x)).chunk(3, dim=-1)
-        )
+        """Scaled queries, keys and values `(B, heads, T, d)` of normed `x (B, T, D)`."""
+        query, key, value = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.query_key_value(x).chunk(3, dim=-1))
         return query * query.shape[-1] ** -0.5, key, value
 
     def after(self, x: Tensor, attended: Tensor) -> Tensor:
         """`(B, T, D)` from `x (B, T, D)` and what its tokens attended to `(B, heads, T, d)`."""
-        x = x + self.dropout(self.project(attended.transpose(1, 2).flatten(-2)))
+        return self.perceive(x + self.dropout(self.project(attended.transpose(1, 2).flatten(-2))))
+
+    def perceive(self, x: Tensor) -> Tensor:
+        """The block's perceptron, on `x (B, T, D)`."""
         return x + self.dropout(self.contract(self.expand(self.norm_perceptron(x)).relu_()))
 
 
@@ -99,7 +102,7 @@ class CausalTransformer(nn.Module):
         last = len(self.blocks) - 1
         for number, block in enumerate(self.blocks):
             here = wanted if number == last else slice(None)
-            query, key, value = block.before(x)  # type: ignore[operator]
+            query, key, value = block.before(block.norm_attention(x))  # type: ignore[operator]
             attended = attention(query, key, value, prefix.layers[number] if prefix else None, here, self.dropout)
             x = block.after(x[:, here], attended)  # type: ignore[operator]
         return self.norm(x)
@@ -109,12 +112,14 @@ class CausalTransformer(nn.Module):
         attention = Attention(x.shape[1], valid, None, None, x.device)
         x = self.dropout(x.to(self.norm.weight.dtype))
         layers: list[KeysValues] = []
+        inputs: list[Tensor] = []
         for block in self.blocks:
-            query, key, value = block.before(x)  # type: ignore[operator]
+            inputs.append(block.norm_attention(x))  # type: ignore[operator]
+            query, key, value = block.before(inputs[-1])  # type: ignore[operator]
             layers.append((key, value))
             if len(layers) < len(self.blocks):
                 x = block.after(x, attention(query, key, value, None, slice(None), self.dropout))  # type: ignore[operator]
-        return Prefix(layers, valid)
+        return Prefix(layers, inputs, valid)
 
 
 class Attention:
