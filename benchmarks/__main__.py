@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks import plain, setting
 from benchmarks.rollouts import measure
 from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
-from pdt_lightning.data.episodes import Episodes
+from pdt_lightning.data.episodes import Episodes, Index
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.phase import Subject, TuningOptions, tune
@@ -80,8 +80,7 @@ def ours_batch(pool: Pool) -> Batch:
 
 def plain_batch(pool: Pool, rng: np.random.Generator) -> tuple:
     """As the public code does."""
-    members = [pool.members[a:b] for a, b in zip(pool.first_member, pool.last_member, strict=True)]
-    drawn = plain.draws(pool.episodes, members, EACH, setting.SEGMENTS, pool.segment_steps, rng)
+    drawn = plain.draws(pool.episodes, plain.members(pool), EACH, setting.SEGMENTS, pool.segment_steps, rng)
     return plain.batch(pool.episodes, *drawn, setting.K, pool.segment_steps)
 
 
@@ -99,15 +98,9 @@ def training() -> Iterator[Row]:
     plain_optimizer = torch.optim.AdamW(plainly.parameters(), lr=1e-4, weight_decay=1e-4)
     batch, given = ours_batch(pool), plain_batch(pool, rng)
 
-    def update() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = (module.errors(batch) * batch.context.mask).sum() / batch.steps
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(module.parameters(), 0.25)
-        optimizer.step()
-
-    step, plain_step = setting.paired(update, lambda: plain.train_step(plainly, plain_optimizer, *given), 3)
+    step, plain_step = setting.paired(
+        lambda: setting.update(module, optimizer, batch), lambda: plain.train_step(plainly, plain_optimizer, *given), 3
+    )
     yield less("train_step", "ms", 1e3 * step, 1e3 * plain_step)
     shares = ours_seconds / (ours_seconds + step), plain_seconds / (plain_seconds + plain_step)
     yield less("loader_share", "% of an update", 100 * shares[0], 100 * shares[1])
@@ -235,7 +228,7 @@ def loader_growth() -> Iterator[Row]:
         episodes = setting.training_episodes(2)
         wide = Episodes(
             np.broadcast_to(episodes.steps, (times, *episodes.steps.shape)).reshape(-1, episodes.steps.shape[1]),
-            type(episodes.index)(
+            Index(
                 np.concatenate([[0], np.tile(episodes.lengths, times).cumsum()]),
                 *(np.concatenate([getattr(episodes.index, n)] * times) for n in ("returns", "successes", "moments", "ranges")),
             ),

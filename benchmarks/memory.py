@@ -53,11 +53,7 @@ def ours(episodes: int) -> dict[str, float]:
     module = LitPDT(data.state_size, data.action_size, data.max_timesteps)
     optimizer = torch.optim.AdamW(module.parameters(), fused=True)
     for update in range(30):
-        batch = data.batch(update)
-        loss = (module.errors(batch) * batch.context.mask).sum() / batch.steps
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        setting.update(module, optimizer, data.batch(update))
     pool = RolloutPool(workers=1)
     try:
         prompt = data.segments("bench/held-out").gather(np.array([[0, 1]]))

@@ -14,11 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pdt_lightning.data.batches import Pool
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.data.windows import Steps
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.rollout import Outcome, Row
+
+GRADIENT_CLIP = 0.25  # as published
 
 
 class PlainPDT(PromptDecisionTransformer):
@@ -156,6 +159,11 @@ def batch(
     return Steps(**context), Prompt(**prompt), labels
 
 
+def members(pool: Pool) -> list[np.ndarray]:
+    """The episodes of each task, as `draws` wants them."""
+    return [pool.members[first:last] for first, last in zip(pool.first_member, pool.last_member, strict=True)]
+
+
 def draws(
     episodes: Episodes, members: list[np.ndarray], each: int, segments: int, segment_steps: int, rng: np.random.Generator
 ) -> tuple[list[tuple[int, int]], list[list[tuple[int, int]]]]:
@@ -182,7 +190,7 @@ def train_step(model: PlainPDT, optimizer: torch.optim.Optimizer, context: Steps
     )  # over the valid steps
     optimizer.zero_grad()
     loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), 0.25)
+    nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
     optimizer.step()
     return loss.item()
 

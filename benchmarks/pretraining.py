@@ -52,21 +52,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=setting.PROCESSES)
     parser.add_argument("--episodes", type=int, default=25, help="Untuned ones, of each held-out goal.")
     options = parser.parse_args()
-    sizes: dict[str, Any] = {"context_steps": setting.K}
-    data = MultiTaskDataModule(
-        "metaworld", segments=setting.SEGMENTS, segment_steps=setting.SEGMENT_STEPS, batch_size=options.batch_size, **sizes
-    )
-    data.prepare_data()
-    data.setup()
-    pool = data.training_pool
-    members = [pool.members[a:b] for a, b in zip(pool.first_member, pool.last_member, strict=True)]
+    published: dict[str, Any] = {"batch_size": options.batch_size}
+    chunks: dict[str, Any] = {"attention": "window", "chunk_steps": 2 * setting.K, "batch_size": options.batch_size // 4}
     for name in options.variants:
-        window, updates = name == "window", round(options.updates * (1.6 if name == "window" else 1))
-        data.row_steps, data.hparams["attention"] = (2 * setting.K, "window") if window else (setting.K, "published")
-        data.hparams["batch_size"] = options.batch_size // 4 if window else options.batch_size
+        updates = round(options.updates * (1.6 if name == "window" else 1))
+        data = MultiTaskDataModule(
+            "metaworld",
+            context_steps=setting.K,
+            segments=setting.SEGMENTS,
+            segment_steps=setting.SEGMENT_STEPS,
+            **(chunks if name == "window" else published),
+        )
+        data.prepare_data()
+        data.setup()
+        pool, members = data.training_pool, plain.members(data.training_pool)
         torch.set_num_threads(options.threads)
-        form = data.hparams["attention"]
-        module = LitPDT(data.state_size, data.action_size, data.max_timesteps, dropout=0.0, attention=form, **sizes).train()
+        sizes = (data.state_size, data.action_size, data.max_timesteps)
+        module = LitPDT(*sizes, context_steps=setting.K, dropout=0.0, attention=data.hparams["attention"]).train()
         assert data.statistics is not None
         module.model.set_statistics(data.statistics)
         if name == "plain":
@@ -76,13 +78,7 @@ def main() -> None:
         rng, start = np.random.default_rng(0), time.perf_counter()
         for update in range(updates):
             if name != "plain":
-                batch = data.batch(update)
-                with torch.autocast("cpu", torch.bfloat16):
-                    loss = (module.errors(batch) * batch.context.mask).sum() / batch.steps
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(module.parameters(), 0.25)
-                optimizer.step()
+                setting.update(module, optimizer, data.batch(update))
             else:
                 tasks = balanced_tasks(0, update * options.batch_size, options.batch_size, len(members))
                 own = [members[task] for task in tasks]

@@ -87,7 +87,7 @@ def measure(
     prompt_steps: int,
     precision: str = "32-true",
     rows_each: int = setting.ROWS,
-    repeats: int = 3,
+    repeats: int = 5,
 ) -> Rate:
     """All three, in turns; the medians."""
     sizes = (len(model.state_mean), len(model.action_mid))

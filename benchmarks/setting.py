@@ -7,10 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from pdt_lightning.data.batches import Pool
+from benchmarks import plain
+from pdt_lightning.data.batches import Batch, Pool
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.minari import Demonstration
 from pdt_lightning.data.segments import Prompt
+from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.tasks import Task, make_family
 from pdt_lightning.tasks.half_cheetah import velocity_task
@@ -43,6 +45,16 @@ def training_episodes(each: int = 5) -> Episodes:
 def pool(episodes: Episodes) -> Pool:
     """To draw training windows from all episodes."""
     return Pool(episodes, np.arange(len(episodes)), SEGMENT_STEPS)
+
+
+def update(module: LitPDT, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+    """One update as the trainer makes it, in bf16-mixed."""
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = (module.errors(batch) * batch.context.mask).sum() / batch.steps
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(module.parameters(), plain.GRADIENT_CLIP)
+    optimizer.step()
 
 
 def prompts(count: int, steps: int, state_size: int = STATE_SIZE, action_size: int = ACTION_SIZE) -> Prompt:

@@ -7,7 +7,8 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from minari.storage import get_dataset_path
@@ -43,6 +44,31 @@ def mark(dataset_id: str) -> list:
     return [dataset_id, *sorted([name, known.st_size, known.st_mtime_ns] for name, known in status)]
 
 
+@contextmanager
+def appearing(place: Path, within: Path, part: str = "") -> Iterator[Path]:
+    """A hidden folder to write into, which becomes `place` by one rename at the end, so that what is there is whole.
+
+    Where another process was faster, its folder stays; where the block raises, nothing is left.
+
+    Args:
+        place: of the folder to come.
+        within: where the hidden folder stands, on the same disk.
+        part: what to rename, within the hidden folder; empty: all of it.
+    """
+    hidden = within / f".partial-{uuid.uuid4().hex}"
+    hidden.mkdir(parents=True)
+    try:
+        yield hidden
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.replace(hidden / part, place)
+        except OSError:
+            if not place.exists():
+                raise
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
 def keep(kind: str, source: object, make: Callable[[Path], object]) -> Path:
     """A folder made of `source`: the one that is there, or a new one.
 
@@ -63,22 +89,16 @@ def keep(kind: str, source: object, make: Callable[[Path], object]) -> Path:
     place = folder() / f"{re.sub(r'[^A-Za-z0-9.-]+', '-', kind)}-{digest}"
     if place.exists():
         return place
-    hidden = folder() / f".partial-{uuid.uuid4().hex}"
     try:
-        hidden.mkdir(parents=True)
+        folder().mkdir(parents=True, exist_ok=True)
+        if not os.access(folder(), os.W_OK):
+            raise PermissionError("no permission to write")
     except OSError as error:
         raise PermissionError(
             f"{folder()} cannot be written: {error}. Set PDT_LIGHTNING_CACHE to a folder that can; what it holds may be deleted."
         ) from error
-    try:
+    with appearing(place, folder()) as hidden:
         make(hidden)
-        try:
-            os.replace(hidden, place)
-        except OSError:
-            if not place.exists():
-                raise
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
     _sweep()
     return place
 

@@ -13,6 +13,17 @@ from pdt_lightning.model.pdt import PromptDecisionTransformer
 PRECISIONS = {"32-true": torch.float32, "bf16-true": torch.bfloat16}
 
 
+def dtype_of(precision: str) -> torch.dtype:
+    """Type of the transformer's weights in rollouts.
+
+    Raises:
+        ValueError: on a precision that is not in `PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"--tuning.precision={precision}: choose one of {', '.join(PRECISIONS)}.")
+    return PRECISIONS[precision]
+
+
 class Policy:
     """Acts in `B` episodes at once, each with a prompt of its own.
 
@@ -27,9 +38,7 @@ class Policy:
     """
 
     def __init__(self, model: PromptDecisionTransformer, context_steps: int, precision: str = "32-true"):
-        if precision not in PRECISIONS:
-            raise ValueError(f"--tuning.precision={precision}: choose one of {', '.join(PRECISIONS)}.")
-        wanted = PRECISIONS[precision]
+        wanted = dtype_of(precision)
         if (model.head.weight.dtype, model.transformer.norm.weight.dtype) != (torch.float32, wanted):
             model = copy.deepcopy(model).float()
             model.transformer.to(wanted)

@@ -33,8 +33,7 @@ def test_a_rollout(model, point_module, point_data):
 
 def test_a_batch(point_data):
     pool = point_data.training_pool
-    members = [pool.members[pool.first_member[t] : pool.last_member[t]] for t in range(13)]
-    contexts, prompts = plain.draws(pool.episodes, members, 3, 2, 3, np.random.default_rng(0))
+    contexts, prompts = plain.draws(pool.episodes, plain.members(pool), 3, 2, 3, np.random.default_rng(0))
     context, prompt, labels = plain.batch(pool.episodes, contexts, prompts, 5, 3)
     expected, expected_labels = context_windows(pool.episodes, *np.array(contexts).T, 5)
     segments = np.array(prompts)

@@ -19,7 +19,7 @@ from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.distributed import attempt, gather, shard, unshard
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.phase import Subject, TaskResult, TuningOptions, planned_rollouts, tune
-from pdt_lightning.policy import PRECISIONS, Policy
+from pdt_lightning.policy import Policy, dtype_of
 from pdt_lightning.rollout import RolloutPool
 
 
@@ -54,8 +54,7 @@ class PromptTuning(lightning.Callback):
     ):
         if every_n_epochs < 0:
             raise ValueError(f"--tuning.every_n_epochs={every_n_epochs}: it may not be negative.")
-        if precision not in PRECISIONS:
-            raise ValueError(f"--tuning.precision={precision}: choose one of {', '.join(PRECISIONS)}.")
+        dtype_of(precision)
         self.options = TuningOptions(**options)
         self.every_n_epochs = every_n_epochs
         self.tasks = tasks

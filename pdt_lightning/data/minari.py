@@ -1,8 +1,6 @@
 """Demonstrations on disk, in Minari's format: write, read, validate."""
 
 import os
-import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,31 +92,22 @@ def write(
                 infos=infos,
             )
         )
-    place = path_of(dataset_id)
-    hidden = path_of("") / f".partial-{uuid.uuid4().hex}"
-    try:
-        with _datasets_under(hidden):
-            minari.create_dataset_from_buffers(
-                dataset_id,
-                buffers,
-                env=env.spec,
-                eval_env=env.spec,
-                observation_space=env.observation_space,
-                action_space=env.action_space,
-                algorithm_name=algorithm,
-                author="pdt_lightning",
-                author_email="none",
-                code_permalink="none",
-                description=f"Collected by pdt_lightning: {algorithm}.",
-            )
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.replace(hidden / dataset_id, place)
-        except OSError:
-            if not exists(dataset_id):  # else another process was first, with the same content
-                raise
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+    with kept.appearing(path_of(dataset_id), path_of(""), dataset_id) as hidden, _datasets_under(hidden):
+        minari.create_dataset_from_buffers(
+            dataset_id,
+            buffers,
+            env=env.spec,
+            eval_env=env.spec,
+            observation_space=env.observation_space,
+            action_space=env.action_space,
+            algorithm_name=algorithm,
+            author="pdt_lightning",
+            author_email="none",
+            code_permalink="none",
+            description=f"Collected by pdt_lightning: {algorithm}.",
+        )
+    if not exists(dataset_id):
+        raise FileExistsError(f"{path_of(dataset_id)} is in the way and is no Minari dataset: remove it.")
 
 
 def _padded(actions: np.ndarray) -> np.ndarray:

@@ -138,8 +138,7 @@ class PromptDecisionTransformer(nn.Module):
     def memory(self, prompt: Prompt, context_steps: int) -> Memory:
         """An empty past behind prompts, for `act`."""
         prefix = self.prefix(prompt)
-        if prefix.valid is not None and bool(prefix.valid.all()):
-            prefix.valid = None  # nothing to mask
+        prefix.valid = _where_padded(prefix.valid)
         if self._window is not None:
             return Rolling(self.transformer, prefix, self._window)
         return Recent(self.transformer, prefix, context_steps * self.tokens_per_step - 1)
@@ -180,7 +179,12 @@ class PromptDecisionTransformer(nn.Module):
         Source: Psi of Rietz et al. 2025 (arXiv 2502.06358), section 4.
         """
         tokens, valid = self._tokens(self.embed_prompt, segments)
-        return self.transformer(tokens, None if bool(valid.all()) else valid, wanted=slice(-1, None))[:, 0]
+        return self.transformer(tokens, _where_padded(valid), wanted=slice(-1, None))[:, 0]
+
+
+def _where_padded(valid: Tensor | None) -> Tensor | None:
+    """None where there is nothing to mask."""
+    return None if valid is None or bool(valid.all()) else valid
 
 
 def _initialise(module: nn.Module) -> None:

@@ -133,6 +133,7 @@ class Attention:
 
     def __init__(self, tokens: int, valid: Tensor | None, prefix: Prefix | None, window: Window | None, device: torch.device):
         piece = max(1, tokens if window is None else min(tokens, window.steps * window.tokens_per_step))
+        self.tokens = tokens
         self.pieces = max(1, -(-tokens // piece))
         self.padding = self.pieces * piece - tokens
         # Positions of a piece's queries and of the keys of the piece before and its own.
@@ -182,9 +183,7 @@ class Attention:
             before = prefix[0].shape[2]
             attended = weights[..., before:] @ value
             attended = attended + (weights[..., :before].flatten(2, 3) @ prefix[1]).unflatten(2, query.shape[2:4])
-        each = attended.shape[3]
-        dropped = self.padding * each // (self.forbidden.shape[3])
-        return attended.flatten(2, 3)[:, :, : self.pieces * each - dropped]
+        return attended.flatten(2, 3)[:, :, : len(range(self.tokens)[wanted])]
 
     def _weights(self, scores: Tensor, wanted: slice, dropout: nn.Module) -> Tensor:
         return dropout(scores.masked_fill_(self.forbidden[:, :, :, wanted], float("-inf")).softmax(dim=-1))

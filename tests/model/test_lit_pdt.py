@@ -113,12 +113,18 @@ def test_an_update_waits_for_nothing_that_the_device_computes(point_data, monkey
     def waits(*_):
         raise AssertionError("a value is read back in the middle of an update")
 
-    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__"):
-        monkeypatch.setattr(torch.Tensor, name, waits)
-    loss = (trained.errors(batch) * batch.context.mask).sum() / batch.steps
-    loss.backward()
-    trained.configure_gradient_clipping(optimizer)
-    optimizer.step()
+    before = trained.model.head.weight.detach().clone()
+    with monkeypatch.context() as patched:
+        for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__"):
+            patched.setattr(torch.Tensor, name, waits)
+        with pytest.raises(AssertionError, match="read back"):
+            bool(before.sum() > 0)
+        loss = (trained.errors(batch) * batch.context.mask).sum() / batch.steps
+        loss.backward()
+        trained.configure_gradient_clipping(optimizer)
+        optimizer.step()
+    assert loss.isfinite()
+    assert not torch.equal(trained.model.head.weight, before)
 
 
 def test_compiling_is_an_option(tmp_path, monkeypatch):
