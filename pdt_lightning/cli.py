@@ -12,6 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from pdt_lightning.callbacks import PromptTuning
+from pdt_lightning.callbacks.interruption import Interruption
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
 
@@ -25,6 +26,7 @@ def quiet() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run goes on in its own folder
         ".*`weights_only` was not set.*",  # our checkpoints are our own
         ".*Your `IterableDataset` has `__len__` defined.*",  # no workers share it
+        ".*a checkpoint that ended before the epoch ended.*",  # a batch follows from the number of its update
     ):
         warnings.filterwarnings("ignore", text)
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
@@ -33,7 +35,14 @@ def quiet() -> None:
 
 def _worth_saying(record: logging.LogRecord) -> bool:
     """Neither an advertisement nor what the bars and the first lines of `fit` say already."""
-    said = ("Tip:", "Loading `train_dataloader`", "TPU available", "`Trainer.fit` stopped", "Automatic Mixed Precision")
+    said = (
+        "Tip:",
+        "Loading `train_dataloader`",
+        "TPU available",
+        "`Trainer.fit` stopped",
+        "`weights_only` was not set",
+        "Automatic Mixed Precision",
+    )
     return not any(text in record.getMessage() for text in said)
 
 
@@ -87,6 +96,14 @@ class RunCLI(LightningCLI):
         """Find the run folder, before the trainer is built."""
         config = self.config
         self.run_folder, self.checkpoint = find_run(Path(config.trainer.default_root_dir), config.name, config.ckpt_path)
+        self.start = "from the start"
+        self._saved: dict[str, Any] = {}
+        if self.checkpoint is not None:
+            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)
+            self._saved = {name: saved[name] for name in ("global_step", "epoch")}
+            self.start = f"from {self.checkpoint}, after update {self._saved['global_step']:,} in epoch {self._saved['epoch']}"
+        if config.ckpt_path == "last":
+            self.start = f"the newest of this name, {self.start}" + ("" if self._saved else ", since it has no checkpoint yet")
         config.ckpt_path = None  # the saved configuration says what the run is, not where it was taken up
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -112,6 +129,8 @@ class RunCLI(LightningCLI):
             ModelCheckpoint(folder, "best", monitor="val/action_error", **every_validation),
             ModelCheckpoint(folder, "last", **every_validation),
         ]
+        self.interruption = Interruption(folder)
+        callbacks.append(self.interruption)
         if wanted.logger is not False:
             callbacks.append(LearningRateMonitor("step"))
         if wanted.enable_progress_bar is not False:
@@ -119,13 +138,13 @@ class RunCLI(LightningCLI):
         trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # the trainer has it, its stub has not
             if isinstance(callback, PromptTuning):
-                callback.folder = self.run_folder
+                callback.folder, callback.request = self.run_folder, self.interruption.request
         return trainer
 
     def _purge_step(self) -> int | None:
         """From where on TensorBoard hides what an earlier process logged into this folder."""
         if self.checkpoint is not None:
-            return int(torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+            return int(self._saved["global_step"])
         return 0 if self.run_folder.exists() else None
 
 

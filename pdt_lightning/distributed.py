@@ -5,6 +5,8 @@ from typing import TypeVar
 
 import torch.distributed as dist
 
+from pdt_lightning.signals import Interrupted
+
 T = TypeVar("T")
 
 
@@ -29,6 +31,7 @@ def gather(outcome: T | Exception) -> list[T]:
     """Every rank's outcome, in the order of ranks; a collective, to be reached by all ranks.
 
     Raises:
+        Interrupted: on all ranks, if any rank was.
         RuntimeError: on all ranks, if any rank's outcome is an error; with one process, that error itself.
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
@@ -38,12 +41,22 @@ def gather(outcome: T | Exception) -> list[T]:
     everything: list[T | Exception] = [outcome] * dist.get_world_size()
     # An exception may not survive pickling, its words do.
     dist.all_gather_object(
-        everything, RuntimeError(f"{type(outcome).__name__}: {outcome}") if isinstance(outcome, Exception) else outcome
+        everything,
+        RuntimeError(f"{type(outcome).__name__}: {outcome}")
+        if isinstance(outcome, Exception) and not isinstance(outcome, Interrupted)
+        else outcome,
     )
     for rank, one in enumerate(everything):
+        if isinstance(one, Interrupted):
+            raise one
         if isinstance(one, Exception):
             raise RuntimeError(f"on rank {rank}: {one}") from one
     return everything  # type: ignore[return-value]  # no exception is left
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether the flag is up on any rank; a collective."""
+    return any(gather(flag))
 
 
 def unshard(shares: Sequence[Sequence[T]]) -> list[T]:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 
@@ -19,6 +20,7 @@ def process_pool(workers: int) -> ProcessPoolExecutor:
 
 def _start() -> None:
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all of its processes; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,16 @@ def _cell(figures: dict[str, float | None] | None) -> str:
     if figures["success"] is not None:
         text = f"success {figures['success']:.2f} [{figures['success_low']:.2f}, {figures['success_high']:.2f}]\n{text}"
     return text
+
+
+def print_stop(folder: Path, where: str, args: Sequence[str]) -> None:
+    """Where a run stopped, and the command that goes on; `args` are those of the command that was stopped."""
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    given = [arg for n, arg in enumerate(args) if not (arg.startswith("--ckpt_path") or (n and args[n - 1] == "--ckpt_path"))]
+    again = shlex.join([*given, "--ckpt_path", str(checkpoint) if checkpoint.is_file() else "last"])
+    Console(soft_wrap=True, highlight=False).print(
+        f"\nStopped {where}. Nothing is lost. Go on:\npython -m pdt_lightning.fit {again}"
+    )
 
 
 def print_footer(folder: Path) -> None:

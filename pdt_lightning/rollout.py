@@ -51,6 +51,7 @@ class Outcome:
 
 
 Rollout = Callable[[Sequence[Row]], list[Outcome]]
+OnOutcomes = Callable[[Sequence[Row], Sequence[Outcome]], object]
 
 
 class Environments:
@@ -243,12 +244,13 @@ class RolloutPool:
         self._pool: ProcessPoolExecutor | None = None
         self._environments = Environments(2 * width)
 
-    def with_policy(self, policy: Policy, on_rollouts: Callable[[int], object] = lambda played: None) -> Rollout:
+    def with_policy(self, policy: Policy, on_outcomes: OnOutcomes = lambda rows, outcomes: None) -> Rollout:
         """A function from rows to outcomes.
 
         Args:
             policy: must not change while the function is used.
-            on_rollouts: told after each block how many rows were played, and every second of waiting 0, for a progress bar.
+            on_outcomes: given the rows and outcomes of each block when it has been played, and none every second of waiting: for a
+                progress bar, and for whoever keeps them or wants to stop.
         """
         here = self.workers == 0 or policy.model.state_mean.device.type != "cpu"
         frozen = b"" if here else pickle.dumps(policy.model)
@@ -258,14 +260,15 @@ class RolloutPool:
                 return functools.partial(rollout, policy, block, self.width, self._environments)
             # Pickled here, so that tensors travel as bytes and not as shared files, of which there are only so many.
             job = pickle.dumps((policy.context_steps, policy.precision, block, self.width))
-            return functools.partial(_patiently, self._processes().submit(_play_frozen, frozen, job), on_rollouts)
+            return functools.partial(_patiently, self._processes().submit(_play_frozen, frozen, job), on_outcomes)
 
         def play(rows: Sequence[Row]) -> list[Outcome]:
             blocks = [rows[first : first + self.width] for first in range(0, len(rows), self.width)]
-            outcomes = []
+            outcomes: list[Outcome] = []
             for block, result in [(block, start(block)) for block in blocks]:
-                outcomes += result()
-                on_rollouts(len(block))
+                own = result()
+                on_outcomes(block, own)
+                outcomes += own
             return outcomes
 
         return play
@@ -283,14 +286,14 @@ class RolloutPool:
             self._pool = None
 
 
-def _patiently(job: Future[list[Outcome]], on_rollouts: Callable[[int], object]) -> list[Outcome]:
+def _patiently(job: Future[list[Outcome]], on_outcomes: OnOutcomes) -> list[Outcome]:
     while True:
         try:
             return job.result(timeout=1)
         except TimeoutError:
             if job.done():  # it was the job's own
                 raise
-            on_rollouts(0)
+            on_outcomes([], [])
 
 
 @functools.lru_cache(maxsize=1)

@@ -85,7 +85,7 @@ def main(args: list[str] | None = None) -> None:
         with tqdm(
             total=total, desc="Judging prompts" if given else "Tuning prompts", unit="rollout", miniters=0, smoothing=0
         ) as bar:
-            play = pool.with_policy(policy, bar.update)
+            play = pool.with_policy(policy, lambda rows, outcomes: bar.update(len(outcomes)))
             results = tune(policy, subjects, play, options, data.hparams["segments"], PHASE, config.oracle, given)
     finally:
         pool.close()

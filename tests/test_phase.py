@@ -32,7 +32,7 @@ def plain(result):
 
 def test_a_phase_leaves_everything_that_is_reported(point_policy, subjects):
     rollouts = []
-    play = RolloutPool(0, 4).with_policy(point_policy, rollouts.append)
+    play = RolloutPool(0, 4).with_policy(point_policy, lambda rows, outcomes: rollouts.append(len(outcomes)))
     results = tune(point_policy, subjects, play, OPTIONS, 2, 0, with_oracle=True)
     assert sum(rollouts) == planned_rollouts(OPTIONS, 3, with_oracle=True)
     for result, subject in zip(results, subjects, strict=True):

@@ -11,37 +11,51 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.commands import command
 from tests.conftest import POINT_FLAGS
 
-# Ends the process, as a kill would, at a moment named by an environment variable.
+# Ends the process, as a kill would, or sends it a signal, at a moment named by an environment variable: epoch-where-how.
 KILLER = """
 import os
+import signal
 import lightning
 import pdt_lightning.search as search_module
 
-EPOCH, WHERE = os.environ["KILL"].split("-") if os.environ.get("KILL") else (-1, "")
+EPOCH, WHERE, HOW = os.environ["KILL"].split("-") if os.environ.get("KILL") else (-1, "", "")
+ENDED = []
+
+
+def end():
+    if HOW == "KILL":
+        os._exit(9)
+    if not ENDED:  # a second signal would end it at once
+        ENDED.append(True)
+        os.kill(os.getpid(), getattr(signal, "SIG" + HOW))
 
 
 if WHERE == "collection":
     import pdt_lightning.data.datamodule as data_module
-    data_module.collect = lambda *a: os._exit(9)
+    data_module.collect = lambda *a: end()
 
 
 class Killer(lightning.Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        if WHERE == "training" and trainer.current_epoch == int(EPOCH) and batch_idx == 1:
-            os._exit(9)
+        if WHERE == "training" and trainer.current_epoch == int(EPOCH) and batch_idx == 0:
+            end()
+
+    def on_validation_batch_start(self, trainer, *args):
+        if WHERE == "validation" and trainer.current_epoch == int(EPOCH) and not trainer.sanity_checking:
+            end()
 
     def on_validation_epoch_start(self, trainer, module):
         search_module.integer = self.integer(trainer, search_module.integer)
 
     def on_validation_end(self, trainer, module):
         if WHERE == "checkpoint" and trainer.current_epoch == int(EPOCH):
-            os._exit(9)  # tuned and written, but not in a checkpoint yet
+            end()  # tuned and written, but not in a checkpoint yet
 
     @staticmethod
     def integer(trainer, before):
         def counted(*key):
             if WHERE == "tuning" and trainer.current_epoch == int(EPOCH) and key[-1] == 5:
-                os._exit(9)
+                end()
             return before(*key)
         return counted
 """
@@ -94,10 +108,26 @@ def equal(a, b):
     return a == b
 
 
-@pytest.mark.parametrize("moment", ["0-collection", "0-training", "1-training", "1-tuning", "1-checkpoint"])
-def test_killed_and_resumed_equals_never_stopped(tmp_path, uninterrupted, moment):
+@pytest.mark.parametrize(
+    "moment",
+    [
+        *("0-collection-KILL", "0-training-KILL", "1-training-KILL", "1-validation-KILL", "1-tuning-KILL", "1-checkpoint-KILL"),
+        *("0-training-INT", "1-training-TERM", "1-validation-INT", "1-tuning-INT", "2-tuning-TERM"),
+    ],
+)
+def test_stopped_and_resumed_equals_never_stopped(tmp_path, uninterrupted, moment):
     folder = tmp_path / "runs"
-    assert fit(folder, KILL=moment, check=False).returncode == 9
+    epoch, where, how = moment.split("-")
+    stopped = fit(folder, KILL=moment, check=False)
+    assert stopped.returncode == {"KILL": 9, "INT": 130, "TERM": 143}[how], stopped.stderr
+    checkpoint = folder / "run" / "version_0" / "checkpoints" / "last.ckpt"
+    if how != "KILL":
+        assert "Traceback" not in stopped.stderr
+        place = {"training": f"after update {1 + 3 * int(epoch)}", "validation": "in the validation", "tuning": "in tuning phase"}
+        assert f"Stopped {place[where]}" in stopped.stdout
+        assert stopped.stdout.splitlines()[-1].endswith(f"--ckpt_path {checkpoint}")
+        # Saved after the update that was stopped at, or before the last one of the epoch.
+        assert torch.load(checkpoint, weights_only=True)["global_step"] == 3 * int(epoch) + (1 if where == "training" else 2)
     done = fit(folder, "--ckpt_path=last")
     assert [path.name for path in (folder / "run").iterdir()] == ["version_0"]
     expected, seen = left(uninterrupted), left(folder)
@@ -109,8 +139,9 @@ def test_killed_and_resumed_equals_never_stopped(tmp_path, uninterrupted, moment
     expected_main, expected_phases = curves(uninterrupted)
     assert phases == expected_phases
     assert main == expected_main
-    start = "from the start" if moment.startswith("0") else "last.ckpt"
-    assert start in done.stdout
+    start = "from the start" if epoch == "0" and how == "KILL" else f"from {checkpoint}, after update"
+    assert f"the newest of this name, {start}" in done.stdout
+    assert not (folder / "run" / "version_0" / "journal").exists()
 
 
 def test_what_is_killed_never_leaves_a_broken_checkpoint(tmp_path, uninterrupted):

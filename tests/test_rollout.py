@@ -65,10 +65,11 @@ def test_worker_processes_play_the_same_episodes(point_policy, rows):
     seen = []
     try:
         assert pool.with_policy(point_policy)(rows) == here
-        assert pool.with_policy(point_policy, seen.append)(rows) == here
+        assert pool.with_policy(point_policy, lambda own, outcomes: seen.append((list(own), list(outcomes))))(rows) == here
     finally:
         pool.close()
-    assert [count for count in seen if count] == [4, 4, 3]
+    blocks = [block for block in seen if block != ([], [])]
+    assert blocks == [(rows[n : n + 4], here[n : n + 4]) for n in (0, 4, 8)]
     assert RolloutPool(0, 4).with_policy(point_policy)(rows) == here
 
 

@@ -17,10 +17,12 @@ from tqdm import tqdm
 from pdt_lightning import report
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.distributed import attempt, gather, shard, unshard
+from pdt_lightning.journal import Journal, forget
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.phase import Subject, TaskResult, TuningOptions, planned_rollouts, tune
 from pdt_lightning.policy import Policy, dtype_of
-from pdt_lightning.rollout import RolloutPool
+from pdt_lightning.rollout import Outcome, RolloutPool, Row
+from pdt_lightning.signals import Interrupted, StopRequest
 
 
 class PromptTuning(lightning.Callback):
@@ -64,6 +66,7 @@ class PromptTuning(lightning.Callback):
         self.precision = precision
         self.progress = progress
         self.folder: Path | None = None  # where results are written; None: the trainer's log_dir
+        self.request: StopRequest | None = None  # may end a phase between two blocks of rollouts
         self.phases = 0
         self.final_update = -1  # update after which the last phase, with its oracle, was run
         self._pool: RolloutPool | None = None
@@ -118,6 +121,17 @@ class PromptTuning(lightning.Callback):
             for checkpoint in trainer.checkpoint_callbacks:
                 if isinstance(checkpoint, ModelCheckpoint) and checkpoint.monitor is None and checkpoint.dirpath:
                     trainer.save_checkpoint(Path(checkpoint.dirpath) / "last.ckpt")
+        self.on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """The phases before are in a checkpoint now: their journals are not needed any more."""
+        folder = self._run_folder(trainer)
+        if trainer.is_global_zero and folder is not None:
+            forget(folder / "journal", self.phases)
+
+    def _run_folder(self, trainer: lightning.Trainer) -> Path | None:
+        log_dir = trainer.log_dir  # a collective: read on every rank
+        return self.folder or (Path(log_dir) if log_dir else None)
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """End the worker processes."""
@@ -140,13 +154,14 @@ class PromptTuning(lightning.Callback):
     def _run_phase(self, trainer: lightning.Trainer, module: LitPDT, epoch: int, final: bool) -> dict[str, float]:
         data: MultiTaskDataModule = trainer.datamodule  # type: ignore[attr-defined]
         phase = self.phases
-        shares = gather(attempt(lambda: self._tune_share(data, module, trainer.global_rank, trainer.world_size, phase, final)))
+        folder = self._run_folder(trainer)
+        journal = folder / "journal" / f"{phase}_rank_{trainer.global_rank}.jsonl" if folder else None
+        ranks = (trainer.global_rank, trainer.world_size)
+        shares = gather(attempt(lambda: self._tune_share(data, module, *ranks, phase, final, journal)))
         results = unshard(shares)
         self.phases += 1
         if final:
             self.final_update = trainer.global_step
-        log_dir = trainer.log_dir  # a collective: read on every rank
-        folder = self.folder or (Path(log_dir) if log_dir else None)
         # What rank 0 alone does, the writing, is reported to all, so that a full disk ends the run everywhere.
         gather(
             attempt(
@@ -156,7 +171,7 @@ class PromptTuning(lightning.Callback):
         return self._metrics(results)
 
     def _tune_share(
-        self, data: MultiTaskDataModule, module: LitPDT, rank: int, world_size: int, phase: int, final: bool
+        self, data: MultiTaskDataModule, module: LitPDT, rank: int, world_size: int, phase: int, final: bool, path: Path | None
     ) -> list[TaskResult]:
         subjects = shard(self.subjects(data), rank, world_size)
         if not subjects:
@@ -173,8 +188,23 @@ class PromptTuning(lightning.Callback):
             smoothing=0,
             disable=not self.progress or rank > 0,
         ) as bar:
-            play = self._pool.with_policy(policy, bar.update)
-            return tune(policy, subjects, play, self.options, data.hparams["segments"], phase, with_oracle=final)
+            journal = Journal(path, policy, self.width) if path else None
+
+            def played(rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
+                bar.update(len(outcomes))
+                if journal:
+                    journal.add(rows, outcomes)
+                if self.request and self.request.heard:
+                    raise Interrupted(f"in tuning phase {phase + 1}, of which all {bar.n} rollouts so far are kept")
+
+            play = self._pool.with_policy(policy, played)
+            try:
+                if journal:
+                    play = journal.replay(play, bar.update)
+                return tune(policy, subjects, play, self.options, data.hparams["segments"], phase, with_oracle=final)
+            finally:
+                if journal:
+                    journal.close()
 
     def _metrics(self, results: Sequence[TaskResult]) -> dict[str, float]:
         metrics: dict[str, float] = {}
