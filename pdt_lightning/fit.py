@@ -29,6 +29,11 @@ def main(args: list[str] | None = None) -> None:
             sys.exit()  # with another code Lightning would kill the first rank before it has spoken
         print_stop(cli.run_folder, str(where), sys.argv[1:] if args is None else args)
         sys.exit(128 + (cli.interruption.request.signal or signal.SIGTERM))
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt) and cli.trainer.is_global_zero:  # before training, or a second one in it
+            print_stop(cli.run_folder, "at once", sys.argv[1:] if args is None else args)
+            sys.exit(128 + signal.SIGINT)
+        raise
     if cli.trainer.is_global_zero:
         print_footer(cli.run_folder)
 

@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from minari.storage import get_dataset_path
@@ -88,6 +88,8 @@ def keep(kind: str, source: object, make: Callable[[Path], object]) -> Path:
     digest = hashlib.blake2b(json.dumps([VERSION, source]).encode(), digest_size=10).hexdigest()
     place = folder() / f"{re.sub(r'[^A-Za-z0-9.-]+', '-', kind)}-{digest}"
     if place.exists():
+        with suppress(OSError):  # of a folder that may not be written
+            os.utime(place)  # in use
         return place
     try:
         folder().mkdir(parents=True, exist_ok=True)
@@ -104,10 +106,8 @@ def keep(kind: str, source: object, make: Callable[[Path], object]) -> Path:
 
 
 def _sweep() -> None:
-    """Remove what processes that were killed have left half made."""
-    for left in folder().glob(".partial-*"):
-        try:
-            if time.time() - left.stat().st_mtime > DAY:
+    """Remove what processes that were killed have left half made, and what nobody has asked for in a month."""
+    for left in folder().iterdir():
+        with suppress(FileNotFoundError):  # another process was faster
+            if time.time() - left.stat().st_mtime > (DAY if left.name.startswith(".partial-") else 30 * DAY):
                 shutil.rmtree(left, ignore_errors=True)
-        except FileNotFoundError:
-            pass  # another process was faster

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -110,8 +111,15 @@ def write_summary(path: Path, results: Sequence[TaskResult], **more: Any) -> Non
 def print_table(results: Sequence[TaskResult], title: str, footer: Sequence[str] = ()) -> None:
     """The figures of all tasks and their mean, then lines of text."""
     summary = summarise(results)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
     table = Table(
-        title=title, title_justify="left", caption="mean [95 % bootstrap interval] on fresh episodes", caption_justify="left"
+        title=title,
+        title_justify="left",
+        caption="mean [95 % bootstrap interval] on fresh episodes",
+        caption_justify="left",
+        box=box.HEAVY_HEAD if console.is_terminal else box.ASCII,
     )
     table.add_column("task", no_wrap=True)
     shown = [kind for kind in KINDS if summary["aggregate"][kind] is not None]
@@ -124,9 +132,6 @@ def print_table(results: Sequence[TaskResult], title: str, footer: Sequence[str]
         table.add_row(result.task, *(_cell(own[kind]) for kind in shown), "; ".join(result.origin))
     table.add_section()
     table.add_row("all", *(_cell(summary["aggregate"][kind]) for kind in shown))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
     console.print(table)
     for line in footer:
         console.print(line, soft_wrap=True, highlight=False)
@@ -148,7 +153,7 @@ def print_stop(folder: Path, where: str, args: Sequence[str]) -> None:
     given = [arg for n, arg in enumerate(args) if not (arg.startswith("--ckpt_path") or (n and args[n - 1] == "--ckpt_path"))]
     again = shlex.join([*given, "--ckpt_path", str(checkpoint) if checkpoint.is_file() else "last"])
     Console(soft_wrap=True, highlight=False).print(
-        f"\nStopped {where}. Nothing is lost. Go on:\npython -m pdt_lightning.fit {again}"
+        f"\nStopped {where}. What is saved stays. Go on:\npython -m pdt_lightning.fit {again}"
     )
 
 

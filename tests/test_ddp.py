@@ -99,3 +99,34 @@ def test_an_error_on_one_rank_ends_them_all(tmp_path):
     done = fit(tmp_path, *TWO, *flags, check=False, PYTHONPATH=str(tmp_path))
     assert done.returncode != 0
     assert "on rank 1: ArithmeticError: rank one broke" in done.stderr
+
+
+STOPS = """
+import os
+import signal
+import lightning
+
+class Stops(lightning.Callback):
+    def on_train_batch_start(self, trainer, *args):
+        if os.environ.get("STOP") and trainer.global_rank == 0 and trainer.global_step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_ranks_stop_together_and_go_on_exactly(tmp_path):
+    """The first rank alone is told to; the ranks agree after ten updates."""
+    (tmp_path / "stops.py").write_text(STOPS)
+    flags = ['--trainer.callbacks=[{"class_path": "stops.Stops"}]', "--data.updates_per_epoch=14", "--trainer.max_epochs=1"]
+    fit(tmp_path / "whole", *TWO, *flags, PYTHONPATH=str(tmp_path))
+    stopped = fit(tmp_path / "part", *TWO, *flags, check=False, STOP="1", PYTHONPATH=str(tmp_path))
+    assert stopped.returncode == 143, stopped.stderr
+    assert stopped.stdout.count("Stopped after update 10, in epoch 0.") == 1
+    checkpoint = version(tmp_path / "part") / "checkpoints" / "last.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 10
+    fit(tmp_path / "part", *TWO, *flags, "--ckpt_path=last", PYTHONPATH=str(tmp_path))
+    whole, part = (
+        torch.load(version(tmp_path / name) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("whole", "part")
+    )
+    assert all(torch.equal(whole[key], part[key]) for key in whole)
+    assert (version(tmp_path / "whole") / "tuning.csv").read_bytes() == (version(tmp_path / "part") / "tuning.csv").read_bytes()

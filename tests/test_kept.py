@@ -43,6 +43,16 @@ def test_processes_that_make_the_same_do_not_get_in_each_others_way():
     assert [process.wait(timeout=120) for process in started] == [0, 0, 0]
 
 
+def test_what_nobody_asks_for_is_removed_after_a_month():
+    used, unused = (kept.keep("month", n, lambda folder: None) for n in range(2))
+    for place in (used, unused):
+        os.utime(place, (0, 0))
+    kept.keep("month", 0, lambda folder: None)
+    kept.keep("month", 2, lambda folder: None)
+    assert used.exists()
+    assert not unused.exists()
+
+
 def test_what_a_killed_process_left_is_removed_after_a_day():
     for name, age in ((".partial-old", 2 * kept.DAY), (".partial-new", 0)):
         (kept.folder() / name).mkdir(parents=True)
