@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pdt_lightning.model.transformer import Block, CausalTransformer, Prefix, Window
+from pdt_lightning.model.folded import FoldedTransformer
+from pdt_lightning.model.transformer import CausalTransformer, Prefix, Window
 
 
 class Memory(Protocol):
@@ -42,82 +43,43 @@ class Recent:
 class Rolling:
     """The window form: the last `K` steps in a ring behind the prompt, and only new tokens are computed.
 
-    What is remembered of a token, for each block, is its normed input `y`, of which keys and values are linear functions: a score
-    `(W_q x) · (W_k y)` is `(W_k' W_q x) · y`, and what is attended to, `W_o Σ w W_v y`, is `(W_o W_v) Σ w y`. With the products of
-    weights taken once, a step reads half of what keys and values would make it read, and reading is what bounds it on a CPU. Each
-    head needs products of full width, so this pays for few heads; the published size has one.
+    What is remembered of a token is its normed input to each block.
 
     Args:
         transformer: frozen.
-        prefix: of the prompts.
+        prompts: `(B, P, D)` embedded tokens.
+        valid: `(B, P)` bool, False on padding; None: no padding.
         window: how far back a token attends.
     """
 
-    def __init__(self, transformer: CausalTransformer, prefix: Prefix, window: Window):
-        self.transformer, self.window = transformer, window
-        self.before = prefix.inputs[0].shape[1]
+    def __init__(self, transformer: FoldedTransformer, prompts: Tensor, valid: Tensor | None, window: Window):
+        self.folded, self.window = transformer, window
         # One step more than the window: a step's action comes with the next step, when its own oldest step is still seen.
         self.slots = (window.steps + 1) * window.tokens_per_step
-        self.layers = [
-            _Layer(block, functional.pad(inputs, (0, 0, 0, self.slots)))  # type: ignore[arg-type]
-            for block, inputs in zip(transformer.blocks, prefix.inputs, strict=True)
-        ]
+        self.past = [functional.pad(inputs, (0, 0, 0, self.slots)) for inputs in transformer.inputs(prompts, valid)[0]]
         self.count = 0
         # Number of the token in each slot; a number never reached is never attended to.
-        self.number = torch.full((self.slots,), 2**60, device=prefix.inputs[0].device)
-        self.forbidden = None if prefix.valid is None else ~prefix.valid[:, None]  # (B, 1, P)
+        self.number = torch.full((self.slots,), 2**60, device=prompts.device)
+        self.absent = ~(torch.ones(1, prompts.shape[1], dtype=torch.bool, device=prompts.device) if valid is None else valid)
 
     def extend(self, tokens: Tensor) -> Tensor:
         """Compute the new tokens alone: a step's, behind the action of the step before."""
-        count = tokens.shape[1]
+        transformer, count, before = self.folded.transformer, tokens.shape[1], self.absent.shape[1]
         new = torch.arange(self.count, self.count + count, device=tokens.device)
         first = (self.count + 1) % self.slots  # an action and what follows it stand side by side, also where the ring closes
         self.count += count
         self.number[first : first + count] = new
-        own = slice(self.before + first, self.before + first + count)
-        per_step, query = self.window.tokens_per_step, new[:, None]
+        own = slice(before + first, before + first + count)
+        per_step, query = self.window.tokens_per_step, new.repeat_interleave(self.folded.heads)[:, None]
         outside = (self.number > query) | (query // per_step - self.number // per_step >= self.window.steps)
-        outside = outside.repeat_interleave(self.transformer.blocks[0].heads, dim=0)  # type: ignore[arg-type]
-        x = tokens.to(self.transformer.norm.weight.dtype)
-        for number, (block, layer) in enumerate(zip(self.transformer.blocks, self.layers, strict=True)):
+        shape = (len(self.absent), len(outside), -1)
+        forbidden = torch.cat([self.absent[:, None].expand(shape), outside.expand(shape)], dim=-1)
+        x = tokens.to(transformer.norm.weight.dtype)
+        last = self.past[-1]
+        for block, attention, past in zip(transformer.blocks, self.folded.attention, self.past, strict=True):
             y = block.norm_attention(x)  # type: ignore[operator]
-            layer.past[:, own] = y
-            if number == len(self.layers) - 1:
-                # Contiguous, or each row would multiply its own copy of the weights.
-                x, y, outside = x[:, -1:].contiguous(), y[:, -1:].contiguous(), outside[-len(outside) // count :]
-            x = block.perceive(x + layer.attend(y, self.before, outside, self.forbidden))  # type: ignore[operator]
-        return self.transformer.norm(x)[:, -1]
-
-
-class _Layer:
-    """Attention of one block to what it remembers, with its products of weights."""
-
-    def __init__(self, block: Block, past: Tensor):
-        self.past = past  # (B, P + slots, D)
-        projections = (block.query_key_value.weight, block.query_key_value.bias)
-        # (heads, d, D) and (heads, d) for queries, keys and values
-        (query, key, value), (query_bias, _, value_bias) = (
-            [part.unflatten(0, (block.heads, -1)) for part in y.float().chunk(3)] for y in projections
-        )
-        output = block.project.weight.float().unflatten(1, (block.heads, -1))  # (D, heads, d)
-        scale = query.shape[1] ** -0.5
-        # A key's bias adds the same to all scores of a query, and a softmax does not see that.
-        self.to_query, self.to_query_bias, self.output, self.output_bias = (
-            y.to(past.dtype)
-            for y in (
-                torch.einsum("hdk,hdq->hkq", key, query).flatten(0, 1) * scale,
-                torch.einsum("hdk,hd->hk", key, query_bias).flatten() * scale,
-                torch.einsum("ohd,hdv->ohv", output, value).flatten(1),
-                torch.einsum("ohd,hd->o", output, value_bias) + block.project.bias.float(),
-            )
-        )
-
-    def attend(self, y: Tensor, before: int, outside: Tensor, forbidden: Tensor | None) -> Tensor:
-        """`(B, T, D)`: what is added to tokens whose normed values are `y (B, T, D)`."""
-        query = functional.linear(y, self.to_query, self.to_query_bias).view(len(y), -1, y.shape[-1])  # (B, T * heads, D)
-        scores = query @ self.past.transpose(-1, -2)
-        scores[..., before:].masked_fill_(outside, float("-inf"))
-        if forbidden is not None:
-            scores[..., :before].masked_fill_(forbidden, float("-inf"))
-        attended = scores.softmax(dim=-1) @ self.past
-        return functional.linear(attended.view(*y.shape[:2], -1), self.output, self.output_bias)
+            past[:, own] = y
+            if past is last:
+                x, y, forbidden = x[:, -1:], y[:, -1:].contiguous(), forbidden[:, -self.folded.heads :]
+            x = block.perceive(x + attention(y, past, forbidden))  # type: ignore[operator]
+        return transformer.norm(x)[:, -1]

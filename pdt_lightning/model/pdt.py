@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from pdt_lightning.data.episodes import Statistics
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.data.windows import Steps
+from pdt_lightning.model.folded import FoldedTransformer
 from pdt_lightning.model.memory import Memory, Recent, Rolling
 from pdt_lightning.model.transformer import CausalTransformer, Prefix, Window
 
@@ -130,18 +131,19 @@ class PromptDecisionTransformer(nn.Module):
 
     def prefix(self, prompt: Prompt) -> Prefix:
         """Keys and values of prompts, once for a whole rollout; empty without `use_prompt`."""
+        return self.transformer.prefix(*self._prompt_tokens(prompt))
+
+    def _prompt_tokens(self, prompt: Prompt) -> tuple[Tensor, Tensor | None]:
         tokens, valid = self._tokens(self.embed_prompt, prompt)
-        if not self.use_prompt:
-            return self.transformer.prefix(tokens[:, :0])
-        return self.transformer.prefix(tokens, valid)
+        return (tokens, valid) if self.use_prompt else (tokens[:, :0], None)
 
     def memory(self, prompt: Prompt, context_steps: int) -> Memory:
         """An empty past behind prompts, for `act`."""
-        prefix = self.prefix(prompt)
-        prefix.valid = _where_padded(prefix.valid)
+        tokens, valid = self._prompt_tokens(prompt)
+        valid = _where_padded(valid)
         if self._window is not None:
-            return Rolling(self.transformer, prefix, self._window)
-        return Recent(self.transformer, prefix, context_steps * self.tokens_per_step - 1)
+            return Rolling(FoldedTransformer(self.transformer), tokens, valid, self._window)
+        return Recent(self.transformer, self.transformer.prefix(tokens, valid), context_steps * self.tokens_per_step - 1)
 
     def act(self, memory: Memory, before: Tensor | None, returns_to_go: Tensor, states: Tensor, timestep: int) -> Tensor:
         """Actions at a new step, remembered by `memory`.
@@ -179,7 +181,7 @@ class PromptDecisionTransformer(nn.Module):
         Source: Psi of Rietz et al. 2025 (arXiv 2502.06358), section 4.
         """
         tokens, valid = self._tokens(self.embed_prompt, segments)
-        return self.transformer(tokens, _where_padded(valid), wanted=slice(-1, None))[:, 0]
+        return FoldedTransformer(self.transformer).last(tokens, _where_padded(valid))
 
 
 def _where_padded(valid: Tensor | None) -> Tensor | None:

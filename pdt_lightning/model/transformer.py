@@ -18,12 +18,10 @@ class Prefix:
 
     Args:
         layers: for each block, keys and values, each `(B, heads, P, d)`.
-        inputs: for each block, what they were computed from, `(B, P, D)`.
         valid: `(B, P)` bool, False on padding; None: no padding.
     """
 
     layers: list[KeysValues]
-    inputs: list[Tensor]
     valid: Tensor | None
 
 
@@ -112,14 +110,12 @@ class CausalTransformer(nn.Module):
         attention = Attention(x.shape[1], valid, None, None, x.device)
         x = self.dropout(x.to(self.norm.weight.dtype))
         layers: list[KeysValues] = []
-        inputs: list[Tensor] = []
         for block in self.blocks:
-            inputs.append(block.norm_attention(x))  # type: ignore[operator]
-            query, key, value = block.before(inputs[-1])  # type: ignore[operator]
+            query, key, value = block.before(block.norm_attention(x))  # type: ignore[operator]
             layers.append((key, value))
             if len(layers) < len(self.blocks):
                 x = block.after(x, attention(query, key, value, None, slice(None), self.dropout))  # type: ignore[operator]
-        return Prefix(layers, inputs, valid)
+        return Prefix(layers, valid)
 
 
 class Attention:
