@@ -98,7 +98,8 @@ def main(args: list[str] | None = None) -> None:
         film_all(folder / "videos", tqdm(pairs[: options.videos], "Filming", unit="film"), policy, config.width)
     what = f"Prompts of {config.prompts} judged" if given else f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
     report.print_table(results, f"{what}, seed {options.seed}")
-    Console(soft_wrap=True, highlight=False).print(f"Written to {folder}: summary.json, tuning.csv, prompts/.")
+    filmed = ", videos/" if (folder / "videos").is_dir() else ""
+    Console(soft_wrap=True, highlight=False).print(f"Written to {folder}: summary.json, tuning.csv, prompts/{filmed}.")
 
 
 def new_folder(run: Path) -> Path:

@@ -100,6 +100,7 @@ def _child(sender: Connection, job: bytes) -> None:
         sender.send(film(model, context_steps, precision, examples, width))
     except Exception as error:  # whatever a renderer raises
         sender.send(f"{type(error).__name__}: {error}".splitlines()[0])
+    os._exit(0)  # what OpenGL contexts say while an interpreter shuts down is of no use to anybody
 
 
 def film(model: PromptDecisionTransformer, context_steps: int, precision: str, examples: Sequence[Example], width: int) -> bytes:
@@ -175,10 +176,10 @@ class Cameras(Environments):
 
 def caption(example: Example, outcome: Outcome) -> list[str]:
     """What stands above an episode: task, prompt in words, return and success."""
-    prompt = "; ".join(example.origin) or "a prompt that is not made of demonstrated segments"
-    chosen = "random prompt" if example.kind == "untuned" else "prompt"
+    chosen = "random prompt: " if example.kind == "untuned" else "prompt: "
+    parts = (chosen + (";\n".join(example.origin) or "not made of demonstrated segments")).splitlines()
     result = f"return {outcome.total:.1f}" + ("" if outcome.success is None else f", success {outcome.success:.0f}")
-    return [f"{example.row.task.id}, {example.kind}", *textwrap.wrap(f"{chosen}: {prompt}", 44), result]
+    return [f"{example.row.task.id}, {example.kind}", *(line for part in parts for line in textwrap.wrap(part, 46)), result]
 
 
 def side_by_side(scenes: Sequence[Sequence[Image.Image]], captions: Sequence[Sequence[str]]) -> list[Image.Image]:
@@ -203,9 +204,16 @@ def side_by_side(scenes: Sequence[Sequence[Image.Image]], captions: Sequence[Seq
 
 def gif(frames: Sequence[Image.Image], milliseconds: int) -> bytes:
     """An animated GIF that starts again for ever, after a rest on the last frame."""
+    width, height = frames[0].size
+    sample = Image.new("RGB", (width, 3 * height))
+    for place, frame in enumerate((frames[0], frames[len(frames) // 2], frames[-1])):
+        sample.paste(frame, (0, place * height))
+    # One palette and no dithering, so that what stands still is stored once. The method keeps small bright things, as goals are.
+    palette = sample.quantize(method=Image.Quantize.FASTOCTREE)
+    first, *others = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
     content = io.BytesIO()
-    durations = [milliseconds] * (len(frames) - 1) + [REST]
-    frames[0].save(content, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    durations = [milliseconds] * len(others) + [REST]
+    first.save(content, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
     return content.getvalue()
 
 
