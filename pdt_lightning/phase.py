@@ -37,6 +37,7 @@ class TuningOptions:
         verdict_episodes: fresh episodes on which the recommended prompt is judged, and as many untuned ones.
         oracle_candidates: prompts tried at the end of a run, for the best the transformer can do; 0: none.
         oracle_episodes: of each such prompt before the worse three quarters leave; those that stay get as many more, twice.
+        videos: held-out tasks to film at the end of a run, untuned and tuned side by side; 0: none.
         seed: of tuning and of all its episodes.
     """
 
@@ -51,6 +52,7 @@ class TuningOptions:
     verdict_episodes: int = 25
     oracle_candidates: int = 100
     oracle_episodes: int = 2
+    videos: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -70,6 +72,7 @@ class TuningOptions:
             ("verdict_episodes", 1),
             ("oracle_candidates", 0),
             ("oracle_episodes", 1),
+            ("videos", 0),
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"--tuning.{name}={getattr(self, name)}: it has to be at least {least}.")
@@ -187,20 +190,16 @@ def tune(
     """
 
     def key(subject: Subject, purpose: str) -> tuple[Key, ...]:
-        return (purpose, phase, subject.task.id)
+        return _key(subject, purpose, phase)
 
     def drawn(subject: Subject, purpose: str, count: int) -> Prompt:
-        rng = generator(options.seed, "random prompts", *key(subject, purpose))
-        return subject.segments.gather(rng.integers(len(subject.segments), size=(count, slots)))
+        return subject.segments.gather(_random_choices(subject, purpose, count, options, slots, phase))
 
     def untuned(subject: Subject, purpose: str, episodes: int) -> list[Row]:
-        prompts = drawn(subject, purpose, episodes)
-        return [Row(subject.task, prompts[[n]], integer(options.seed, *key(subject, purpose), n)) for n in range(episodes)]
+        return _untuned(subject, purpose, drawn(subject, purpose, episodes), options, phase)
 
     def judged(subject: Subject, prompt: Prompt) -> list[Row]:
-        return [
-            Row(subject.task, prompt, integer(options.seed, *key(subject, "verdict"), n)) for n in range(options.verdict_episodes)
-        ]
+        return _judged(subject, prompt, options, phase)
 
     # Encoding and the bandit's linear algebra too run on one thread, or ranks that were given different numbers would differ.
     with torch.autocast(policy.model.state_mean.device.type, enabled=False), one_thread(), threadpool_limits(1):
@@ -268,3 +267,46 @@ def tune(
         )
         for n, subject in enumerate(subjects)
     ]
+
+
+@dataclass(frozen=True)
+class Example:
+    """An episode that is worth a look.
+
+    Args:
+        kind: `untuned` or `tuned`.
+        row: the episode.
+        origin: in words, where each segment of its prompt came from.
+    """
+
+    kind: str
+    row: Row
+    origin: list[str]
+
+
+def examples(subject: Subject, result: TaskResult, options: TuningOptions, slots: int, phase: int) -> tuple[Example, Example]:
+    """The first episode of a task's verdict, with a random prompt and with the recommended one, to be played again."""
+    choice = _random_choices(subject, "verdict", options.verdict_episodes, options, slots, phase)[:1]
+    untuned = _untuned(subject, "verdict", subject.segments.gather(choice), options, phase)[0]
+    tuned = _judged(subject, result.prompt, options, phase)[0]
+    origin = [subject.segments.describe(int(segment)) for segment in choice[0]]
+    return Example("untuned", untuned, origin), Example("tuned", tuned, list(result.origin))
+
+
+def _key(subject: Subject, purpose: str, phase: int) -> tuple[Key, ...]:
+    return (purpose, phase, subject.task.id)
+
+
+def _random_choices(subject: Subject, purpose: str, count: int, options: TuningOptions, slots: int, phase: int) -> np.ndarray:
+    rng = generator(options.seed, "random prompts", *_key(subject, purpose, phase))
+    return rng.integers(len(subject.segments), size=(count, slots))
+
+
+def _untuned(subject: Subject, purpose: str, prompts: Prompt, options: TuningOptions, phase: int) -> list[Row]:
+    seeds = [integer(options.seed, *_key(subject, purpose, phase), n) for n in range(len(prompts))]
+    return [Row(subject.task, prompts[[n]], seed) for n, seed in enumerate(seeds)]
+
+
+def _judged(subject: Subject, prompt: Prompt, options: TuningOptions, phase: int) -> list[Row]:
+    seeds = [integer(options.seed, *_key(subject, "verdict", phase), n) for n in range(options.verdict_episodes)]
+    return [Row(subject.task, prompt, seed) for seed in seeds]

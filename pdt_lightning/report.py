@@ -5,7 +5,7 @@ import io
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,17 @@ from rich.table import Table
 
 from pdt_lightning.phase import Figures, TaskResult
 from pdt_lightning.statistics import mean_interval
+from pdt_lightning.tasks.base import Task
 
 KINDS = ("expert", "untuned", "tuned", "oracle")
 COLUMNS = ("phase", "epoch", "task", "tuner", "round", "choice", "return", "success", "recommended_value", "seed")
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write to a temporary name, then rename: whoever reads finds the old file or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
+    partial.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(partial, path)
 
 
@@ -97,10 +98,10 @@ def append_tuning(path: Path, rows: Sequence[Sequence[Any]], phase: int) -> None
     write_atomically(path, text.getvalue())
 
 
-def write_prompts(folder: Path, results: Sequence[TaskResult]) -> None:
-    """`<task>.safetensors` for every task."""
+def write_prompts(folder: Path, results: Sequence[TaskResult], tasks: Mapping[str, Task]) -> None:
+    """`<task>.safetensors` for every task, with what has to be known of it to act; `tasks` by id, settled."""
     for result in results:
-        result.prompt.save(folder / f"{result.task}.safetensors", result.origin)
+        result.prompt.save(folder / f"{result.task}.safetensors", result.origin, **tasks[result.task].facts())
 
 
 def write_summary(path: Path, results: Sequence[TaskResult], **more: Any) -> None:

@@ -17,9 +17,10 @@ from tqdm import tqdm
 from pdt_lightning import report
 from pdt_lightning.cli import load, quiet
 from pdt_lightning.data.segments import Prompt
-from pdt_lightning.phase import Subject, TuningOptions, planned_rollouts, tune
+from pdt_lightning.phase import Subject, TuningOptions, examples, planned_rollouts, tune
 from pdt_lightning.policy import Policy
 from pdt_lightning.rollout import RolloutPool
+from pdt_lightning.videos import film_all
 
 PHASE = -1  # of no run, so that no episode is one that a run has tuned or judged with
 
@@ -90,11 +91,15 @@ def main(args: list[str] | None = None) -> None:
     finally:
         pool.close()
     report.append_tuning(folder / "tuning.csv", report.tuning_rows(results, 0, 0, options.tuner), 0)
-    report.write_prompts(folder / "prompts", results)
+    report.write_prompts(folder / "prompts", results, data.prompt_tasks)
     report.write_summary(folder / "summary.json", results, checkpoint=str(config.ckpt_path), seed=options.seed)
+    if options.videos:
+        pairs = [examples(s, r, options, data.hparams["segments"], PHASE) for s, r in zip(subjects, results, strict=True)]
+        film_all(folder / "videos", tqdm(pairs[: options.videos], "Filming", unit="film"), policy, config.width)
     what = f"Prompts of {config.prompts} judged" if given else f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
     report.print_table(results, f"{what}, seed {options.seed}")
-    Console(soft_wrap=True, highlight=False).print(f"Written to {folder}: summary.json, tuning.csv, prompts/.")
+    filmed = ", videos/" if (folder / "videos").is_dir() else ""
+    Console(soft_wrap=True, highlight=False).print(f"Written to {folder}: summary.json, tuning.csv, prompts/{filmed}.")
 
 
 def new_folder(run: Path) -> Path:

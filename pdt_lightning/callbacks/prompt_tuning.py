@@ -19,10 +19,11 @@ from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.distributed import attempt, gather, shard, unshard
 from pdt_lightning.journal import Journal, forget
 from pdt_lightning.model.lit_pdt import LitPDT
-from pdt_lightning.phase import Subject, TaskResult, TuningOptions, planned_rollouts, tune
+from pdt_lightning.phase import Subject, TaskResult, TuningOptions, examples, planned_rollouts, tune
 from pdt_lightning.policy import Policy, dtype_of
 from pdt_lightning.rollout import Outcome, RolloutPool, Row
 from pdt_lightning.signals import Interrupted, StopRequest
+from pdt_lightning.videos import film_all, log_films
 
 
 class PromptTuning(lightning.Callback):
@@ -177,8 +178,7 @@ class PromptTuning(lightning.Callback):
         if not subjects:
             return []
         assert self._pool is not None
-        frozen = copy.deepcopy(module.model).eval().requires_grad_(False)
-        policy = Policy(frozen, int(module.hparams["context_steps"]), self.precision)
+        policy = self._policy(module)
         total = planned_rollouts(self.options, len(subjects), final)
         with tqdm(
             total=total,
@@ -206,6 +206,22 @@ class PromptTuning(lightning.Callback):
                 if journal:
                     journal.close()
 
+    def _policy(self, module: LitPDT) -> Policy:
+        frozen = copy.deepcopy(module.model).eval().requires_grad_(False)
+        return Policy(frozen, int(module.hparams["context_steps"]), self.precision)
+
+    def _film(self, folder: Path, results: Sequence[TaskResult], phase: int, trainer: lightning.Trainer) -> None:
+        """Films of the first few held-out tasks, for whoever wants to see what tuning changed."""
+        data: MultiTaskDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        subjects = {subject.task.id: subject for subject in self.subjects(data)}
+        shown = [result for result in results if result.held_out][: self.options.videos]
+        pairs = [examples(subjects[result.task], result, self.options, data.hparams["segments"], phase) for result in shown]
+        waiting = tqdm(pairs, "Filming", unit="film", disable=not self.progress)
+        films = film_all(folder / "videos", waiting, self._policy(trainer.lightning_module), self.width)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                log_films(logger.experiment, films, trainer.global_step)
+
     def _metrics(self, results: Sequence[TaskResult]) -> dict[str, float]:
         metrics: dict[str, float] = {}
         for group, own in (
@@ -226,7 +242,7 @@ class PromptTuning(lightning.Callback):
         self, folder: Path, results: Sequence[TaskResult], phase: int, epoch: int, trainer: lightning.Trainer, final: bool
     ) -> None:
         report.append_tuning(folder / "tuning.csv", report.tuning_rows(results, phase, epoch, self.options.tuner), phase)
-        report.write_prompts(folder / "prompts", results)
+        report.write_prompts(folder / "prompts", results, trainer.datamodule.prompt_tasks)  # type: ignore[attr-defined]
         held_out = [result for result in results if result.held_out]
         report.write_summary(
             folder / "summary.json", held_out, checkpoint="checkpoints/last.ckpt", epoch=epoch, phase=phase, final=final
@@ -238,6 +254,8 @@ class PromptTuning(lightning.Callback):
                 f"Prompts tuned after {trainer.global_step} updates: {self.options.rounds} rollouts a task by {self.options.tuner}"
             )
             report.print_table(held_out, title)
+        if final and self.options.videos:
+            self._film(folder, results, phase, trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""

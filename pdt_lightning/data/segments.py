@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import safe_open
@@ -18,31 +19,44 @@ from pdt_lightning.data.windows import Steps, gather, window_indices
 class Prompt(Steps):
     """`B` trajectory prompts of `T = J·H` steps: `J` segments of `H` steps, one after the other."""
 
-    def save(self, path: Path | str, origin: Sequence[str] = ()) -> None:
-        """Write to a `.safetensors` file, atomically, with where each segment came from."""
+    def save(self, path: Path | str, origin: Sequence[str] = (), **facts: Any) -> None:
+        """Write to a `.safetensors` file, atomically.
+
+        Args:
+            path: of the file.
+            origin: in words, where each segment came from.
+            **facts: kept beside it, as JSON can write them; those of `Task.facts` make the prompt usable without demonstrations.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
         tensors = {field.name: getattr(self, field.name).contiguous().cpu() for field in fields(self)}
-        save_file(tensors, partial, metadata={"origin": json.dumps(list(origin))})
+        save_file(tensors, partial, metadata={"origin": json.dumps(list(origin)), "facts": json.dumps(facts)})
         os.replace(partial, path)
 
     @classmethod
     def load(cls, path: Path | str) -> "Prompt":
         """Read what `save` wrote."""
-        return cls.load_with_origin(path)[0]
+        return cls.load_with_facts(path)[0]
 
     @classmethod
     def load_with_origin(cls, path: Path | str) -> tuple["Prompt", list[str]]:
-        """The prompt, and in words where each of its segments came from.
+        """The prompt, and in words where each of its segments came from."""
+        prompt, facts = cls.load_with_facts(path)
+        return prompt, facts["origin"]
+
+    @classmethod
+    def load_with_facts(cls, path: Path | str) -> tuple["Prompt", dict[str, Any]]:
+        """The prompt and what was kept beside it, `origin` included.
 
         Raises:
             ValueError: if the file is no prompt.
         """
         try:
             with safe_open(path, framework="pt") as file:
-                origin = json.loads((file.metadata() or {}).get("origin", "[]"))
-                return cls(**{field.name: file.get_tensor(field.name) for field in fields(cls)}), origin
+                kept = file.metadata() or {}
+                facts = {**json.loads(kept.get("facts", "{}")), "origin": json.loads(kept.get("origin", "[]"))}
+                return cls(**{field.name: file.get_tensor(field.name) for field in fields(cls)}), facts
         except Exception as error:  # safetensors raises its own kinds, which differ between versions
             raise ValueError(f"{path} is no prompt saved by pdt_lightning: {error}") from error
 

@@ -1,5 +1,6 @@
 """Task, TaskFamily and the registry of families, open to other packages through entry points."""
 
+import copy
 import hashlib
 import inspect
 from abc import ABC
@@ -50,6 +51,40 @@ class Task:
             if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
                 raise ValueError(f"{self.id}: {self.env_id} has {kind} of {space}; only one-dimensional Box {kind} are supported.")
         return env
+
+    def facts(self) -> dict[str, Any]:
+        """What has to be known to act in the task without its demonstrations, as JSON can write it.
+
+        The environment is built once, for its spaces.
+
+        Returns:
+            `task` (its id), `horizon`, `target_return`, `return_scale`; `environment`, a specification in JSON that ends episodes
+            at the horizon, None where Gymnasium cannot write it down; `action_low` and `action_high`, `(A,)`; `observation`, the
+            shape of each part of a Dict observation in its order, None for a Box.
+        """
+        spec = copy.deepcopy(gym.spec(self.env_id) if isinstance(self.env_id, str) else self.env_id)
+        spec.kwargs = {**spec.kwargs, **self.env_kwargs}
+        spec.disable_env_checker = True  # as in `make_env`
+        if self.horizon and (spec.max_episode_steps is None or spec.max_episode_steps > self.horizon):
+            spec.max_episode_steps = self.horizon
+        try:
+            environment = spec.to_json()
+        except (TypeError, ValueError):  # a callable, or an argument that JSON does not know
+            environment = None
+        env = self.make_env()
+        low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]  # a Box
+        parts = env.env.observation_space.spaces if isinstance(env, FlattenObservation) else None  # type: ignore[attr-defined]
+        env.close()
+        return {
+            "task": self.id,
+            "environment": environment,
+            "horizon": self.horizon,
+            "target_return": self.target_return,
+            "return_scale": self.return_scale,
+            "action_low": low.tolist(),
+            "action_high": high.tolist(),
+            "observation": None if parts is None else {key: space.shape for key, space in parts.items()},
+        }
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ STEP_LENGTH = 0.1
 START_NOISE = 0.02
 REWARD = 10.0
 HELD_OUT = (3, 7, 11)
+PIXELS, VIEW = 300, 2.6  # width of a frame, and how much of the plane it shows, with the hub in the middle
 
 
 class PointEnv(gym.Env):
@@ -29,7 +30,7 @@ class PointEnv(gym.Env):
     Observation: position `(x, y)`. Action: direction in the unit disc, times 0.1 a step. Start: near (0, 0).
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def __init__(self, goal: int, horizon: int = 30, render_mode: str | None = None):
         if not 0 <= goal < GOALS:
@@ -41,12 +42,14 @@ class PointEnv(gym.Env):
         self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
         self.position = np.zeros(2)
         self.steps = 0
+        self._path: list[np.ndarray] = []  # to be drawn
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Start near the origin, displaced by the episode's seed."""
         super().reset(seed=seed)
         self.position = self.np_random.normal(0.0, START_NOISE, 2)
         self.steps = 0
+        self._path = [self.position]
         return self.position.copy(), {"success": 0.0}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -54,12 +57,35 @@ class PointEnv(gym.Env):
         action = np.asarray(action, np.float64)
         self.position = self.position + STEP_LENGTH * action / max(1.0, float(np.linalg.norm(action)))
         self.steps += 1
+        self._path.append(self.position)
         distances = np.linalg.norm(GOAL_POSITIONS - self.position, axis=-1)
         nearest = int(distances.argmin())
         touched = bool(distances[nearest] <= GOAL_RADIUS)
         won = touched and nearest == self.goal
         reward = (REWARD if won else -REWARD) if touched else 0.0
         return self.position.copy(), reward, touched, not touched and self.steps >= self.horizon, {"success": float(won)}
+
+    def render(self) -> np.ndarray | None:
+        """`(300, 300, 3)` uint8: the goals as discs, the task's own one green, and the way so far; None without a render mode."""
+        if self.render_mode != "rgb_array":
+            return None
+        from PIL import Image, ImageDraw  # only films need it
+
+        image = Image.new("RGB", (PIXELS, PIXELS), "white")
+        draw = ImageDraw.Draw(image)
+
+        def pixels(position: np.ndarray) -> tuple[float, float]:
+            x, y = (position - HUB) * PIXELS / VIEW + PIXELS / 2
+            return float(x), PIXELS - float(y)
+
+        for number, goal in enumerate(GOAL_POSITIONS):
+            own = number == self.goal
+            draw.circle(pixels(goal), GOAL_RADIUS * PIXELS / VIEW, "#2a9d4a" if own else None, "#2a9d4a" if own else "#999999", 2)
+        way = [pixels(position) for position in self._path]
+        draw.line(way, "#1f4e9c", 2)
+        for place in way[-1:]:
+            draw.circle(place, 5, "#1f4e9c")
+        return np.asarray(image)
 
 
 def walk(env: gym.Env) -> Expert:
