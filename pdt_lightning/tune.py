@@ -92,9 +92,10 @@ def main(args: list[str] | None = None) -> None:
     report.append_tuning(folder / "tuning.csv", report.tuning_rows(results, 0, 0, options.tuner), 0)
     report.write_prompts(folder / "prompts", results)
     report.write_summary(folder / "summary.json", results, checkpoint=str(config.ckpt_path), seed=options.seed)
+    report.write_figures(folder / "figures", results)
     what = f"Prompts of {config.prompts} judged" if given else f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
     report.print_table(results, f"{what}, seed {options.seed}")
-    Console(soft_wrap=True, highlight=False).print(f"Written to {folder}: summary.json, tuning.csv, prompts/.")
+    Console(soft_wrap=True, highlight=False).print(f"Written to {folder}: summary.json, tuning.csv, prompts/, figures/.")
 
 
 def new_folder(run: Path) -> Path:
