@@ -201,7 +201,7 @@ def _strips(axis: Axes, record: Record, values: np.ndarray, norm: Normalize, sho
     axis.set_xlim(0.5, record.lengths[shown].max() + 0.5)
     axis.set_ylim(len(shown) - 0.5, -0.5)
     axis.set_yticks(range(len(shown)), [f"{number + 1} (return {record.returns[number]:.4g})" for number in shown])
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axis.set_xlabel("step of the demonstration")
     what = "demonstration" if len(shown) == len(record.lengths) else f"{len(shown)} of {len(record.lengths)} demonstrations"
     slots = "" if record.slots == 1 else f"; in each, slots 1 to {record.slots} from the top"

@@ -115,7 +115,7 @@ def write_figures(folder: Path, results: Sequence[TaskResult]) -> dict[str, np.n
         results: those without a record are passed over.
 
     Returns:
-        The figures, `(height, width, 3)` uint8, by `<figure>/<task>`.
+        The figures, `(height, width, 3)` uint8, by `<task>_<figure>`.
     """
     shutil.rmtree(folder, ignore_errors=True)
     drawn, failures = {}, []
@@ -127,8 +127,9 @@ def write_figures(folder: Path, results: Sequence[TaskResult]) -> dict[str, np.n
             try:
                 figure = draw(result.record)
                 if figure is not None:
-                    image = drawn[f"{name}/{result.task}"] = figures.pixels(figure)
+                    image = figures.pixels(figure)
                     figures.save_png(image, folder / f"{result.task}_{name}.png")
+                    drawn[f"{result.task}_{name}"] = image
             except Exception as error:  # whatever a drawing library raises
                 failures.append(f"{name} of {result.task}: {type(error).__name__}: {error}")
     if failures:

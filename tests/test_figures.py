@@ -237,7 +237,7 @@ def test_what_the_run_drew_is_drawn_again_from_its_folder_to_the_pixel(tmp_path)
     run(tmp_path, PromptTuning(every_n_epochs=1, **TUNING))
     folder = tmp_path / "run" / "version_0"
     events = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
-    tags = {f"{name}/point/{goal}" for name in figures.FIGURES for goal in ("03", "07", "11")}
+    tags = {f"figures/point/{goal}_{name}" for name in figures.FIGURES for goal in ("03", "07", "11")}
     assert set(events.Tags()["images"]) == tags
     for number, (phase, step) in enumerate((("epoch_0000", 2), ("epoch_0001", 5))):
         records = sorted((folder / "figures" / phase).rglob("*.safetensors"))
@@ -252,7 +252,7 @@ def test_what_the_run_drew_is_drawn_again_from_its_folder_to_the_pixel(tmp_path)
                 image = figures.pixels(draw(made))
                 saved = np.asarray(Image.open(path.with_name(f"{path.stem}_{name}.png")))
                 assert np.array_equal(image, saved)
-                shown = events.Images(f"{name}/{made.task}")[number]
+                shown = events.Images(f"figures/{made.task}_{name}")[number]
                 assert shown.step == step  # as the curves of that validation
                 png = tmp_path / "shown.png"
                 png.write_bytes(shown.encoded_image_string)
@@ -286,7 +286,7 @@ def test_a_phase_that_is_run_again_leaves_nothing_of_the_first_attempt(tmp_path,
         warnings.simplefilter("error")
         results = tune(point_policy, [Subject(task, point_data.segments(task.id))], play, options, 1, 0)
         drawn = report.write_figures(tmp_path / "figures", results)
-    assert list(drawn) == ["rounds/point/03", "segments/point/03", "predictions/point/03"]
+    assert list(drawn) == ["point/03_rounds", "point/03_segments", "point/03_predictions"]
     assert not (tmp_path / "figures" / "old.png").exists()
 
 

@@ -68,6 +68,7 @@ def test_the_hyper_parameters_have_one_row_with_the_metrics_that_matter(folder, 
         "tuning.rounds",
         "trainer.max_epochs",
     } <= names
+    assert not {"data.seed", "tuning.workers", "data.progress"} & names
     assert "data.family_options.training_demonstrations" in names
     body = {
         "startIndex": 0,
@@ -119,7 +120,7 @@ def test_the_layout_draws_what_belongs_together_in_one_chart(board):
 
 def colourful(pixels):
     """Share of pixels that are neither white, grey nor black, as a curve is and axes are not."""
-    return float((np.ptp(pixels.astype(int), axis=-1) > 60).mean())
+    return float((np.ptp(pixels.astype(int), axis=-1) > 20).mean())
 
 
 @needs_a_browser
@@ -136,11 +137,12 @@ def test_the_browser_shows_curves(board):
 @needs_a_browser
 def test_the_browser_shows_the_layout(board):
     async def charts(find):
-        return [one for one in await find("tf-custom-scalar-multi-line-chart-card vz-line-chart2") if one["width"] > 100]
+        return [one for one in await find("vz-line-chart2") if one["width"] > 100]
 
     found, page = look(f"{board}#custom_scalars", charts)
-    assert found
-    assert colourful(crop(page, found[0])) > 0.0005
+    assert len(found) == 4
+    for chart in found:
+        assert colourful(crop(page, chart)) > 0.001
 
 
 @needs_a_browser
@@ -162,7 +164,7 @@ def test_the_browser_shows_the_figures_as_they_were_drawn(folder, board):
 @needs_a_browser
 def test_the_browser_shows_the_hyper_parameters(board):
     async def table(find):
-        return [one for one in await find("tf-hparams-table-view, tf-hparams-main, hparams-table") if one["height"] > 50]
+        return [one for one in await find("tf-hparams-table-view") if one["height"] > 50]
 
     found, page = look(f"{board}#hparams", table)
     assert found

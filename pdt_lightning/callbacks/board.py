@@ -11,12 +11,7 @@ from torch.utils.tensorboard.summary import hparams
 
 # What a run is compared by. TensorBoard takes the last value of each curve; one without a curve stays empty.
 METRICS = (
-    "tuning/untuned_return",
-    "tuning/tuned_return",
-    "tuning/oracle_return",
-    "tuning/untuned_success",
-    "tuning/tuned_success",
-    "tuning/oracle_success",
+    *(f"tuning/{kind}_{key}" for kind in ("tuned", "untuned", "oracle") for key in ("return", "success")),
     "val/action_error",
 )
 LAYOUT = {
@@ -29,8 +24,9 @@ LAYOUT = {
         "action error: validation, held-out tasks": ["Multiline", ["^val/action_error$", "^heldout/action_error$"]],
     },
 }
-# Of the trainer's many options, those that change results.
+# Of the trainer's many options, those that change results; and those of other groups that change none, or follow from others.
 TRAINER = ("max_epochs", "max_steps", "precision", "devices", "num_nodes", "accumulate_grad_batches", "gradient_clip_val")
+NO_MATTER = ("seed", "progress", "workers", "collection_workers", "tuned_training_tasks")
 
 
 class SaveAndShowConfig(SaveConfigCallback):
@@ -61,7 +57,10 @@ def describe(board: SummaryWriter, config: Mapping[str, Any], text: str) -> None
 def plain_options(config: Mapping[str, Any]) -> Iterator[tuple[str, str | float]]:
     """Options that decide the results, by their dotted names, without those that are null."""
     trainer = {name: config["trainer"][name] for name in TRAINER}
-    groups = {name: config[name] for name in ("data", "model", "tuning")}
+    groups = {
+        group: {name: value for name, value in config[group].items() if name not in NO_MATTER}
+        for group in ("data", "model", "tuning")
+    }
     yield from _flat({"seed": config["seed"], **groups, "trainer": trainer}, "")
 
 

@@ -204,9 +204,9 @@ class PromptTuning(lightning.Callback):
         images = report.write_figures(folder / "figures" / f"epoch_{epoch:04d}", results)
         boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         for board in boards:
-            for tag, image in images.items():
+            for name, image in images.items():
                 # The step under which Lightning logs a validation, before which a resumed run hides nothing.
-                board.add_image(tag, image, max(0, trainer.global_step - 1), dataformats="HWC")
+                board.add_image(f"figures/{name}", image, max(0, trainer.global_step - 1), dataformats="HWC")
         if boards:
             write_curves(folder / "tuning" / f"epoch_{epoch:04d}", results)
         if self.progress:
