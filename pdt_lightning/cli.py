@@ -12,6 +12,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from pdt_lightning.callbacks import PromptTuning
+from pdt_lightning.callbacks.board import SaveAndShowConfig
 from pdt_lightning.callbacks.interruption import Interruption
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
@@ -68,6 +69,7 @@ class RunCLI(LightningCLI):
             args=args,
             run=False,
             seed_everything_default=False,
+            save_config_callback=SaveAndShowConfig,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"parser_mode": "omegaconf+", "prog": "python -m pdt_lightning.fit"},
         )

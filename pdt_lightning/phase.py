@@ -12,6 +12,7 @@ from pdt_lightning import oracle
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.policy import Policy
+from pdt_lightning.record import Record, record
 from pdt_lightning.rollout import Outcome, Rollout, Row, one_thread, play_groups
 from pdt_lightning.search import Cell, Trial, search
 from pdt_lightning.seeding import Key, generator, integer
@@ -140,6 +141,7 @@ class TaskResult:
         prompt: the recommended prompt.
         origin: in words, where each segment of it came from.
         recommended_value: what the tuner thinks it is worth.
+        record: what the figures are drawn from; None where no prompt was searched.
     """
 
     task: str
@@ -153,6 +155,7 @@ class TaskResult:
     prompt: Prompt
     origin: list[str]
     recommended_value: float
+    record: Record | None = None
 
 
 def planned_rollouts(options: TuningOptions, tasks: int, with_oracle: bool, judged_only: bool = False) -> int:
@@ -251,22 +254,35 @@ def tune(
             tasks = [subject.task for subject in subjects]
             best = oracle.best_of(tasks, pools, play, options.oracle_episodes, options.objective, options.seed, phase)
             oracles = play_groups(play, [judged(s, pool[[b]]) for s, pool, b in zip(subjects, pools, best, strict=True)])
-    return [
-        TaskResult(
-            task=subject.task.id,
-            held_out=subject.held_out,
-            expert=Figures.demonstrated(subject.segments.episodes),
-            yardstick=Figures.of(yardsticks[n], subject.task.id) if yardsticks else Figures(),
-            untuned=Figures.of(fresh[n], subject.task.id),
-            tuned=Figures.of(verdicts[n], subject.task.id),
-            oracle=Figures.of(oracles[n], subject.task.id) if oracles else None,
-            trials=[] if given else cells[n].trials,
-            prompt=prompts[n],
-            origin=origins[n],
-            recommended_value=values[n],
-        )
-        for n, subject in enumerate(subjects)
-    ]
+        results = [
+            TaskResult(
+                task=subject.task.id,
+                held_out=subject.held_out,
+                expert=Figures.demonstrated(subject.segments.episodes),
+                yardstick=Figures.of(yardsticks[n], subject.task.id) if yardsticks else Figures(),
+                untuned=Figures.of(fresh[n], subject.task.id),
+                tuned=Figures.of(verdicts[n], subject.task.id),
+                oracle=Figures.of(oracles[n], subject.task.id) if oracles else None,
+                trials=[] if given else cells[n].trials,
+                prompt=prompts[n],
+                origin=origins[n],
+                recommended_value=values[n],
+            )
+            for n, subject in enumerate(subjects)
+        ]
+        for result, subject, cell in zip(results, subjects, cells, strict=not given):
+            result.record = _record(result, subject, cell, options)
+    return results
+
+
+def _record(result: TaskResult, subject: Subject, cell: Cell, options: TuningOptions) -> Record:
+    objective = "success" if options.objective != "return" and result.tuned.successes and result.untuned.successes else "return"
+    verdicts = {
+        kind: figures.successes if objective == "success" else figures.returns
+        for kind, figures in (("untuned", result.untuned), ("tuned", result.tuned), ("oracle", result.oracle))
+        if figures is not None
+    }
+    return record(subject.task, subject.segments, options.tuner, cell.tuner, cell.trials, objective, verdicts)
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,18 @@ import io
 import json
 import os
 import shlex
+import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from pdt_lightning import figures
 from pdt_lightning.phase import Figures, TaskResult
 from pdt_lightning.statistics import mean_interval
 from pdt_lightning.tasks.base import Task
@@ -104,6 +108,38 @@ def write_prompts(folder: Path, results: Sequence[TaskResult], tasks: Mapping[st
         result.prompt.save(folder / f"{result.task}.safetensors", result.origin, **tasks[result.task].facts())
 
 
+def write_figures(folder: Path, results: Sequence[TaskResult]) -> dict[str, np.ndarray]:
+    """What a phase recorded of each task, `<task>.safetensors`, and the figures drawn from it, `<task>_<figure>.png`.
+
+    A figure that cannot be drawn is no reason to end a run: it is left out, with a warning that says why.
+
+    Args:
+        folder: of this phase; what an earlier attempt at the phase left there goes.
+        results: those without a record are passed over.
+
+    Returns:
+        The figures, `(height, width, 3)` uint8, by `<task>_<figure>`.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    drawn, failures = {}, []
+    for result in results:
+        if result.record is None:
+            continue
+        result.record.save(folder / f"{result.task}.safetensors")
+        for name, draw in figures.FIGURES.items():
+            try:
+                figure = draw(result.record)
+                if figure is not None:
+                    image = figures.pixels(figure)
+                    figures.save_png(image, folder / f"{result.task}_{name}.png")
+                    drawn[f"{result.task}_{name}"] = image
+            except Exception as error:  # whatever a drawing library raises
+                failures.append(f"{name} of {result.task}: {type(error).__name__}: {error}")
+    if failures:
+        warnings.warn(f"{len(failures)} figures could not be drawn and are left out; the first: {failures[0]}", stacklevel=2)
+    return drawn
+
+
 def write_summary(path: Path, results: Sequence[TaskResult], **more: Any) -> None:
     """`summary.json`; `more` says which checkpoint and phase it is of."""
     write_atomically(path, json.dumps({**summarise(results), **more}, indent=1) + "\n")
@@ -162,7 +198,7 @@ def print_footer(folder: Path) -> None:
     """Where everything is, and what to type next."""
     checkpoint = folder / "checkpoints" / "last.ckpt"
     Console(soft_wrap=True, highlight=False).print(
-        f"\nWritten to {folder}: summary.json, tuning.csv, prompts/, checkpoints/.\n"
+        f"\nWritten to {folder}: summary.json, tuning.csv, prompts/, figures/, checkpoints/.\n"
         "Judge the prompts on other episodes:  "
         f"python -m pdt_lightning.tune --ckpt_path {checkpoint} "
         f"--prompts {folder / 'prompts'} --rounds 0 --seed 99\n"

@@ -21,6 +21,7 @@ class Trial:
         outcome: what came of it.
         recommended_value: what the tuner then thought its recommendation worth, in the objective's unit.
         seed: of the episode.
+        predicted: what the tuner's model expected of this prompt before the rollout, in the same unit; NaN without a model.
     """
 
     round: int
@@ -28,6 +29,7 @@ class Trial:
     outcome: Outcome
     recommended_value: float
     seed: int
+    predicted: float = float("nan")
 
 
 @dataclass
@@ -103,7 +105,7 @@ def search(
             scale = cell.task.return_scale or 1.0
             cell.tuner.tell([(candidate.id, value(outcome, objective, scale)) for candidate, _, outcome in own])
             known = cell.tuner.best_value()
-            cell.trials += [Trial(candidate.id, candidate.choice, outcome, known, row.seed) for candidate, row, outcome in own]
+            cell.trials += [Trial(c.id, c.choice, outcome, known, row.seed, c.predicted) for c, row, outcome in own]
     for cell in cells:
         if cell.trials and all(trial.outcome.failed for trial in cell.trials):
             raise RuntimeError(f"every rollout of {cell.task.id} failed; the last one: {cell.trials[-1].outcome.failed}")

@@ -93,13 +93,14 @@ def main(args: list[str] | None = None) -> None:
     report.append_tuning(folder / "tuning.csv", report.tuning_rows(results, 0, 0, options.tuner), 0)
     report.write_prompts(folder / "prompts", results, data.prompt_tasks)
     report.write_summary(folder / "summary.json", results, checkpoint=str(config.ckpt_path), seed=options.seed)
+    report.write_figures(folder / "figures", results)
     if options.videos:
         pairs = [examples(s, r, options, data.hparams["segments"], PHASE) for s, r in zip(subjects, results, strict=True)]
         film_all(folder / "videos", tqdm(pairs[: options.videos], "Filming", unit="film"), policy, config.width)
     what = f"Prompts of {config.prompts} judged" if given else f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
     report.print_table(results, f"{what}, seed {options.seed}")
     filmed = ", videos/" if (folder / "videos").is_dir() else ""
-    Console(soft_wrap=True, highlight=False).print(f"Written to {folder}: summary.json, tuning.csv, prompts/{filmed}.")
+    Console(soft_wrap=True, highlight=False).print(f"Written to {folder}: summary.json, tuning.csv, prompts/, figures/{filmed}.")
 
 
 def new_folder(run: Path) -> Path:

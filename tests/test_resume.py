@@ -82,9 +82,10 @@ def left(folder):
 
 def curves(folder):
     version = folder / "run" / "version_0"
-    events = EventAccumulator(str(version), size_guidance={"scalars": 0}).Reload()
+    events = EventAccumulator(str(version), size_guidance={"scalars": 0, "images": 0}).Reload()
     main = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"] if "per_second" not in tag}
-    phases = {}
+    main |= {tag: [(e.step, e.encoded_image_string) for e in events.Images(tag)] for tag in events.Tags()["images"]}
+    phases = {path.relative_to(version).as_posix(): path.read_bytes() for path in (version / "figures").rglob("*.*")}
     for phase in sorted((version / "tuning").iterdir()):
         own = EventAccumulator(str(phase), size_guidance={"scalars": 0}).Reload()
         phases |= {(phase.name, tag): [(e.step, e.value) for e in own.Scalars(tag)] for tag in own.Tags()["scalars"]}

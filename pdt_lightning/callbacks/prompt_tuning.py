@@ -247,7 +247,13 @@ class PromptTuning(lightning.Callback):
         report.write_summary(
             folder / "summary.json", held_out, checkpoint="checkpoints/last.ckpt", epoch=epoch, phase=phase, final=final
         )
-        if any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
+        images = report.write_figures(folder / "figures" / f"epoch_{epoch:04d}", results)
+        boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+        for board in boards:
+            for name, image in images.items():
+                # The step under which Lightning logs a validation, before which a resumed run hides nothing.
+                board.add_image(f"figures/{name}", image, max(0, trainer.global_step - 1), dataformats="HWC")
+        if boards:
             write_curves(folder / "tuning" / f"epoch_{epoch:04d}", results)
         if self.progress:
             title = (
@@ -277,7 +283,7 @@ def write_curves(folder: Path, results: Sequence[TaskResult]) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed in or after this phase, and resumed
     with SummaryWriter(str(folder)) as writer:
         for result in results:
-            known = bool(result.yardstick.successes)
+            known = result.record is not None and result.record.objective == "success"
             untuned = result.yardstick.successes if known else result.yardstick.returns
             for trial in result.trials:
                 if trial.outcome.failed is None:

@@ -69,6 +69,17 @@ def prompts_of(episodes: Episodes, episode: np.ndarray, start: np.ndarray, steps
     return Prompt(**vars(chosen))
 
 
+def windows_of(lengths: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """All windows of `steps` steps of episodes of `lengths (E,)` steps: `(N,)` episode and `(N,)` first step of each.
+
+    >>> [numbers.tolist() for numbers in windows_of(np.array([3, 1, 2]), 2)]
+    [[0, 0, 2], [0, 1, 0]]
+    """
+    per_episode = np.maximum(lengths - steps + 1, 0)
+    episode = np.repeat(np.arange(len(lengths)), per_episode)
+    return episode, np.arange(len(episode)) - np.repeat(np.cumsum(per_episode) - per_episode, per_episode)
+
+
 class Segments:
     """All windows of `H` steps of one task's candidate demonstrations: the arms of the bandit.
 
@@ -82,16 +93,14 @@ class Segments:
     """
 
     def __init__(self, episodes: Episodes, steps: int, name: str = "the task"):
-        per_episode = np.maximum(episodes.lengths - steps + 1, 0)
-        if not per_episode.any():
+        self.episode, self.start = windows_of(episodes.lengths, steps)
+        if not len(self.episode):
             raise ValueError(
                 f"a prompt with segments of {steps} steps needs demonstrations of at least as many, but the longest of {name} has "
                 f"{episodes.lengths.max()}. Lower --data.segment_steps or collect longer episodes."
             )
         self.episodes = episodes
         self.steps = steps
-        self.episode = np.repeat(np.arange(len(episodes)), per_episode)
-        self.start = np.arange(len(self.episode)) - np.repeat(np.cumsum(per_episode) - per_episode, per_episode)
 
     def __len__(self) -> int:
         """`N`, the number of arms."""

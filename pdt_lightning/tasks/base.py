@@ -31,6 +31,7 @@ class Task:
         horizon: longest episode, in steps; None: the longest demonstration.
         target_return: return to ask for, in the reward's unit; None: the highest demonstrated return.
         return_scale: divides returns and rewards before the model sees them; None: the target's size, at least 1.
+        plane: two coordinates of the state to draw demonstrations by, each with its name; empty: they are not drawn so.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Task:
     horizon: int | None = None
     target_return: float | None = None
     return_scale: float | None = None
+    plane: tuple[tuple[int, str], ...] = ()
 
     def make_env(self, **kwargs: Any) -> gym.Env:
         """The task's environment, with Dict observations flattened; `kwargs` go to Gymnasium (such as `render_mode`)."""

@@ -24,6 +24,7 @@ METAWORLD_SEED = 1
 OBSERVATION_SIZE = 39
 MAX_HORIZON = 500
 CAMERA = "corner4"  # looks over the whole table from the side, closer than the others
+HAND_PLANE = ((0, "hand: sideways, x (m)"), (2, "hand: height, z (m)"))  # goals of one environment differ most in these two
 
 # A simulator takes 0.1 s to build and tasks differ only in positions: a closed environment leaves its simulator to the next one.
 _idle_simulators: dict[tuple[str, str | None], list[Any]] = defaultdict(list)
@@ -204,6 +205,7 @@ class MetaworldFamily(TaskFamily):
                 env_id="pdt-lightning/ML1-v0",
                 env_kwargs={"env_name": env_name, "positions": positions, "horizon": horizon, "start_noise": start_noise},
                 horizon=horizon,
+                plane=HAND_PLANE,
             )
             filled, own_recipes = demonstrated(
                 bare,

@@ -137,6 +137,7 @@ class PointFamily(TaskFamily):
                 horizon=horizon,
                 target_return=REWARD,
                 return_scale=REWARD,
+                plane=((0, "x"), (1, "y")),
             )
             task, own_recipes = demonstrated(
                 bare,

@@ -20,11 +20,13 @@ class Candidate:
         id: by which its outcome is told.
         prompt: one prompt.
         choice: segment of each slot; None where the prompt is not made of segments as they are.
+        predicted: what a model of the outcomes expects of it, before it is tried, in the outcomes' unit; NaN without one.
     """
 
     id: int
     prompt: Prompt
     choice: Choice | None
+    predicted: float = float("nan")
 
 
 class Tuner(ABC):
@@ -39,6 +41,7 @@ class Tuner(ABC):
 
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
         self.segments, self.budget, self.rng, self.slots = segments, budget, rng, slots
+        self.exploring = budget  # rollouts before those, if any, that try prompts again to tell the best of them
         self.asked = 0
         self.pending: dict[int, Choice] = {}
         self.told: list[int] = []  # ids, choices and values of the outcomes, in the order told
@@ -48,9 +51,10 @@ class Tuner(ABC):
     def ask(self, n: int = 1) -> list[Candidate]:
         """At most `n` prompts to try, none when the budget is spent; each costs one of it."""
         candidates = []
-        for choice in self._propose(min(n, self.budget - self.asked)):
+        choices = self._propose(min(n, self.budget - self.asked))
+        for choice, predicted in zip(choices, self._predict(choices), strict=True):
             self.pending[self.asked] = choice
-            candidates.append(self._candidate(self.asked, choice))
+            candidates.append(self._candidate(self.asked, choice, predicted))
             self.asked += 1
         return candidates
 
@@ -78,6 +82,14 @@ class Tuner(ABC):
         """What the recommended prompt is thought to be worth, in the outcomes' unit; NaN before any outcome."""
         return self._best()[1] if self.outcomes else float("nan")
 
+    def estimates(self) -> np.ndarray | None:
+        """`(J, N)` what is expected of a prompt with a segment in a slot and random ones in the others; None without a model."""
+        return None
+
+    def _predict(self, choices: Sequence[Choice]) -> Sequence[float]:
+        """What a model of the outcomes expects of prompts; NaN without one."""
+        return [float("nan")] * len(choices)
+
     @abstractmethod
     def _propose(self, n: int) -> list[Choice]:
         """`n` choices."""
@@ -86,8 +98,8 @@ class Tuner(ABC):
     def _best(self) -> tuple[Choice, float]:
         """The recommended choice and its estimated value."""
 
-    def _candidate(self, number: int, choice: Choice) -> Candidate:
-        return Candidate(number, self.segments.gather(np.array([choice])), choice)
+    def _candidate(self, number: int, choice: Choice, predicted: float = float("nan")) -> Candidate:
+        return Candidate(number, self.segments.gather(np.array([choice])), choice, predicted)
 
     def _random_choice(self) -> Choice:
         return tuple(int(segment) for segment in self.rng.integers(len(self.segments), size=self.slots))

@@ -6,6 +6,7 @@ best of them is recommended.
 Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; the joint fit of the slots and the recommendation are ours.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -78,16 +79,32 @@ class StructuredBandit(Finalists):
     def _estimates(self) -> dict[Choice, float]:
         """Worth of every prompt tried and, while there are trials left, of the one that the model holds best."""
         self._fit()
-        terms = self.model.mean()
         groups = by_choice(self.choices, self.outcomes)
         if self.asked < self.budget or not groups:
-            groups.setdefault(tuple(int(segment) for segment in terms.argmax(axis=1)), [])
-        slots = np.arange(self.slots)
-        # A linear model extrapolates: no prompt is predicted to be worth more, or less, than any outcome seen.
-        predictions = {
-            choice: float(np.clip(self._mean + self._spread * terms[slots, list(choice)].sum(), *self._range)) for choice in groups
-        }
-        return {choice: worth(predictions[choice], outcomes) for choice, outcomes in groups.items()}
+            groups.setdefault(tuple(int(segment) for segment in self.model.mean().argmax(axis=1)), [])
+        return {c: worth(value, own) for (c, own), value in zip(groups.items(), self._values(list(groups)), strict=True)}
+
+    def _values(self, choices: Sequence[Choice]) -> list[float]:
+        """What the model, as fitted last, expects of prompts."""
+        terms, slots = self.model.mean(), np.arange(self.slots)
+        return [self._outcome(terms[slots, list(choice)].sum()).item() for choice in choices]
+
+    def _outcome(self, terms: np.ndarray) -> np.ndarray:
+        """Sums of terms as outcomes; a linear model extrapolates, but none is expected beyond what was seen."""
+        return np.clip(self._mean + self._spread * terms, *self._range)
+
+    def _predict(self, choices: Sequence[Choice]) -> Sequence[float]:
+        self._fit()
+        return self._values(choices) if self._fitted else super()._predict(choices)
+
+    def estimates(self) -> np.ndarray | None:
+        """As the model sees it after all rounds of exploration; None before the first outcome."""
+        self._fit()
+        if not self._fitted:
+            return None
+        terms = self.model.mean()
+        averages = terms.mean(axis=1, keepdims=True)
+        return self._outcome(terms - averages + averages.sum())
 
     def state_dict(self) -> dict[str, Any]:
         """As for every tuner; the model is fitted again from the outcomes."""

@@ -5,7 +5,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from pdt_lightning.tasks import make_family
-from pdt_lightning.tasks.metaworld import ML1Env, goals, scripted
+from pdt_lightning.tasks.metaworld import HAND_PLANE, ML1Env, goals, scripted
 
 POSITIONS = (-0.09, 0.61, 0.02, 0.04, 0.856, 0.053)
 
@@ -40,6 +40,12 @@ def test_the_goal_is_hidden_and_the_seed_moves_the_object_alone():
     assert np.allclose(env.goal, POSITIONS[3:])
     still = ML1Env("pick-place-v3", POSITIONS, start_noise=0.0)
     assert np.array_equal(still.reset(seed=0)[0], still.reset(seed=1)[0])
+
+
+def test_figures_draw_demonstrations_along_the_hands_path(actions):
+    env = ML1Env("pick-place-v3", POSITIONS)
+    sideways, height = play(env, 0, actions)[-1][[number for number, _ in HAND_PLANE]]
+    assert np.allclose([sideways, height], env.simulator.get_endeff_pos()[[0, 2]])
 
 
 def test_a_simulator_used_before_plays_like_a_fresh_one(actions):

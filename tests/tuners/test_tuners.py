@@ -206,3 +206,31 @@ def test_features_are_centred_and_of_unit_size(segments, point_policy, kind):
 def test_bad_options_are_named(segments, point_policy, options, message):
     with pytest.raises(ValueError, match=message):
         tuner(segments, point_policy, **options)
+
+
+def test_a_prediction_is_made_before_the_outcome_is_known(segments, point_policy):
+    made = tuner(segments, point_policy, name="structured")
+    unknown = made.ask(2)
+    assert all(np.isnan(candidate.predicted) for candidate in unknown)
+    assert made.estimates() is None
+    made.tell([(candidate.id, play(candidate)) for candidate in unknown])
+    (candidate,) = made.ask(1)
+    terms = made.model.mean()[[0, 1], list(candidate.choice)].sum()
+    low, high = sorted(play(one) for one in unknown)
+    assert candidate.predicted == pytest.approx(np.clip((low + high) / 2 + (high - low) / 2 * terms, low, high))
+
+
+@pytest.mark.parametrize("reward_model", ["linear", "mlp"])
+def test_an_estimate_is_the_mean_over_what_may_stand_in_the_other_slots(segments, point_policy, reward_model):
+    made = tuner(segments, point_policy, name="structured", reward_model=reward_model)
+    while candidates := made.ask(3):
+        made.tell([(candidate.id, play(candidate)) for candidate in candidates])
+    inside = made.estimates()
+    seen = [outcome for number, outcome in zip(made.told, made.outcomes, strict=True) if number < made.exploring]
+    assert min(seen) <= inside.min() <= inside.max() <= max(seen)
+    made._range = -np.inf, np.inf  # so that nothing is cut off, and averages are of the terms alone
+    estimates, everything = made.estimates(), range(len(segments))
+    assert estimates.shape == (2, len(segments))
+    for segment in (0, 7):
+        assert estimates[0, segment] == pytest.approx(np.mean(made._predict([(segment, other) for other in everything])))
+        assert estimates[1, segment] == pytest.approx(np.mean(made._predict([(other, segment) for other in everything])))
