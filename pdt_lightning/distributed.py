@@ -5,6 +5,8 @@ from typing import TypeVar
 
 import torch.distributed as dist
 
+from pdt_lightning.errors import UserError
+
 T = TypeVar("T")
 
 
@@ -29,18 +31,20 @@ def gather(outcome: T | Exception) -> list[T]:
     """Every rank's outcome, in the order of ranks; a collective, to be reached by all ranks.
 
     Raises:
-        RuntimeError: on all ranks, if any rank's outcome is an error; with one process, that error itself.
+        RuntimeError: on all ranks, if any rank's outcome is an error; with one process, that error itself. An error of the user's
+            stays one.
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         if isinstance(outcome, Exception):
             raise outcome
         return [outcome]
     everything: list[T | Exception] = [outcome] * dist.get_world_size()
-    # An exception may not survive pickling, its words do.
-    dist.all_gather_object(
-        everything, RuntimeError(f"{type(outcome).__name__}: {outcome}") if isinstance(outcome, Exception) else outcome
-    )
+    if isinstance(outcome, Exception) and not isinstance(outcome, UserError):
+        outcome = RuntimeError(f"{type(outcome).__name__}: {outcome}")  # an exception may not survive pickling, its words do
+    dist.all_gather_object(everything, outcome)
     for rank, one in enumerate(everything):
+        if isinstance(one, UserError):
+            raise one
         if isinstance(one, Exception):
             raise RuntimeError(f"on rank {rank}: {one}") from one
     return everything  # type: ignore[return-value]  # no exception is left

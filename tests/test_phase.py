@@ -110,7 +110,7 @@ def test_given_prompts_are_judged_as_they_are(point_policy, subjects, play):
     assert result.prompt is prompt
     assert result.origin == ["here"]
     assert result.trials == []
-    with pytest.raises(ValueError, match=r"prompt of point/03 has states of shape"):
+    with pytest.raises(ValueError, match=r"prompt of point/03 has returns_to_go of shape"):
         tune(point_policy, subjects[:1], play, options, 3, 0, given=given)
 
 
