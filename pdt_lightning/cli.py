@@ -20,7 +20,7 @@ from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.errors import NotFoundError, UserError, check_range, check_writable
 from pdt_lightning.model.lit_pdt import LitPDT
-from pdt_lightning.options import DEBUG, Explaining, check_trainer
+from pdt_lightning.options import DEBUG, Explaining, about_trainer, check_trainer
 
 
 def quiet() -> None:
@@ -149,7 +149,7 @@ class RunCLI(LightningCLI):
             trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         # The trainer has its options from the user alone, so that what it raises on them is about them.
         except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
-            raise UserError(f"--trainer: {error}") from error
+            raise UserError(about_trainer(str(error), self.config.trainer)) from error
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # the trainer has it, its stub has not
             if isinstance(callback, PromptTuning):
                 callback.folder = self.run_folder
@@ -161,7 +161,7 @@ class RunCLI(LightningCLI):
         cores = os.cpu_count() or 1
         if trainer.num_devices > max(2, cores) and isinstance(trainer.accelerator, CPUAccelerator):
             raise UserError(
-                f"--trainer.devices={trainer.num_devices} processes on {cores} cores: lower it to at most {max(2, cores)}."
+                f"--trainer.devices={trainer.num_devices}: there are {cores} cores. Lower it to at most {max(2, cores)}."
             )
         data.check(trainer.num_devices * trainer.num_nodes)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # as above

@@ -120,7 +120,11 @@ def as_typed(message: str, before: str = "") -> str:
     >>> as_typed('Parser key "width": 3.5 is no int', "model.")
     '--model.width: 3.5 is no int'
     """
-    return re.sub(r"(?:Parser key|Key) [\"']([\w.]+)[\"']", rf"--{before}\1", message)
+    message = re.sub(r"(?:Parser key|Key) [\"']([\w.]+)[\"']", rf"--{before}\1", message)
+    message = re.sub(
+        r"(?<=arguments are required: )([\w., ]+)", lambda names: re.sub(r"[\w.]+", rf"--{before}\g<0>", names[0]), message
+    )
+    return re.sub(r"<class '(\w+)'>", r"\1", message)
 
 
 def check_memory(what: str, size: float, way_out: str) -> None:

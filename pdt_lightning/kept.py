@@ -19,24 +19,37 @@ VERSION = 1  # of everything kept; raise it with any change to what is written
 DAY = 86_400.0  # seconds
 
 
+def dataset_path(dataset_id: str = "") -> Path:
+    """Folder of a dataset, whether or not it exists; of all datasets without an id. `MINARI_DATASETS_PATH` is honoured.
+
+    Raises:
+        UserError: if the folder of all datasets can be neither found nor made.
+    """
+    try:
+        return Path(get_dataset_path(dataset_id))
+    except OSError as error:
+        raise UserError(
+            f"MINARI_DATASETS_PATH: {error.filename} is no folder and cannot be made: {error.strerror}. Set it to another folder."
+        ) from error
+
+
 def folder() -> Path:
     """`PDT_LIGHTNING_CACHE`, or `.pdt-lightning` among Minari's datasets, which `MINARI_DATASETS_PATH` may place elsewhere."""
     given = os.environ.get("PDT_LIGHTNING_CACHE")
-    return Path(given) if given else Path(get_dataset_path("")) / ".pdt-lightning"
+    return Path(given) if given else dataset_path() / ".pdt-lightning"
 
 
 def not_found(dataset_id: str) -> NotFoundError:
     """The error that says where the dataset was looked for, and what to do."""
     return NotFoundError(
-        f"Minari dataset {dataset_id} is not under {get_dataset_path('')}. Run `minari download {dataset_id}`, or correct the id."
+        f"Minari dataset {dataset_id} is not under {dataset_path()}. Run `minari download {dataset_id}`, or correct the id."
     )
 
 
 def unreadable(dataset_id: str, error: Exception) -> UserError:
     """The error of a dataset that is there and broken."""
     return UserError(
-        f"Minari dataset {dataset_id} cannot be read: {error}. Remove {get_dataset_path(dataset_id)} and download or collect it "
-        "again."
+        f"Minari dataset {dataset_id} cannot be read: {error}. Remove {dataset_path(dataset_id)} and download or collect it again."
     )
 
 
@@ -52,7 +65,7 @@ def mark(dataset_id: str) -> list:
         NotFoundError: if it is not on this machine.
     """
     try:
-        with os.scandir(Path(get_dataset_path(dataset_id)) / "data") as files:
+        with os.scandir(dataset_path(dataset_id) / "data") as files:
             status = [(file.name, file.stat()) for file in files if file.is_file()]
     except FileNotFoundError:
         raise not_found(dataset_id) from None

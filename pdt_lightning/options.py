@@ -4,7 +4,7 @@ import re
 from typing import Any, NoReturn
 
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from pdt_lightning.errors import UserError, as_typed, check_range, suggestion
 
@@ -27,9 +27,27 @@ class Explaining(ArgumentParser):
                 message += suggestion(name, known)
         raise UserError(message) from ex
 
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
+        """As jsonargparse's, with the file named."""
+        try:
+            return super().parse_path(path, *args, **kwargs)
+        except (UserError, UnicodeDecodeError) as error:
+            raise UserError(f"--config={path}: {error}. A configuration is YAML, such as that of conf/point.yaml.") from error
+
 
 def _unknown(found: re.Match) -> str:
     return f"unrecognized option --{'.'.join(filter(None, found.groups()))}"
+
+
+def about_trainer(message: str, options: Any) -> str:
+    """An error of Lightning's with the trainer's option that it is about: named in its code, or by its value.
+
+    >>> about_trainer("`num_nodes` must be a positive integer.", {"num_nodes": 0})
+    '--trainer.num_nodes=0: `num_nodes` must be a positive integer.'
+    """
+    named = [name for name in re.findall(r"`(?:Trainer\()?(\w+)", message) if name in options]
+    named += [name for name, value in options.items() if isinstance(value, str) and repr(value) in message]
+    return f"--trainer.{named[0]}={options[named[0]]}: {message}" if named else f"--trainer: {message}"
 
 
 def check_trainer(options: Any, updates_per_epoch: int) -> None:
@@ -47,11 +65,11 @@ def check_trainer(options: Any, updates_per_epoch: int) -> None:
         if options[name] is not None:
             check_range(f"--trainer.{name}", options[name], value)
     batches = updates_per_epoch * options.accumulate_grad_batches
-    limit = 1.0 if options.limit_train_batches is None else options.limit_train_batches
+    limit = options.limit_train_batches
     for name, nothing in (
         ("max_epochs", options.max_epochs == 0),
         ("max_steps", options.max_steps == 0),
-        ("limit_train_batches", (limit * batches if isinstance(limit, float) else limit) < 1),
+        ("limit_train_batches", limit is not None and (limit * batches if isinstance(limit, float) else limit) < 1),
     ):
         if nothing:
             raise UserError(

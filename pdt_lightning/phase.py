@@ -260,7 +260,6 @@ def tune(
         for number, subject in enumerate(subjects):
             if given:
                 prompt, origin = given[subject.task.id]
-                check_prompt(prompt, subject, slots)
             else:
                 recommended = cells[number].tuner.best()
                 prompt = recommended.prompt

@@ -18,7 +18,7 @@ from pdt_lightning.cli import load, quiet
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.errors import NotFoundError, UserError, check_writable, command
 from pdt_lightning.options import DEBUG, Explaining
-from pdt_lightning.phase import Subject, TuningOptions, check_objective, planned_rollouts, tune
+from pdt_lightning.phase import Subject, TuningOptions, check_objective, check_prompt, planned_rollouts, tune
 from pdt_lightning.policy import Policy, dtype_of
 from pdt_lightning.rollout import RolloutPool
 
@@ -81,6 +81,8 @@ def main(args: list[str]) -> None:
     data.prepare_data()
     data.setup()
     subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in names]
+    for subject in subjects if given else ():
+        check_prompt(given[subject.task.id][0], subject, data.hparams["segments"])
     policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), config.precision)
     total = planned_rollouts(options, len(subjects), config.oracle, judged_only=given is not None)
     try:
@@ -111,7 +113,10 @@ def saved_prompts(folder: Path, names: Sequence[str]) -> dict[str, tuple[Prompt,
             f"--prompts={folder} has no prompt of {missing[0]}: {paths[missing[0]]} is missing. Name the tasks that it has prompts "
             "of with --tasks, or the prompts of a run with this checkpoint's tasks."
         )
-    return {name: Prompt.load_with_origin(path) for name, path in paths.items()}
+    try:
+        return {name: Prompt.load_with_origin(path) for name, path in paths.items()}
+    except UserError as error:
+        raise UserError(f"--prompts={folder}: {error}") from error
 
 
 def new_folder(run: Path) -> Path:

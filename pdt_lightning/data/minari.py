@@ -12,7 +12,6 @@ import minari
 import numpy as np
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
-from minari.storage import get_dataset_path
 
 from pdt_lightning import kept
 from pdt_lightning.errors import UserError
@@ -39,7 +38,7 @@ class Demonstration:
 
 def path_of(dataset_id: str) -> Path:
     """Folder of a dataset, whether or not it exists; `MINARI_DATASETS_PATH` is honoured."""
-    return Path(get_dataset_path(dataset_id))
+    return kept.dataset_path(dataset_id)
 
 
 def exists(dataset_id: str) -> bool:

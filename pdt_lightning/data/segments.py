@@ -45,7 +45,9 @@ class Prompt(Steps):
                 origin = json.loads((file.metadata() or {}).get("origin", "[]"))
                 return cls(**{field.name: file.get_tensor(field.name) for field in fields(cls)}), origin
         except Exception as error:  # safetensors raises its own kinds, which differ between versions
-            raise UserError(f"{path} is no prompt saved by pdt_lightning, or not the whole of one: {error}") from error
+            raise UserError(
+                f"{path} is no prompt saved by pdt_lightning, or not the whole of one: {error}. Give another one."
+            ) from error
 
 
 def prompts_of(episodes: Episodes, episode: np.ndarray, start: np.ndarray, steps: int) -> Prompt:

@@ -183,7 +183,7 @@ class LitPDT(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the mean over tasks and each task's own error."""
         for (name, tasks), metric in zip(self._validation_names, self.task_errors, strict=True):
-            errors: Tensor = metric.compute()  # type: ignore[operator]
+            errors: Tensor = metric.compute().reshape(-1)  # type: ignore[operator]  # torchmetrics squeezes a single task's
             metric.reset()  # type: ignore[operator]
             self.log(f"{name}/action_error", errors.nanmean(), prog_bar=True, rank_zero_only=True)
             self.log_dict({f"{name}_task/{task}": error for task, error in zip(tasks, errors, strict=True)}, rank_zero_only=True)

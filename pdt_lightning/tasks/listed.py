@@ -31,7 +31,7 @@ class ListedFamily(TaskFamily):
         if not training:
             raise UserError("--data.family_options.training is empty: list at least one task to train on.")
         self._longest_of_all = 0
-        self._environments: dict[str, EnvSpec] = {}  # by name, without version
+        self._environments: dict[str, tuple[str, EnvSpec]] = {}  # by name without version, a dataset and what it names
         self.training_tasks = tuple(self._task(entry, "training", "training_data") for entry in training)
         self.heldout_tasks = tuple(self._task(entry, "held_out", "prompt_data") for entry in held_out)
         for group, tasks in (("training", self.training_tasks), ("held_out", self.heldout_tasks)):
@@ -88,10 +88,10 @@ class ListedFamily(TaskFamily):
                 f"{name} was recorded in {recorded.id} {recorded.kwargs}, but {first} of the same task in {expected.id} "
                 f"{expected.kwargs}. List datasets of one environment, or make two tasks of them."
             )
-        other = self._environments.setdefault(f"{recorded.namespace}/{recorded.name}", recorded)
-        if other.version != recorded.version:
+        other, theirs = self._environments.setdefault(f"{recorded.namespace}/{recorded.name}", (name, recorded))
+        if theirs.version != recorded.version:
             raise UserError(
-                f"{name} was recorded in {recorded.id}, but another dataset of the list in {other.id}. Use datasets of one version."
+                f"{name} was recorded in {recorded.id}, but {other} in {theirs.id}. Use datasets of one version of an environment."
             )
 
 
