@@ -1,21 +1,28 @@
 """The command line of a run: configuration, run folder, resuming."""
 
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf.errors import OmegaConfBaseException
 
+from pdt_lightning import checkpoints
 from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.callbacks.board import SaveAndShowConfig
 from pdt_lightning.callbacks.interruption import Interruption
 from pdt_lightning.data.datamodule import MultiTaskDataModule
+from pdt_lightning.errors import NotFoundError, UserError, check_range, check_writable
 from pdt_lightning.model.lit_pdt import LitPDT
+from pdt_lightning.options import DEBUG, Explaining, about_trainer, check_trainer
 
 
 def quiet() -> None:
@@ -58,6 +65,10 @@ def precision(accelerator: str) -> str:
     return "bf16-mixed" if capable else "32-true"
 
 
+class RunParser(Explaining, LightningArgumentParser):
+    """Of a run."""
+
+
 class RunCLI(LightningCLI):
     """Builds trainer, model and data from YAML files and flags; `run_folder` is where the run lives."""
 
@@ -71,7 +82,13 @@ class RunCLI(LightningCLI):
             seed_everything_default=False,
             save_config_callback=SaveAndShowConfig,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"parser_mode": "omegaconf+", "prog": "python -m pdt_lightning.fit"},
+            parser_class=RunParser,
+            parser_kwargs={
+                "parser_mode": "omegaconf+",
+                "prog": "python -m pdt_lightning.fit",
+                "allow_abbrev": False,
+                "epilog": DEBUG,
+            },
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -94,14 +111,26 @@ class RunCLI(LightningCLI):
             parser.link_arguments(f"data.{fact}", f"model.{fact}", apply_on="instantiate")
         parser.set_defaults({"trainer.default_root_dir": "runs", "trainer.enable_model_summary": False})
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; what OmegaConf cannot resolve is the user's error too."""
+        try:
+            self.config = parser.parse_args(args)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{str(error).splitlines()[0]}. Correct what stands in ${{...}}.") from error
+        if not isinstance(self.config.seed_everything, bool):
+            check_range("--seed_everything", self.config.seed_everything, 0, 2**32 - 1)
+
     def before_instantiate_classes(self) -> None:
         """Find the run folder, before the trainer is built."""
         config = self.config
+        check_trainer(config.trainer, config.data.updates_per_epoch)
+        if not config.name or Path(config.name).is_absolute() or ".." in Path(config.name).parts:
+            raise UserError(f"--name={config.name}: give a name for a folder in --trainer.default_root_dir.")
         self.run_folder, self.checkpoint = find_run(Path(config.trainer.default_root_dir), config.name, config.ckpt_path)
         self.start = "from the start"
         self._saved: dict[str, Any] = {}
         if self.checkpoint is not None:
-            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True, mmap=True)
+            saved = checkpoints.read(self.checkpoint)
             self._saved = {name: saved[name] for name in ("global_step", "epoch")}
             self.start = f"from {self.checkpoint}, after update {self._saved['global_step']:,} in epoch {self._saved['epoch']}"
         if config.ckpt_path == "last":
@@ -137,11 +166,31 @@ class RunCLI(LightningCLI):
             callbacks.append(LearningRateMonitor("step"))
         if wanted.enable_progress_bar is not False:
             callbacks.append(TQDMProgressBar(refresh_rate=20))  # shows progress in a log file too, which the rich one does not
-        trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        try:
+            trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        # The trainer has its options from the user alone, so that what it raises on them is about them.
+        except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
+            raise UserError(about_trainer(str(error), self.config.trainer)) from error
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # the trainer has it, its stub has not
             if isinstance(callback, PromptTuning):
                 callback.folder, callback.request = self.run_folder, self.interruption.request
         return trainer
+
+    def after_instantiate_classes(self) -> None:
+        """Refuse what would only be found out after work was done."""
+        data, trainer = self.datamodule, self.trainer
+        cores = os.cpu_count() or 1
+        if trainer.num_devices > max(2, cores) and isinstance(trainer.accelerator, CPUAccelerator):
+            raise UserError(
+                f"--trainer.devices={trainer.num_devices}: there are {cores} cores. Lower it to at most {max(2, cores)}."
+            )
+        data.check(trainer.num_devices * trainer.num_nodes)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # as above
+            if isinstance(callback, PromptTuning):
+                callback.check(data)
+        check_writable("--trainer.default_root_dir", self.run_folder)
+        if self.checkpoint is not None:
+            checkpoints.check_same(self.checkpoint, self.model, data)
 
     def _purge_step(self) -> int | None:
         """From where on TensorBoard hides what an earlier process logged into this folder."""
@@ -157,7 +206,7 @@ def find_run(root: Path, name: str, ckpt_path: str | None) -> tuple[Path, Path |
     it was stopped before the first one. A path goes on in the version that the checkpoint lies in.
 
     Raises:
-        FileNotFoundError: if there is nothing to go on from.
+        UserError: if there is nothing to go on from.
     """
     home = root / name
     versions = sorted((int(p.name[8:]), p) for p in home.glob("version_*") if p.name[8:].isdigit()) if home.is_dir() else []
@@ -165,18 +214,25 @@ def find_run(root: Path, name: str, ckpt_path: str | None) -> tuple[Path, Path |
         return home / f"version_{versions[-1][0] + 1 if versions else 0}", None
     if ckpt_path != "last":
         path = Path(ckpt_path)
-        if not path.is_file():
-            raise FileNotFoundError(f"--ckpt_path={ckpt_path}: there is no such file. Give a checkpoint, or `last`.")
+        checkpoints.read(path)
         inside = path.parent.name == "checkpoints" and path.parent.parent.name.startswith("version_")
         return (path.parent.parent if inside else find_run(root, name, None)[0]), path
     if not versions:
-        raise FileNotFoundError(f"--ckpt_path=last: there is no run under {home}. Leave --ckpt_path out to start one.")
+        raise NotFoundError(f"--ckpt_path=last: there is no run under {home}. Leave --ckpt_path out to start one.")
     folder = versions[-1][1]
     checkpoint = folder / "checkpoints" / "last.ckpt"
     return folder, checkpoint if checkpoint.is_file() else None
 
 
 def load(path: Path | str) -> tuple[LitPDT, MultiTaskDataModule]:
-    """Model and data module as they were saved."""
-    model = LitPDT.load_from_checkpoint(path, map_location="cpu")
+    """Model and data module as they were saved.
+
+    Raises:
+        UserError: if the file is no checkpoint of ours.
+    """
+    checkpoints.read(path)
+    try:
+        model = LitPDT.load_from_checkpoint(path, map_location="cpu")
+    except RuntimeError as error:  # torch's, on loading the weights
+        raise checkpoints.unfit(path) from error
     return model, MultiTaskDataModule.load_from_checkpoint(path)

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import torch.distributed as dist
 
+from pdt_lightning.errors import UserError
 from pdt_lightning.signals import Interrupted
 
 T = TypeVar("T")
@@ -32,22 +33,19 @@ def gather(outcome: T | Exception) -> list[T]:
 
     Raises:
         Interrupted: on all ranks, if any rank was.
-        RuntimeError: on all ranks, if any rank's outcome is an error; with one process, that error itself.
+        RuntimeError: on all ranks, if any rank's outcome is an error; with one process, that error itself. An error of the user's
+            stays one.
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         if isinstance(outcome, Exception):
             raise outcome
         return [outcome]
     everything: list[T | Exception] = [outcome] * dist.get_world_size()
-    # An exception may not survive pickling, its words do.
-    dist.all_gather_object(
-        everything,
-        RuntimeError(f"{type(outcome).__name__}: {outcome}")
-        if isinstance(outcome, Exception) and not isinstance(outcome, Interrupted)
-        else outcome,
-    )
+    if isinstance(outcome, Exception) and not isinstance(outcome, UserError | Interrupted):
+        outcome = RuntimeError(f"{type(outcome).__name__}: {outcome}")  # an exception may not survive pickling, its words do
+    dist.all_gather_object(everything, outcome)
     for rank, one in enumerate(everything):
-        if isinstance(one, Interrupted):
+        if isinstance(one, UserError | Interrupted):
             raise one
         if isinstance(one, Exception):
             raise RuntimeError(f"on rank {rank}: {one}") from one

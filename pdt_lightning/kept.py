@@ -13,31 +13,59 @@ from pathlib import Path
 
 from minari.storage import get_dataset_path
 
+from pdt_lightning.errors import NotFoundError, UserError
+
 VERSION = 1  # of everything kept; raise it with any change to what is written
 DAY = 86_400.0  # seconds
+
+
+def dataset_path(dataset_id: str = "") -> Path:
+    """Folder of a dataset, whether or not it exists; of all datasets without an id. `MINARI_DATASETS_PATH` is honoured.
+
+    Raises:
+        UserError: if the folder of all datasets can be neither found nor made.
+    """
+    try:
+        return Path(get_dataset_path(dataset_id))
+    except OSError as error:
+        raise UserError(
+            f"MINARI_DATASETS_PATH: {error.filename} is no folder and cannot be made: {error.strerror}. Set it to another folder."
+        ) from error
 
 
 def folder() -> Path:
     """`PDT_LIGHTNING_CACHE`, or `.pdt-lightning` among Minari's datasets, which `MINARI_DATASETS_PATH` may place elsewhere."""
     given = os.environ.get("PDT_LIGHTNING_CACHE")
-    return Path(given) if given else Path(get_dataset_path("")) / ".pdt-lightning"
+    return Path(given) if given else dataset_path() / ".pdt-lightning"
 
 
-def not_found(dataset_id: str) -> FileNotFoundError:
+def not_found(dataset_id: str) -> NotFoundError:
     """The error that says where the dataset was looked for, and what to do."""
-    return FileNotFoundError(
-        f"Minari dataset {dataset_id} is not under {get_dataset_path('')}. Run `minari download {dataset_id}`, or correct the id."
+    return NotFoundError(
+        f"Minari dataset {dataset_id} is not under {dataset_path()}. Run `minari download {dataset_id}`, or correct the id."
     )
+
+
+def unreadable(dataset_id: str, error: Exception) -> UserError:
+    """The error of a dataset that is there and broken."""
+    return UserError(
+        f"Minari dataset {dataset_id} cannot be read: {error}. Remove {dataset_path(dataset_id)} and download or collect it again."
+    )
+
+
+def empty(dataset_id: str) -> UserError:
+    """The error of a dataset without a step in it."""
+    return UserError(f"Minari dataset {dataset_id} has no episode with a step in it. Leave it out of the list.")
 
 
 def mark(dataset_id: str) -> list:
     """What changes when a dataset does: its id, and names, sizes and times of its files.
 
     Raises:
-        FileNotFoundError: if it is not on this machine.
+        NotFoundError: if it is not on this machine.
     """
     try:
-        with os.scandir(Path(get_dataset_path(dataset_id)) / "data") as files:
+        with os.scandir(dataset_path(dataset_id) / "data") as files:
             status = [(file.name, file.stat()) for file in files if file.is_file()]
     except FileNotFoundError:
         raise not_found(dataset_id) from None
@@ -83,7 +111,7 @@ def keep(kind: str, source: object, make: Callable[[Path], object]) -> Path:
         The folder in its place. Where another process was faster, its folder.
 
     Raises:
-        PermissionError: if nothing can be written there; it names the way out.
+        UserError: if nothing can be written there; it names the way out.
     """
     digest = hashlib.blake2b(json.dumps([VERSION, source]).encode(), digest_size=10).hexdigest()
     place = folder() / f"{re.sub(r'[^A-Za-z0-9.-]+', '-', kind)}-{digest}"
@@ -96,7 +124,7 @@ def keep(kind: str, source: object, make: Callable[[Path], object]) -> Path:
         if not os.access(folder(), os.W_OK):
             raise PermissionError("no permission to write")
     except OSError as error:
-        raise PermissionError(
+        raise UserError(
             f"{folder()} cannot be written: {error}. Set PDT_LIGHTNING_CACHE to a folder that can; what it holds may be deleted."
         ) from error
     with appearing(place, folder()) as hidden:

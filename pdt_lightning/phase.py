@@ -11,9 +11,10 @@ from threadpoolctl import threadpool_limits
 from pdt_lightning import oracle
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.segments import Prompt, Segments
+from pdt_lightning.errors import UserError, check_choice, check_range
 from pdt_lightning.policy import Policy
 from pdt_lightning.record import Record, record
-from pdt_lightning.rollout import Outcome, Rollout, Row, one_thread, play_groups
+from pdt_lightning.rollout import Outcome, Rollout, Row, one_thread, play_groups, reports_success
 from pdt_lightning.search import Cell, Trial, search
 from pdt_lightning.seeding import Key, generator, integer
 from pdt_lightning.tasks.base import Task
@@ -64,8 +65,7 @@ class TuningOptions:
             ("exploration", EXPLORATIONS),
             ("objective", ("auto", "return", "success")),
         ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"--tuning.{name}={getattr(self, name)}: choose one of {', '.join(known)}.")
+            check_choice(f"--tuning.{name}", getattr(self, name), known)
         for name, least in (
             ("rounds", 0),
             ("parallel", 1),
@@ -75,8 +75,7 @@ class TuningOptions:
             ("oracle_episodes", 1),
             ("videos", 0),
         ):
-            if getattr(self, name) < least:
-                raise ValueError(f"--tuning.{name}={getattr(self, name)}: it has to be at least {least}.")
+            check_range(f"--tuning.{name}", getattr(self, name), least, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -158,6 +157,37 @@ class TaskResult:
     record: Record | None = None
 
 
+def check_prompt(prompt: Prompt, subject: Subject, slots: int) -> None:
+    """Refuse a prompt that was not made for such a task and model.
+
+    Raises:
+        UserError: naming the task.
+    """
+    expected = subject.segments.gather(np.zeros((1, slots), int))
+    for name, values in vars(prompt).items():
+        shape = tuple(getattr(expected, name).shape)
+        if tuple(values.shape) != shape:
+            raise UserError(
+                f"--prompts: the prompt of {subject.task.id} has {name} of shape {tuple(values.shape)}, not {shape}. Give one that "
+                "was saved with this checkpoint's options."
+            )
+        if not bool(values.isfinite().all()):
+            raise UserError(f"--prompts: the prompt of {subject.task.id} has {name} that are not all finite. Give another one.")
+
+
+def check_objective(objective: str, tasks: Sequence[Task]) -> None:
+    """Refuse to tune for success where the environment reports none, before a run finds out at its end.
+
+    Raises:
+        UserError: naming the task.
+    """
+    if objective == "success" and tasks and not reports_success(tasks[0]):
+        raise UserError(
+            f"--tuning.objective=success: {tasks[0].env_name}, the environment of {tasks[0].id}, has no success in its info. "
+            "Choose return or auto."
+        )
+
+
 def planned_rollouts(options: TuningOptions, tasks: int, with_oracle: bool, judged_only: bool = False) -> int:
     """Rollouts of a phase, for its progress bar."""
     each = 2 * options.verdict_episodes + (0 if judged_only else options.rounds + options.yardstick_episodes)
@@ -232,11 +262,6 @@ def tune(
         for number, subject in enumerate(subjects):
             if given:
                 prompt, origin = given[subject.task.id]
-                expected = subject.segments.gather(np.zeros((1, slots), int)).states.shape
-                if prompt.states.shape != expected:
-                    raise ValueError(
-                        f"the prompt of {subject.task.id} has states of shape {tuple(prompt.states.shape)}, not {tuple(expected)}."
-                    )
             else:
                 recommended = cells[number].tuner.best()
                 prompt = recommended.prompt

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pdt_lightning.data.segments import Prompt
+from pdt_lightning.errors import check_choice
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 
 PRECISIONS = {"32-true": torch.float32, "bf16-true": torch.bfloat16}
@@ -17,10 +18,9 @@ def dtype_of(precision: str) -> torch.dtype:
     """Type of the transformer's weights in rollouts.
 
     Raises:
-        ValueError: on a precision that is not in `PRECISIONS`.
+        UserError: on a precision that is not in `PRECISIONS`.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"--tuning.precision={precision}: choose one of {', '.join(PRECISIONS)}.")
+    check_choice("--tuning.precision", precision, PRECISIONS)
     return PRECISIONS[precision]
 
 
@@ -34,7 +34,7 @@ class Policy:
             actions that differ by a few thousandths.
 
     Raises:
-        ValueError: on another precision.
+        UserError: on another precision.
     """
 
     def __init__(self, model: PromptDecisionTransformer, context_steps: int, precision: str = "32-true"):

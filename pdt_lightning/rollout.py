@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pdt_lightning.data.segments import Prompt
+from pdt_lightning.errors import check_range
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.policy import Policy
 from pdt_lightning.processes import process_pool
@@ -125,6 +126,23 @@ def rollout(policy: Policy, rows: Sequence[Row], width: int = 8, environments: E
             lender.close()
 
 
+def reports_success(task: Task) -> bool:
+    """Whether the task's environment has `success` in its info, found out by an episode of random actions."""
+    env = task.make_env()
+    try:
+        _, info = env.reset(seed=0)
+        env.action_space.seed(0)
+        for _ in range(task.horizon or 1000):
+            if "success" in info:
+                return True
+            _, _, terminated, truncated, info = env.step(env.action_space.sample())
+            if terminated or truncated:
+                break
+        return "success" in info
+    finally:
+        env.close()
+
+
 def play_groups(play: Rollout, groups: Sequence[Sequence[Row]]) -> list[list[Outcome]]:
     """One batch of rollouts for all groups, so that blocks are full; the outcomes are handed back group by group."""
     outcomes = iter(play([row for group in groups for row in group]))
@@ -236,10 +254,8 @@ class RolloutPool:
     """
 
     def __init__(self, workers: int = 0, width: int = 8):
-        if workers < 0:
-            raise ValueError(f"--tuning.workers={workers}: it may not be negative.")
-        if width < 1:
-            raise ValueError(f"--tuning.width={width}: it has to be at least 1.")
+        check_range("--tuning.workers", workers, 0, 1024)
+        check_range("--tuning.width", width, 1, 65_536)
         self.workers, self.width = workers, width
         self._pool: ProcessPoolExecutor | None = None
         self._environments = Environments(2 * width)

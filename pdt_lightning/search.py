@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pdt_lightning.errors import UserError
 from pdt_lightning.rollout import Outcome, Rollout, Row
 from pdt_lightning.seeding import Key, integer
 from pdt_lightning.tasks.base import Task
@@ -61,7 +62,7 @@ def value(outcome: Outcome, objective: str, scale: float) -> float | None:
         None if the rollout failed.
 
     Raises:
-        ValueError: if success is asked for where there is none.
+        UserError: if success is asked for where there is none.
 
     >>> value(Outcome(500.0, 1.0, 150), "auto", 1000.0)
     1.0005
@@ -69,7 +70,7 @@ def value(outcome: Outcome, objective: str, scale: float) -> float | None:
     if outcome.failed is not None:
         return None
     if objective == "success" and outcome.success is None:
-        raise ValueError("--tuning.objective=success, but the environment reports no success in its info. Choose return or auto.")
+        raise UserError("--tuning.objective=success, but the environment reports no success in its info. Choose return or auto.")
     if objective == "return" or outcome.success is None:
         return outcome.total
     return outcome.success + RETURN_BREAKS_TIES * outcome.total / scale

@@ -6,28 +6,30 @@ python -m pdt_lightning.tune --ckpt_path runs/metaworld/version_0/checkpoints/la
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from jsonargparse import ArgumentParser
 from rich.console import Console
 from tqdm import tqdm
 
-from pdt_lightning import report
+from pdt_lightning import checkpoints, report
 from pdt_lightning.cli import load, quiet
 from pdt_lightning.data.segments import Prompt
-from pdt_lightning.phase import Subject, TuningOptions, examples, planned_rollouts, tune
-from pdt_lightning.policy import Policy
+from pdt_lightning.errors import NotFoundError, UserError, check_writable, command
+from pdt_lightning.options import DEBUG, Explaining
+from pdt_lightning.phase import Subject, TuningOptions, check_objective, check_prompt, examples, planned_rollouts, tune
+from pdt_lightning.policy import Policy, dtype_of
 from pdt_lightning.rollout import RolloutPool
 from pdt_lightning.videos import film_all
 
+EXAMPLE = "runs/<name>/version_0/prompts"
 PHASE = -1  # of no run, so that no episode is one that a run has tuned or judged with
 
 
-def parser(saved: dict[str, Any]) -> ArgumentParser:
+def parser(saved: dict[str, Any]) -> Explaining:
     """The command's options; what the run was tuned with, `saved`, are their defaults."""
-    made = ArgumentParser(prog="python -m pdt_lightning.tune", description=__doc__)
+    made = Explaining(prog="python -m pdt_lightning.tune", description=__doc__, epilog=DEBUG, allow_abbrev=False)
     made.add_argument("--ckpt_path", type=str, required=True, help="Checkpoint with the transformer.")
     made.add_argument("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks to tune; null: all.")
     made.add_argument("--prompts", type=str | None, default=None, help="Folder of saved prompts to judge, with --rounds 0.")
@@ -46,41 +48,43 @@ def saved_options(args: list[str]) -> dict[str, Any]:
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--ckpt_path")
     path = finder.parse_known_args(args)[0].ckpt_path
-    if path is None or not Path(path).is_file():
+    if path is None:
         return {}
-    callbacks = torch.load(path, map_location="cpu", weights_only=True, mmap=True).get("callbacks", {})
+    callbacks = checkpoints.read(path).get("callbacks", {})
     return next((state["options"] for name, state in callbacks.items() if name.startswith("PromptTuning")), {})
 
 
-def main(args: list[str] | None = None) -> None:
+@command(lambda message: message.replace("--tuning.", "--"))
+def main(args: list[str]) -> None:
     """Run the command; `args` replace the command line."""
     quiet()
-    args = sys.argv[1:] if args is None else args
     saved = saved_options(args)
     saved.pop("tasks", None)
     config = parser(saved).parse_args(args)
-    if not Path(config.ckpt_path).is_file():
-        raise FileNotFoundError(f"--ckpt_path={config.ckpt_path}: there is no such file.")
     options = TuningOptions(**{name: config[name] for name in TuningOptions.__dataclass_fields__})
     if options.rounds == 0 and config.prompts is None:
-        raise ValueError("--rounds=0 tunes nothing: name the prompts to judge with --prompts DIR, or ask for rounds.")
+        raise UserError("--rounds=0 tunes nothing: name the prompts to judge with --prompts DIR, or ask for rounds.")
     if options.rounds and config.prompts is not None:
-        raise ValueError(f"--prompts={config.prompts} judges prompts as they are: add --rounds 0.")
+        raise UserError(f"--prompts={config.prompts} judges prompts as they are: add --rounds 0.")
+    if config.prompts is not None and not Path(config.prompts).is_dir():
+        raise NotFoundError(
+            f"--prompts={config.prompts}: there is no such folder. Name one that a run has left, such as {EXAMPLE}."
+        )
+    dtype_of(config.precision)
+    pool = RolloutPool(os.cpu_count() or 1 if config.workers is None else config.workers, config.width)
+    folder = Path(config.out) if config.out else new_folder(Path(config.ckpt_path).resolve().parent.parent)
+    check_writable("--out", folder)
     print("Reading the checkpoint and laying out the tasks ...", file=sys.stderr, flush=True)
     module, data = load(config.ckpt_path)
+    names = data.chosen(config.tasks)
+    given = None if config.prompts is None else saved_prompts(Path(config.prompts), names)
+    check_objective(options.objective, data.family.heldout_tasks)
     data.prepare_data()
     data.setup()
-    held_out = [task.id for task in data.heldout_tasks]
-    if unknown := [name for name in config.tasks or () if name not in held_out]:
-        raise ValueError(f"--tasks: {unknown[0]} is not a held-out task. They are: {', '.join(held_out)}.")
-    names = config.tasks or held_out
     subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in names]
-    given = None
-    if config.prompts is not None:
-        given = {name: Prompt.load_with_origin(Path(config.prompts) / f"{name}.safetensors") for name in names}
-    folder = Path(config.out) if config.out else new_folder(Path(config.ckpt_path).resolve().parent.parent)
+    for subject in subjects if given else ():
+        check_prompt(given[subject.task.id][0], subject, data.hparams["segments"])
     policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), config.precision)
-    pool = RolloutPool(os.cpu_count() or 1 if config.workers is None else config.workers, config.width)
     total = planned_rollouts(options, len(subjects), config.oracle, judged_only=given is not None)
     try:
         with tqdm(
@@ -101,6 +105,24 @@ def main(args: list[str] | None = None) -> None:
     report.print_table(results, f"{what}, seed {options.seed}")
     filmed = ", videos/" if (folder / "videos").is_dir() else ""
     Console(soft_wrap=True, highlight=False).print(f"Written to {folder}: summary.json, tuning.csv, prompts/, figures/{filmed}.")
+
+
+def saved_prompts(folder: Path, names: Sequence[str]) -> dict[str, tuple[Prompt, list[str]]]:
+    """The prompt of each task in a folder, and where its segments came from.
+
+    Raises:
+        UserError: if one is missing or broken.
+    """
+    paths = {name: folder / f"{name}.safetensors" for name in names}
+    if missing := [name for name, path in paths.items() if not path.is_file()]:
+        raise NotFoundError(
+            f"--prompts={folder} has no prompt of {missing[0]}: {paths[missing[0]]} is missing. Name the tasks that it has prompts "
+            "of with --tasks, or the prompts of a run with this checkpoint's tasks."
+        )
+    try:
+        return {name: Prompt.load_with_origin(path) for name, path in paths.items()}
+    except UserError as error:
+        raise UserError(f"--prompts={folder}: {error}") from error
 
 
 def new_folder(run: Path) -> Path:

@@ -42,28 +42,6 @@ def test_saved_prompts_are_judged_again_on_fresh_episodes(run, tmp_path):
     assert a["tasks"]["point/03"]["prompt"] == json.loads((run / "summary.json").read_text())["tasks"]["point/03"]["prompt"]
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--rounds=0"], "--rounds=0 tunes nothing"),
-        (["--prompts=x"], "add --rounds 0"),
-        (["--tasks=[point/00]"], "point/00 is not a held-out task"),
-        (["--prompts=/nowhere", "--rounds=0"], "is no prompt"),
-        (["--tuner=magic"], "--tuning.tuner=magic"),
-    ],
-)
-def test_mistakes_are_named_before_anything_is_written(run, flags, message):
-    done = command("tune", "--ckpt_path", last(run), *flags, check=False)
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert not list(run.glob("tune_*"))
-
-
-def test_a_missing_checkpoint_is_named():
-    done = command("tune", "--ckpt_path=nowhere.ckpt", check=False)
-    assert "--ckpt_path=nowhere.ckpt: there is no such file" in done.stderr
-
-
 def test_a_second_run_gets_a_version_of_its_own_and_a_path_resumes_in_its_own(run):
     root = run.parents[1]
     flags = [*POINT_FLAGS, "--name=p", f"--trainer.default_root_dir={root}"]
@@ -107,23 +85,6 @@ def test_interpolation_respects_overrides(tmp_path):
     short = ["--trainer.max_epochs=1", "--tuning.verdict_episodes=1", "--tuning.oracle_candidates=0", "--name=i"]
     config = ["--config", tmp_path / "a.yaml", "--data.updates_per_epoch=2", f"--trainer.default_root_dir={tmp_path}"]
     assert "2 rollouts a task" in command("fit", *POINT_FLAGS[:-5], *config, *short).stdout
-
-
-@pytest.mark.parametrize(
-    ("flag", "message"),
-    [
-        ("--model.widht=3", "widht"),
-        ("--data.family=maze", "--data.family=maze is unknown"),
-        ("--tuning.tuner=magic", "--tuning.tuner=magic"),
-        ("--data.family_options.goals=3", "goals is not an option of family point"),
-        ("--ckpt_path=nowhere.ckpt", "--ckpt_path=nowhere.ckpt"),
-    ],
-)
-def test_mistakes_on_the_command_line_are_named(tmp_path, flag, message):
-    done = command("fit", *POINT_FLAGS, flag, f"--trainer.default_root_dir={tmp_path}", check=False)
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert not list(tmp_path.iterdir())
 
 
 def test_the_same_without_a_command_line(tmp_path, point_data):

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from pdt_lightning import kept
+from pdt_lightning.errors import UserError
 
 
 def partials():
@@ -66,5 +67,5 @@ def test_what_a_killed_process_left_is_removed_after_a_day():
 def test_a_folder_that_cannot_be_written_is_named_with_the_way_out(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PDT_LIGHTNING_CACHE", str(tmp_path / "file" / "below"))
-    with pytest.raises(PermissionError, match="Set PDT_LIGHTNING_CACHE to a folder that can"):
+    with pytest.raises(UserError, match="Set PDT_LIGHTNING_CACHE to a folder that can"):
         kept.keep("nowhere", 1, lambda folder: None)

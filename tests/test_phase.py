@@ -6,7 +6,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from pdt_lightning.model.lit_pdt import LitPDT
-from pdt_lightning.phase import Figures, Subject, TuningOptions, planned_rollouts, tune
+from pdt_lightning.phase import Figures, Subject, TuningOptions, check_prompt, planned_rollouts, tune
 from pdt_lightning.policy import Policy
 from pdt_lightning.rollout import Outcome, RolloutPool
 from pdt_lightning.search import Cell, search, value
@@ -110,8 +110,9 @@ def test_given_prompts_are_judged_as_they_are(point_policy, subjects, play):
     assert result.prompt is prompt
     assert result.origin == ["here"]
     assert result.trials == []
-    with pytest.raises(ValueError, match=r"prompt of point/03 has states of shape"):
-        tune(point_policy, subjects[:1], play, options, 3, 0, given=given)
+    check_prompt(prompt, subjects[0], 2)
+    with pytest.raises(ValueError, match=r"prompt of point/03 has returns_to_go of shape"):
+        check_prompt(prompt, subjects[0], 3)
 
 
 def test_it_leaves_torchs_and_numpys_generators_alone(point_policy, subjects, play):

@@ -17,9 +17,10 @@ from tqdm import tqdm
 from pdt_lightning import report
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.distributed import attempt, gather, shard, unshard
+from pdt_lightning.errors import UserError, check_range
 from pdt_lightning.journal import Journal, forget
 from pdt_lightning.model.lit_pdt import LitPDT
-from pdt_lightning.phase import Subject, TaskResult, TuningOptions, examples, planned_rollouts, tune
+from pdt_lightning.phase import Subject, TaskResult, TuningOptions, check_objective, examples, planned_rollouts, tune
 from pdt_lightning.policy import Policy, dtype_of
 from pdt_lightning.rollout import Outcome, RolloutPool, Row
 from pdt_lightning.signals import Interrupted, StopRequest
@@ -55,9 +56,9 @@ class PromptTuning(lightning.Callback):
         progress: bool = True,
         **options: Any,
     ):
-        if every_n_epochs < 0:
-            raise ValueError(f"--tuning.every_n_epochs={every_n_epochs}: it may not be negative.")
+        check_range("--tuning.every_n_epochs", every_n_epochs, 0)
         dtype_of(precision)
+        RolloutPool(workers or 0, width)  # refuses what is out of range
         self.options = TuningOptions(**options)
         self.every_n_epochs = every_n_epochs
         self.tasks = tasks
@@ -76,15 +77,22 @@ class PromptTuning(lightning.Callback):
         """Check that the tasks are there, and make the pool of workers, which start when first needed."""
         data = getattr(trainer, "datamodule", None)
         if not isinstance(data, MultiTaskDataModule):
-            raise ValueError("PromptTuning needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...)).")
-        held_out = [task.id for task in data.family.heldout_tasks]
-        if unknown := [name for name in self.tasks or () if name not in held_out]:
-            raise ValueError(f"--tuning.tasks: {unknown[0]} is not a held-out task. They are: {', '.join(held_out)}.")
-        if missing := [name for name in self.validation_tasks if name not in (data.hparams["tuned_training_tasks"] or ())]:
-            raise ValueError(f"validation_tasks: give MultiTaskDataModule(tuned_training_tasks=[{missing[0]!r}, ...]) too.")
+            raise UserError("PromptTuning needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...)).")
+        self.check(data)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", trainer.num_devices))
         workers = max(1, (os.cpu_count() or 1) // max(1, local)) if self.workers is None else self.workers
         self._pool = RolloutPool(workers, self.width)
+
+    def check(self, data: MultiTaskDataModule) -> None:
+        """Refuse tasks that the data do not have, and an objective that they do not know.
+
+        Raises:
+            UserError: naming the option.
+        """
+        data.chosen(self.tasks)
+        if missing := [name for name in self.validation_tasks if name not in (data.hparams["tuned_training_tasks"] or ())]:
+            raise UserError(f"validation_tasks: give MultiTaskDataModule(tuned_training_tasks=[{missing[0]!r}, ...]) too.")
+        check_objective(self.options.objective, data.family.heldout_tasks)
 
     def due(self, trainer: lightning.Trainer) -> bool:
         """Whether a phase follows this validation; one in the middle of an epoch is never followed by any."""
@@ -145,7 +153,7 @@ class PromptTuning(lightning.Callback):
 
     def subjects(self, data: MultiTaskDataModule) -> list[Subject]:
         """The tasks to tune: held-out ones, then validation tasks."""
-        names = [task.id for task in data.heldout_tasks if self.tasks is None or task.id in self.tasks]
+        names = data.chosen(self.tasks)
         return [
             Subject(data.prompt_tasks[name], data.segments(name), held_out)
             for own, held_out in ((names, True), (self.validation_tasks, False))

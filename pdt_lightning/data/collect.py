@@ -27,7 +27,7 @@ def collect(dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: 
         How many were collected.
 
     Raises:
-        FileNotFoundError: if a dataset is missing and there is no recipe for it.
+        NotFoundError: if a dataset is missing and there is no recipe for it.
     """
     missing = [name for name in dict.fromkeys(dataset_ids) if not minari.exists(name)]
     if unknown := [name for name in missing if name not in recipes]:

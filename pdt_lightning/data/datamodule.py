@@ -8,13 +8,18 @@ import lightning
 import numpy as np
 from torch.utils.data import DataLoader, IterableDataset
 
+from pdt_lightning.data import minari
 from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
+from pdt_lightning.data.checks import check_datasets, check_environments, check_rows, validation_episodes
 from pdt_lightning.data.collect import collect
 from pdt_lightning.data.episodes import Episodes, Statistics
 from pdt_lightning.data.mapped import open_episodes
 from pdt_lightning.data.segments import Segments
+from pdt_lightning.errors import UserError, check_choice, check_range, check_writable, suggestion
 from pdt_lightning.seeding import generator
 from pdt_lightning.tasks.base import Task, make_family
+
+MOST = {"context_steps": 100_000, "collection_workers": 1024}  # more can only be a slip
 
 
 class MultiTaskDataModule(lightning.LightningDataModule):
@@ -69,19 +74,19 @@ class MultiTaskDataModule(lightning.LightningDataModule):
             ("batch_size", batch_size),
             ("updates_per_epoch", updates_per_epoch),
             ("validation_windows", validation_windows),
+            ("collection_workers", 1 if collection_workers is None else collection_workers),
         ):
-            if value < 1:
-                raise ValueError(f"--data.{name}={value}: it has to be at least 1.")
-        if attention not in ("published", "window"):
-            raise ValueError(f"--model.attention={attention}: choose published or window.")
+            check_range(f"--data.{name}", value, 1, MOST.get(name, 10**9))
+        check_choice("--model.attention", attention, ("published", "window"))
         if attention == "published" and chunk_steps is not None:
-            raise ValueError(f"--data.chunk_steps={chunk_steps} is for --model.attention=window; set it to null for published.")
+            raise UserError(f"--data.chunk_steps={chunk_steps} is for --model.attention=window; set it to null for published.")
         if chunk_steps is not None and chunk_steps < context_steps:
-            raise ValueError(f"--data.chunk_steps={chunk_steps} is less than --data.context_steps={context_steps}, a window.")
-        if prompt_sampling not in ("uniform", "tail"):
-            raise ValueError(f"--data.prompt_sampling={prompt_sampling}: choose uniform or tail.")
-        if not 0 < validation_share < 1:
-            raise ValueError(f"--data.validation_share={validation_share}: it lies between 0 and 1.")
+            raise UserError(
+                f"--data.chunk_steps={chunk_steps} is less than --data.context_steps={context_steps}, a window. Raise it, or set "
+                "it to null for twice as many."
+            )
+        check_choice("--data.prompt_sampling", prompt_sampling, ("uniform", "tail"))
+        check_range("--data.validation_share", validation_share, 0, 1, above=True, below=True)
         self.save_hyperparameters()
         self.family = make_family(family, family_options)
         self.observation_space, self.action_space = self.family.spaces()
@@ -91,7 +96,10 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         self.max_timesteps = self.family.max_timesteps
         known = [task.id for task in self.family.training_tasks]
         if unknown := [name for name in tuned_training_tasks or () if name not in known]:
-            raise ValueError(f"--tuning.validation_tasks: {unknown[0]} is not a training task. They are: {', '.join(known)}.")
+            raise UserError(
+                f"--tuning.validation_tasks: {unknown[0]} is not a training task. They are: {', '.join(known)}."
+                f"{suggestion(unknown[0], known)}"
+            )
         self.statistics: Statistics | None = None
         self.row_steps = context_steps
 
@@ -101,10 +109,51 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         ids = [*(task.id for task in self.family.heldout_tasks), *(self.hparams["tuned_training_tasks"] or ())]
         return [by_id[name] for name in dict.fromkeys(ids)]
 
+    def chosen(self, names: Sequence[str] | None) -> list[str]:
+        """Ids of the held-out tasks to tune: all where `names` is None.
+
+        Raises:
+            UserError: if `names` is empty or has others in it.
+        """
+        held_out = [task.id for task in self.family.heldout_tasks]
+        if names is None:
+            return held_out
+        if unknown := [name for name in names if name not in held_out]:
+            raise UserError(
+                f"--tuning.tasks: {unknown[0]} is not a held-out task. They are: "
+                f"{', '.join(held_out)}.{suggestion(unknown[0], held_out)}"
+            )
+        if not names:
+            raise UserError(f"--tuning.tasks=[] names no task. Leave it out for all, or choose of: {', '.join(held_out)}.")
+        return [name for name in held_out if name in names]
+
+    def check(self, ranks: int = 1) -> None:
+        """Refuse what can be told before anything is collected or trained.
+
+        Args:
+            ranks: processes that share a batch.
+
+        Raises:
+            UserError: naming the option or the dataset.
+        """
+        self._check_ranks(ranks)
+        recipes = self.family.recipes
+        check_environments(self.family.tasks, self.state_size, self.action_size)
+        check_datasets(self.family.training_tasks, "training_data", recipes)
+        check_datasets(self._prompt_tasks(), "prompt_data", recipes)
+        for task in self.family.training_tasks:
+            if all(name in recipes for name in task.training_data):
+                planned = sum(recipes[name].episodes for name in task.training_data)
+                validation_episodes(self.hparams["validation_share"], task.id, planned)
+        check_rows(self.hparams, self.state_size + 2 * self.action_size + 1, self.max_timesteps)
+
     def prepare_data(self) -> None:
         """Collect the demonstrations that are not on this machine yet, and make them ready to be mapped."""
+        self.check()
         wanted = [name for task in self.family.training_tasks for name in task.training_data]
         wanted += [name for task in self._prompt_tasks() for name in task.prompt_data]
+        if not all(minari.exists(name) for name in wanted):
+            check_writable("MINARI_DATASETS_PATH", minari.path_of(""))
         collect(wanted, self.family.recipes, self.hparams["collection_workers"], self.hparams["progress"])
         for tasks, kind in ((self.family.training_tasks, "training_data"), (self._prompt_tasks(), "prompt_data")):
             if tasks:
@@ -129,12 +178,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         validation = np.zeros(len(episodes), bool)
         bounds = np.searchsorted(episodes.task, np.arange(len(self.training_tasks) + 1))
         for task, first, last in zip(self.training_tasks, bounds[:-1], bounds[1:], strict=True):
-            count = max(1, round(options["validation_share"] * (last - first)))
-            if last - first - count < 2:
-                raise ValueError(
-                    f"{task.id} has {last - first} training episodes and {count} of them validate; at least 2 have to be left, as "
-                    "a prompt never comes from its window's own episode. Add episodes or lower --data.validation_share."
-                )
+            count = validation_episodes(options["validation_share"], task.id, last - first)
             rng = generator(options["seed"], "validation", task.id)
             validation[rng.choice(np.arange(first, last), count, replace=False)] = True
         if options["attention"] == "window":
@@ -148,16 +192,16 @@ class MultiTaskDataModule(lightning.LightningDataModule):
 
     def _open(self, tasks: Sequence[Task], kind: str) -> Episodes:
         datasets = [getattr(task, kind) for task in tasks]
-        for task, names in zip(tasks, datasets, strict=True):
-            if not names:
-                raise ValueError(f"{task.id} lists no {kind}: training tasks need training_data, those that are tuned prompt_data.")
         episodes = open_episodes(datasets, self.hparams["use_expert_actions"], self.hparams["progress"])
         for name, size, seen in (
             ("observations", self.state_size, episodes.state_size),
             ("actions", self.action_size, episodes.action_size),
         ):
             if seen != size:
-                raise ValueError(f"{datasets[0][0]} has {name} of size {seen}, but those of {self.family.tasks[0].id} have {size}.")
+                raise UserError(
+                    f"{datasets[0][0]} has {name} of size {seen}, but those of {self.family.tasks[0].id} have {size}. All tasks of "
+                    "a run share one size."
+                )
         return episodes
 
     def _check_segments(self) -> None:
@@ -166,7 +210,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         if (enough < 2).any():
             worst = int(enough.argmin())
             Segments(episodes.of_task(worst), steps, self.training_tasks[worst].id)
-            raise ValueError(
+            raise UserError(
                 f"{self.training_tasks[worst].id} has fewer than 2 training episodes of --data.segment_steps={steps} steps. Lower "
                 "it or collect longer episodes."
             )
@@ -199,11 +243,16 @@ class MultiTaskDataModule(lightning.LightningDataModule):
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
+    def _check_ranks(self, ranks: int) -> None:
+        if self.hparams["batch_size"] < ranks:
+            raise UserError(
+                f"--data.batch_size={self.hparams['batch_size']} is smaller than the number of ranks, {ranks}. Raise it, or lower "
+                "--trainer.devices or --trainer.num_nodes."
+            )
+
     def train_dataloader(self) -> DataLoader:
         """Whole batches, one an update."""
-        _, world_size = self._ranks()
-        if self.hparams["batch_size"] < world_size:
-            raise ValueError(f"--data.batch_size={self.hparams['batch_size']} is smaller than the number of ranks, {world_size}.")
+        self._check_ranks(self._ranks()[1])
         return DataLoader(UpdateStream(self), batch_size=None)
 
     def val_dataloader(self) -> list[DataLoader]:

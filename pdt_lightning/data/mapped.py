@@ -13,6 +13,7 @@ from tqdm import tqdm
 from pdt_lightning import kept
 from pdt_lightning.data import minari
 from pdt_lightning.data.episodes import Episodes, Index, step_rows
+from pdt_lightning.errors import UserError
 
 
 def open_episodes(tasks: Sequence[Sequence[str]], use_expert_actions: bool = True, progress: bool = False) -> Episodes:
@@ -24,8 +25,8 @@ def open_episodes(tasks: Sequence[Sequence[str]], use_expert_actions: bool = Tru
         progress: show a bar while they are made.
 
     Raises:
-        FileNotFoundError: if a dataset is not on this machine.
-        ValueError: if a dataset is empty, holds what is not finite, or has spaces unlike those of the first.
+        NotFoundError: if a dataset is not on this machine.
+        UserError: if a dataset is empty, holds what is not finite, or has spaces unlike those of the first.
     """
     names = [name for task in tasks for name in task]
     source = [use_expert_actions, *(kept.mark(name) for name in names)]
@@ -46,7 +47,9 @@ def _make(folder: Path, names: Sequence[str], use_expert_actions: bool, progress
             sizes = [(part.moments.shape[-1], part.ranges.shape[-1]) for part in (parts[0], parts[-1])]
             for kind, first, own in zip(("observations", "actions"), *sizes, strict=True):
                 if first != own:
-                    raise ValueError(f"{name} has {kind} of size {own}, but those of {names[0]} have {first}.")
+                    raise UserError(
+                        f"{name} has {kind} of size {own}, but those of {names[0]} have {first}. All tasks of a run share one size."
+                    )
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     np.save(folder / "offsets.npy", np.concatenate([[0], lengths.cumsum()]).astype(np.int64))
     np.save(folder / "dataset.npy", np.repeat(np.arange(len(parts)), [len(part.returns) for part in parts]))

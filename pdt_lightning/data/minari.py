@@ -1,5 +1,6 @@
 """Demonstrations on disk, in Minari's format: write, read, validate."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +12,9 @@ import minari
 import numpy as np
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
-from minari.storage import get_dataset_path
 
 from pdt_lightning import kept
+from pdt_lightning.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Demonstration:
 
 def path_of(dataset_id: str) -> Path:
     """Folder of a dataset, whether or not it exists; `MINARI_DATASETS_PATH` is honoured."""
-    return Path(get_dataset_path(dataset_id))
+    return kept.dataset_path(dataset_id)
 
 
 def exists(dataset_id: str) -> bool:
@@ -107,7 +108,7 @@ def write(
             description=f"Collected by pdt_lightning: {algorithm}.",
         )
     if not exists(dataset_id):
-        raise FileExistsError(f"{path_of(dataset_id)} is in the way and is no Minari dataset: remove it.")
+        raise UserError(f"{path_of(dataset_id)} is in the way and is no Minari dataset: remove it.")
 
 
 def _padded(actions: np.ndarray) -> np.ndarray:
@@ -122,15 +123,19 @@ def read(dataset_id: str, use_expert_actions: bool = True) -> Iterator[Demonstra
         use_expert_actions: take `infos["expert_action"]`, where there is one, as the label to learn.
 
     Raises:
-        FileNotFoundError: if the dataset is not on this machine.
-        ValueError: if it is empty or holds values that are not finite, or its spaces are not supported.
+        NotFoundError: if the dataset is not on this machine.
+        UserError: if it cannot be read, is empty, has spaces that are not supported, or values that are not finite or not of them.
     """
     if not exists(dataset_id):
         raise kept.not_found(dataset_id)
-    storage = MinariStorage.read(path_of(dataset_id) / "data")
+    try:
+        storage = MinariStorage.read(path_of(dataset_id) / "data")
+    except Exception as error:  # whatever Minari and HDF5 raise, it is on account of what is there
+        raise kept.unreadable(dataset_id, error) from error
     supported(dataset_id, storage.observation_space, storage.action_space)
+    sizes = [gym.spaces.flatdim(space) for space in (storage.observation_space, storage.action_space)]
     found = False
-    for number, raw in enumerate(storage.get_episodes(range(storage.total_episodes))):
+    for number, raw in enumerate(_episodes(dataset_id, storage)):
         states = flatten(raw["observations"], storage.observation_space)[:-1].astype(np.float32)
         actions = np.asarray(raw["actions"], np.float32)
         rewards = np.asarray(raw["rewards"], np.float64)
@@ -140,15 +145,42 @@ def read(dataset_id: str, use_expert_actions: bool = True) -> Iterator[Demonstra
         success = infos.get("success")
         if len(rewards) == 0:
             continue
-        for name, values in (("observations", states), ("actions", actions), ("rewards", rewards), ("expert_action", labels)):
-            if len(values) != len(rewards):
-                raise ValueError(f"{dataset_id}, episode {number}: {len(values)} {name} for {len(rewards)} rewards.")
+        columns = (("observations", states, sizes[0]), ("actions", actions, sizes[1]), ("expert_action", labels, sizes[1]))
+        for name, values, size in columns:
+            if values.shape != (len(rewards), size):
+                raise UserError(
+                    f"Minari dataset {dataset_id}, episode {number}: its {name} are of shape {values.shape}, for {len(rewards)} "
+                    f"rewards and a space of {size}. Remove the episode or mend it."
+                )
+        for name, values in (*[column[:2] for column in columns], ("rewards", rewards)):
             if not np.isfinite(values).all():
-                raise ValueError(f"{dataset_id}, episode {number}: its {name} are not all finite. Remove the episode or mend it.")
+                raise UserError(
+                    f"Minari dataset {dataset_id}, episode {number}: its {name} are not all finite. Remove the episode or mend it."
+                )
         found = True
         yield Demonstration(states, actions, labels, rewards, None if success is None else float(np.max(success)))
     if not found:
-        raise ValueError(f"Minari dataset {dataset_id} has no episode with a step in it.")
+        raise kept.empty(dataset_id)
+
+
+def _episodes(dataset_id: str, storage: MinariStorage) -> Iterator[dict]:
+    try:
+        yield from storage.get_episodes(range(storage.total_episodes))
+    except (OSError, KeyError, RuntimeError) as error:  # of HDF5, where the file is not whole
+        raise kept.unreadable(dataset_id, error) from error
+
+
+def recorded_environment(dataset_id: str) -> dict | None:
+    """The specification of the environment that a dataset on this machine was recorded in, as plain values; None: it names none.
+
+    Raises:
+        UserError: if the dataset cannot be read.
+    """
+    try:
+        text = MinariStorage.read_raw_metadata(path_of(dataset_id) / "data").get("env_spec")
+        return json.loads(text) if text else None
+    except (OSError, ValueError) as error:
+        raise kept.unreadable(dataset_id, error) from error
 
 
 def supported(name: str, observation_space: gym.Space, action_space: gym.Space) -> None:
@@ -156,11 +188,11 @@ def supported(name: str, observation_space: gym.Space, action_space: gym.Space) 
     observations = observation_space.spaces.values() if isinstance(observation_space, gym.spaces.Dict) else [observation_space]
     flat = isinstance(observation_space, gym.spaces.Dict) or len(observation_space.shape or ()) == 1
     if not flat or not all(isinstance(space, gym.spaces.Box) for space in observations):
-        raise ValueError(
+        raise UserError(
             f"{name}: observations of {observation_space} are not supported; use a one-dimensional Box, or a Dict of Box."
         )
     if not isinstance(action_space, gym.spaces.Box) or len(action_space.shape) != 1:
-        raise ValueError(f"{name}: actions of {action_space} are not supported; use a one-dimensional Box.")
+        raise UserError(f"{name}: actions of {action_space} are not supported; use a one-dimensional Box.")
 
 
 def flatten(observations: np.ndarray | dict[str, np.ndarray], space: gym.Space) -> np.ndarray:

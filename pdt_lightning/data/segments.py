@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.windows import Steps, gather, window_indices
+from pdt_lightning.errors import UserError
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Prompt(Steps):
         """The prompt and what was kept beside it, `origin` included.
 
         Raises:
-            ValueError: if the file is no prompt.
+            UserError: if the file is no prompt.
         """
         try:
             with safe_open(path, framework="pt") as file:
@@ -58,7 +59,9 @@ class Prompt(Steps):
                 facts = {**json.loads(kept.get("facts", "{}")), "origin": json.loads(kept.get("origin", "[]"))}
                 return cls(**{field.name: file.get_tensor(field.name) for field in fields(cls)}), facts
         except Exception as error:  # safetensors raises its own kinds, which differ between versions
-            raise ValueError(f"{path} is no prompt saved by pdt_lightning: {error}") from error
+            raise UserError(
+                f"{path} is no prompt saved by pdt_lightning, or not the whole of one: {error}. Give another one."
+            ) from error
 
 
 def prompts_of(episodes: Episodes, episode: np.ndarray, start: np.ndarray, steps: int) -> Prompt:
@@ -89,13 +92,13 @@ class Segments:
         name: of the task, for errors.
 
     Raises:
-        ValueError: if no demonstration is long enough.
+        UserError: if no demonstration is long enough.
     """
 
     def __init__(self, episodes: Episodes, steps: int, name: str = "the task"):
         self.episode, self.start = windows_of(episodes.lengths, steps)
         if not len(self.episode):
-            raise ValueError(
+            raise UserError(
                 f"a prompt with segments of {steps} steps needs demonstrations of at least as many, but the longest of {name} has "
                 f"{episodes.lengths.max()}. Lower --data.segment_steps or collect longer episodes."
             )

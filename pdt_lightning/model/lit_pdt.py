@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from pdt_lightning.data.batches import Batch
+from pdt_lightning.errors import UserError, check_choice, check_memory, check_range
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.seeding import integer
 
@@ -93,16 +94,22 @@ class LitPDT(lightning.LightningModule):
     ):
         super().__init__()
         for name, value in (("width", width), ("layers", layers), ("heads", heads), ("inner", inner)):
-            if value < 1:
-                raise ValueError(f"--model.{name}={value}: it has to be at least 1.")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"--model.dropout={dropout}: it lies between 0 and 1.")
-        if learning_rate <= 0:
-            raise ValueError(f"--model.learning_rate={learning_rate}: it has to be positive.")
-        if schedule not in ("constant", "cosine"):
-            raise ValueError(f"--model.schedule={schedule}: choose constant or cosine.")
-        if attention not in ("published", "window"):
-            raise ValueError(f"--model.attention={attention}: choose published or window.")
+            check_range(f"--model.{name}", value, 1)
+        check_range("--model.dropout", dropout, 0, 1, below=True)
+        check_range("--model.learning_rate", learning_rate, 0, 1, above=True)
+        check_range("--model.weight_decay", weight_decay, 0)
+        check_range("--model.warmup_updates", warmup_updates, 0)
+        check_range("--model.gradient_clip", gradient_clip, 0)
+        check_choice("--model.schedule", schedule, ("constant", "cosine"))
+        check_choice("--model.attention", attention, ("published", "window"))
+        weights = float(layers) * width * (4 * width + 2 * inner) + 2.0 * width * (max_timesteps + state_size + action_size)
+        check_memory(
+            f"A transformer of --model.width={width}, --model.layers={layers} and --model.inner={inner} for episodes of "
+            f"{max_timesteps} "
+            "steps",
+            4 * weights,
+            "Lower the largest of them.",
+        )
         self.save_hyperparameters()
         with torch.random.fork_rng():  # leaves the caller's generator as it was
             torch.manual_seed(integer(seed, "initialisation"))
@@ -127,9 +134,9 @@ class LitPDT(lightning.LightningModule):
         """Take the statistics and the names of the tasks from the data module."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is None or not hasattr(data, "validation_names"):
-            raise ValueError("LitPDT needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...)).")
+            raise UserError("LitPDT needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...)).")
         if data.hparams["attention"] != self.hparams["attention"]:
-            raise ValueError(
+            raise UserError(
                 f"LitPDT has attention={self.hparams['attention']}, MultiTaskDataModule {data.hparams['attention']}: give both the "
                 "same, since the data decide how long the rows are that the model trains on."
             )
@@ -176,7 +183,7 @@ class LitPDT(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the mean over tasks and each task's own error."""
         for (name, tasks), metric in zip(self._validation_names, self.task_errors, strict=True):
-            errors: Tensor = metric.compute()  # type: ignore[operator]
+            errors: Tensor = metric.compute().reshape(-1)  # type: ignore[operator]  # torchmetrics squeezes a single task's
             metric.reset()  # type: ignore[operator]
             self.log(f"{name}/action_error", errors.nanmean(), prog_bar=True, rank_zero_only=True)
             self.log_dict({f"{name}_task/{task}": error for task, error in zip(tasks, errors, strict=True)}, rank_zero_only=True)
@@ -192,7 +199,7 @@ class LitPDT(lightning.LightningModule):
         warmup, total = self.hparams["warmup_updates"], self.trainer.estimated_stepping_batches
         cosine = self.hparams["schedule"] == "cosine"
         if cosine and not math.isfinite(total):
-            raise ValueError("--model.schedule=cosine needs an end: set --trainer.max_epochs or --trainer.max_steps.")
+            raise UserError("--model.schedule=cosine needs an end: set --trainer.max_epochs or --trainer.max_steps.")
 
         def factor(update: int) -> float:
             rising = min(1.0, (update + 1) / max(1, warmup))

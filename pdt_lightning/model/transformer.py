@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pdt_lightning.errors import UserError
+
 KeysValues = tuple[Tensor, Tensor]
 
 
@@ -70,7 +72,7 @@ class CausalTransformer(nn.Module):
     def __init__(self, width: int, layers: int, heads: int, inner: int, dropout: float):
         super().__init__()
         if width % heads:
-            raise ValueError(f"--model.width={width} is not a multiple of --model.heads={heads}.")
+            raise UserError(f"--model.width={width} is not a multiple of --model.heads={heads}. Change one of them.")
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, heads, inner, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)

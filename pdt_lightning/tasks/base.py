@@ -4,7 +4,7 @@ import copy
 import hashlib
 import inspect
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -12,8 +12,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.wrappers import FlattenObservation
+from jsonargparse import ArgumentError, ArgumentParser
+
+from pdt_lightning.errors import UserError, as_typed, check_range, suggestion
 
 Expert = Callable[[np.ndarray], np.ndarray]  # observation (S,) → noise-free action (A,), for one episode
 
@@ -46,12 +49,20 @@ class Task:
 
     def make_env(self, **kwargs: Any) -> gym.Env:
         """The task's environment, with Dict observations flattened; `kwargs` go to Gymnasium (such as `render_mode`)."""
-        env = gym.make(self.env_id, disable_env_checker=True, **{**self.env_kwargs, **kwargs})
+        try:
+            if isinstance(self.env_id, EnvSpec) and isinstance(self.env_id.entry_point, str):
+                _load_entry_point(self.env_id.entry_point)
+            env = gym.make(self.env_id, disable_env_checker=True, **{**self.env_kwargs, **kwargs})
+        except (ImportError, gym.error.Error) as error:
+            raise UserError(
+                f"{self.id}: its environment {self.env_name} is not installed here: {error}. Install the package that it comes "
+                "from, in a version that has it."
+            ) from error
         if isinstance(env.observation_space, gym.spaces.Dict):
             env = FlattenObservation(env)
         for kind, space in (("observations", env.observation_space), ("actions", env.action_space)):
             if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
-                raise ValueError(f"{self.id}: {self.env_id} has {kind} of {space}; only one-dimensional Box {kind} are supported.")
+                raise UserError(f"{self.id}: {self.env_name} has {kind} of {space}; only one-dimensional Box {kind} are supported.")
         return env
 
     def facts(self) -> dict[str, Any]:
@@ -87,6 +98,18 @@ class Task:
             "action_high": high.tolist(),
             "observation": None if parts is None else {key: space.shape for key, space in parts.items()},
         }
+
+    @property
+    def env_name(self) -> str:
+        """Gymnasium's id of the environment, with its version."""
+        return self.env_id if isinstance(self.env_id, str) else self.env_id.id
+
+
+def _load_entry_point(entry_point: str) -> None:
+    try:
+        load_env_creator(entry_point)
+    except AttributeError as error:  # the package is there, in a version without this environment
+        raise ImportError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -164,15 +187,49 @@ def families() -> dict[str, EntryPoint]:
 
 def make_family(name: str, options: Mapping[str, Any] | None = None) -> TaskFamily:
     """The family called `name`, built with `options`; errors name the option and what may stand there."""
+    family = _family_class(name)
+    known = inspect.signature(family).parameters
+    if wrong := sorted(set(options or ()) - set(known)):
+        raise UserError(
+            f"--data.family_options.{wrong[0]} is not an option of family {name}. It takes: {', '.join(known)}."
+            f"{suggestion(wrong[0], known)}"
+        )
+    # They come as YAML has them, so that their types are checked here, like those of all other options.
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(family, fail_untyped=False)
+    try:
+        checked = parser.parse_object(dict(options or {}))
+    except ArgumentError as error:
+        raise UserError(as_typed(str(error), "data.family_options.")) from error
+    return family(**{option: checked[option] for option in options or {}})
+
+
+def options_of(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """All options of a family: those given, and the defaults of the others."""
+    defaults = {option: parameter.default for option, parameter in inspect.signature(_family_class(name)).parameters.items()}
+    return {**defaults, **(given or {})}
+
+
+def _family_class(name: str) -> type[TaskFamily]:
     known = families()
     if name not in known:
-        raise ValueError(f"--data.family={name} is unknown. Choose one of: {', '.join(known)}.")
-    options = dict(options or {})
-    family: type[TaskFamily] = known[name].load()
-    allowed = list(inspect.signature(family).parameters)
-    if wrong := sorted(set(options) - set(allowed)):
-        raise ValueError(f"--data.family_options.{wrong[0]} is not an option of family {name}. It takes: {', '.join(allowed)}.")
-    return family(**options)
+        raise UserError(f"--data.family={name} is unknown. Choose one of: {', '.join(known)}.{suggestion(name, known)}")
+    try:
+        return known[name].load()
+    except ImportError as error:  # of another package
+        raise UserError(f"--data.family={name} cannot be imported from {known[name].value}: {error}. Mend its package.") from error
+
+
+def check_held_out(given: Sequence[int], count: int) -> None:
+    """Refuse a split that leaves nothing to train on or nothing to hold out, or names goals that are not there.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if not given or not set(given) < set(range(count)) or len(set(given)) < len(given):
+        raise UserError(
+            f"--data.family_options.held_out={list(given)}: name some, not all, of the goals 0 to {count - 1}, each once."
+        )
 
 
 def demonstrated(
@@ -188,18 +245,15 @@ def demonstrated(
         **settings: of both recipes; `expert_share` applies to the candidates alone.
 
     Raises:
-        ValueError: on counts, noise or shares that make no sense, naming the option.
+        UserError: on counts, noise or shares that make no sense, naming the option.
     """
     share = settings.pop("expert_share", 1.0)
     noise = settings["action_noise"]
     # One validates, and a prompt comes from another episode than its window: three to train on, one to take prompts from.
     for (name, value), least in ((training, 3), (prompts, 1)):
-        if value < least:
-            raise ValueError(f"--data.family_options.{name}={value}: at least {least} are needed.")
-    if not 0 <= share <= 1:
-        raise ValueError(f"--data.family_options.expert_share={share}: it lies between 0 and 1.")
-    if noise < 0:
-        raise ValueError(f"--data.family_options.action_noise={noise}: it may not be negative.")
+        check_range(f"--data.family_options.{name}", value, least, 1_000_000)
+    check_range("--data.family_options.expert_share", share, 0, 1)
+    check_range("--data.family_options.action_noise", noise, 0)
     recipes = {
         "training": Recipe(task, "training", training[1], expert, **settings),
         "prompt": Recipe(task, "prompt", prompts[1], expert, expert_share=share, **settings),

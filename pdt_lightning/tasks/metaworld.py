@@ -17,7 +17,8 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.policies import ENV_POLICY_MAP
 
 from pdt_lightning import kept
-from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, demonstrated
+from pdt_lightning.errors import UserError, check_choice, check_range
+from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, check_held_out, demonstrated
 
 HELD_OUT = (11, 17, 25, 36, 41)  # of the 50 goals of the benchmark's seed 1: the split of the Prompt-DT papers
 METAWORLD_SEED = 1
@@ -53,12 +54,8 @@ class ML1Env(gym.Env):
         start_noise: float = 0.01,
         render_mode: str | None = None,
     ):
-        if env_name not in ALL_V3_ENVIRONMENTS:
-            raise ValueError(
-                f"env_name={env_name} is not a Meta-World environment. There are: {', '.join(sorted(ALL_V3_ENVIRONMENTS))}."
-            )
-        if not 1 <= horizon <= MAX_HORIZON:
-            raise ValueError(f"horizon={horizon}: Meta-World allows 1 to {MAX_HORIZON} steps.")
+        check_choice("env_name", env_name, sorted(ALL_V3_ENVIRONMENTS))
+        check_range("horizon", horizon, 1, MAX_HORIZON)
         self.env_name = env_name
         self.positions = np.asarray(positions, np.float64)
         self.horizon = horizon
@@ -186,17 +183,16 @@ class MetaworldFamily(TaskFamily):
         start_noise: float = 0.01,
         collection_seed: int = 0,
     ):
-        if env_name not in ALL_V3_ENVIRONMENTS:
-            known = ", ".join(sorted(ALL_V3_ENVIRONMENTS))
-            raise ValueError(f"--data.family_options.env_name={env_name} is not a Meta-World environment. There are: {known}.")
-        if not 1 <= horizon <= MAX_HORIZON:
-            raise ValueError(f"--data.family_options.horizon={horizon}: Meta-World allows 1 to {MAX_HORIZON} steps.")
-        if start_noise < 0:
-            raise ValueError(f"--data.family_options.start_noise={start_noise}: it may not be negative.")
+        check_choice("--data.family_options.env_name", env_name, sorted(ALL_V3_ENVIRONMENTS))
+        check_range("--data.family_options.horizon", horizon, 1, MAX_HORIZON)
+        check_range("--data.family_options.start_noise", start_noise, 0, 1)
         if METAWORLD_SEED in extra_goal_seeds:
-            raise ValueError(f"--data.family_options.extra_goal_seeds: seed {METAWORLD_SEED} holds the goals that are held out.")
-        if not held_out or not set(held_out) < set(range(50)):
-            raise ValueError(f"--data.family_options.held_out={list(held_out)}: name some, not all, of the goals 0 to 49.")
+            raise UserError(f"--data.family_options.extra_goal_seeds: seed {METAWORLD_SEED} holds the goals that are held out.")
+        for seed in extra_goal_seeds:
+            check_range("--data.family_options.extra_goal_seeds", seed, 0, 2**32 - 1)
+        if len(set(extra_goal_seeds)) < len(extra_goal_seeds):
+            raise UserError(f"--data.family_options.extra_goal_seeds={list(extra_goal_seeds)}: name each seed once.")
+        check_held_out(held_out, 50)
         recipes: dict[str, Recipe] = {}
 
         def task(name: str, positions: tuple[float, ...], demonstrations: tuple[str, int]) -> Task:

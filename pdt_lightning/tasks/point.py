@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, demonstrated
+from pdt_lightning.errors import check_range
+from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, check_held_out, demonstrated
 
 GOALS = 16
 HUB = np.array([1.0, 0.0])
@@ -33,8 +34,7 @@ class PointEnv(gym.Env):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def __init__(self, goal: int, horizon: int = 30, render_mode: str | None = None):
-        if not 0 <= goal < GOALS:
-            raise ValueError(f"goal={goal}: there are goals 0 to {GOALS - 1}.")
+        check_range("goal", goal, 0, GOALS - 1)
         self.goal = goal
         self.horizon = horizon
         self.render_mode = render_mode
@@ -125,8 +125,8 @@ class PointFamily(TaskFamily):
         horizon: int = 30,
         collection_seed: int = 0,
     ):
-        if not held_out or not set(held_out) < set(range(GOALS)):
-            raise ValueError(f"--data.family_options.held_out={list(held_out)}: name some, not all, of the goals 0 to {GOALS - 1}.")
+        check_held_out(held_out, GOALS)
+        check_range("--data.family_options.horizon", horizon, 1, 1_000_000)
         tasks: list[Task] = []
         recipes: dict[str, Recipe] = {}
         for goal in range(GOALS):

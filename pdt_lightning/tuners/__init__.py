@@ -3,6 +3,7 @@
 import numpy as np
 
 from pdt_lightning.data.segments import Segments
+from pdt_lightning.errors import check_choice
 from pdt_lightning.policy import Policy
 from pdt_lightning.tuners.base import Candidate, Tuner
 from pdt_lightning.tuners.features import features
@@ -25,8 +26,7 @@ def make_tuner(
     exploration: str = "thompson",
 ) -> Tuner:
     """The tuner called `name`; the last three options concern the structured bandit alone."""
-    if name not in TUNERS:
-        raise ValueError(f"--tuning.tuner={name} is unknown. Choose one of: {', '.join(TUNERS)}.")
+    check_choice("--tuning.tuner", name, TUNERS)
     if name == "structured":
         return StructuredBandit(segments, budget, rng, slots, features(feature_kind, segments, policy), reward_model, exploration)
     return TUNERS[name](segments, budget, rng, slots)

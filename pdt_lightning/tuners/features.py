@@ -3,6 +3,7 @@
 import numpy as np
 
 from pdt_lightning.data.segments import Segments
+from pdt_lightning.errors import check_choice
 from pdt_lightning.policy import Policy
 
 
@@ -19,19 +20,18 @@ def features(kind: str, segments: Segments, policy: Policy) -> np.ndarray:
         `(N, F)` float64.
 
     Raises:
-        ValueError: on another kind.
+        UserError: on another kind.
 
     Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; there the raw features are not normalised.
     """
+    check_choice("--tuning.features", kind, ("encoded", "raw"))
     prompts = segments.gather(np.arange(len(segments))[:, None])
     if kind == "encoded":
         values = policy.encode(prompts)
-    elif kind == "raw":
+    else:
         parts = (prompts.returns_to_go, prompts.states, prompts.actions)
         values = np.concatenate([part.flatten(1).double().numpy() for part in parts], axis=1)
         spread = values.std(axis=0)
         values = values / np.where(spread < 1e-9, 1.0, spread)
-    else:
-        raise ValueError(f"--tuning.features={kind}: choose encoded or raw.")
     values = values - values.mean(axis=0)
     return values / max(float(np.sqrt(np.square(values).sum(axis=1).mean())), 1e-9)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pdt_lightning.data.segments import Segments
+from pdt_lightning.errors import check_choice
 from pdt_lightning.seeding import generator
 from pdt_lightning.tuners.base import Choice
 from pdt_lightning.tuners.exploration import EXPLORATIONS
@@ -44,8 +45,7 @@ class StructuredBandit(Finalists):
     ):
         super().__init__(segments, budget, rng, slots)
         for option, value, known in (("reward_model", reward_model, REWARD_MODELS), ("exploration", exploration, EXPLORATIONS)):
-            if value not in known:
-                raise ValueError(f"--tuning.{option}={value}: choose one of {', '.join(known)}.")
+            check_choice(f"--tuning.{option}", value, known)
         self.model = REWARD_MODELS[reward_model](features, slots)
         self.exploration = EXPLORATIONS[exploration]()
         # The fits draw from a generator of their own, so that a tuner restored from its state fits the same model again.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pdt_lightning.data.datamodule import MultiTaskDataModule
+from pdt_lightning.errors import UserError
 from tests.conftest import POINT
 
 
@@ -79,10 +80,16 @@ def test_bad_options_are_named(change, message):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"segment_steps": 40}, "Lower --data.segment_steps"), ({"validation_share": 0.9}, "validation_share")]
+    ("change", "message"), [({"segment_steps": 40}, "--data.segment_steps=40"), ({"validation_share": 0.9}, "validation_share")]
 )
-def test_demonstrations_that_do_not_suffice_are_refused(change, message):
+def test_what_cannot_be_is_refused_before_anything_is_collected(change, message):
     data = MultiTaskDataModule(**{**POINT, **change})
+    with pytest.raises(UserError, match=message):
+        data.prepare_data()
+
+
+def test_demonstrations_that_do_not_suffice_are_refused(point_data):
+    data = MultiTaskDataModule(**{**POINT, "segment_steps": 29})
     data.prepare_data()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=r"Lower --data\.segment_steps"):
         data.setup()
