@@ -176,7 +176,7 @@ class PromptTuning(lightning.Callback):
             play = self._pool.with_policy(policy, bar.update)
             return tune(policy, subjects, play, self.options, data.hparams["segments"], phase, with_oracle=final)
 
-    def _policy(self, module: LitPDT) -> Policy:
+    def _policy(self, module: Any) -> Policy:
         frozen = copy.deepcopy(module.model).eval().requires_grad_(False)
         return Policy(frozen, int(module.hparams["context_steps"]), self.precision)
 
