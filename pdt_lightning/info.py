@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,8 +68,9 @@ def renderer(name: str) -> str:
         return f"does not work: nothing within {LIMIT:.0f} s"
     if done.returncode == 0 and "drawn" in done.stdout:
         return "works"
-    errors = [line for line in done.stderr.splitlines() if line and not line.startswith((" ", "Exception ignored", "Traceback"))]
-    return f"does not work: {errors[-1] if errors else f'exit code {done.returncode}'}"[:200]
+    # The first is the cause; more follow when what was half made is taken down.
+    error = re.search(r"^[\w.]+: .*", done.stderr, re.MULTILINE)
+    return f"does not work: {error[0] if error else f'exit code {done.returncode}'}"[:200]
 
 
 def datasets() -> str:

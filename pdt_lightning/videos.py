@@ -176,10 +176,10 @@ class Cameras(Environments):
 
 def caption(example: Example, outcome: Outcome) -> list[str]:
     """What stands above an episode: task, prompt in words, return and success."""
-    chosen = "random prompt: " if example.kind == "untuned" else "prompt: "
-    parts = (chosen + (";\n".join(example.origin) or "not made of demonstrated segments")).splitlines()
+    title = f"{example.row.task.id}, {example.kind}: {'a random' if example.kind == 'untuned' else 'the recommended'} prompt"
+    prompt = example.origin or ["not made of demonstrated segments"]
     result = f"return {outcome.total:.1f}" + ("" if outcome.success is None else f", success {outcome.success:.0f}")
-    return [f"{example.row.task.id}, {example.kind}", *(line for part in parts for line in textwrap.wrap(part, 46)), result]
+    return [line for text in (title, *prompt, result) for line in textwrap.wrap(text, 44)]
 
 
 def side_by_side(scenes: Sequence[Sequence[Image.Image]], captions: Sequence[Sequence[str]]) -> list[Image.Image]:

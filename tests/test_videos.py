@@ -89,12 +89,11 @@ def test_captions_say_the_prompt_in_words_with_return_and_success(point_data):
     row = Row(point_data.heldout_tasks[0], point_data.segments("point/03").gather(np.array([[3, 11]])), 0)
     origin = ["steps 37-41 of demonstration 3", "steps 2-6 of demonstration 1"]
     lines = videos.caption(Example("untuned", row, origin), Outcome(-10.0, 0.0, 9))
-    assert lines[0] == "point/03, untuned"
-    assert " ".join(lines[1:-1]) == "random prompt: steps 37-41 of demonstration 3; steps 2-6 of demonstration 1"
-    assert lines[-1] == "return -10.0, success 0"
+    assert lines == ["point/03, untuned: a random prompt", *origin, "return -10.0, success 0"]
     font = videos.ImageFont.load_default(videos.FONT_SIZE)
     assert max(font.getlength(line) for line in lines) <= videos.SIDE
-    assert videos.caption(Example("tuned", row, []), Outcome(1.26, None, 9))[-1] == "return 1.3"
+    tuned = videos.caption(Example("tuned", row, []), Outcome(1.26, None, 9))
+    assert tuned == ["point/03, tuned: the recommended prompt", "not made of demonstrated segments", "return 1.3"]
 
 
 def test_a_scene_that_is_over_stands_still():

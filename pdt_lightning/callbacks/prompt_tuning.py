@@ -214,7 +214,7 @@ class PromptTuning(lightning.Callback):
                 if journal:
                     journal.close()
 
-    def _policy(self, module: LitPDT) -> Policy:
+    def _policy(self, module: Any) -> Policy:
         frozen = copy.deepcopy(module.model).eval().requires_grad_(False)
         return Policy(frozen, int(module.hparams["context_steps"]), self.precision)
 

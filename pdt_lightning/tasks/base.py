@@ -85,8 +85,8 @@ class Task:
         except (TypeError, ValueError):  # a callable, or an argument that JSON does not know
             environment = None
         env = self.make_env()
-        low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]  # a Box
-        parts = env.env.observation_space.spaces if isinstance(env, FlattenObservation) else None  # type: ignore[attr-defined]
+        low, high = env.action_space.low, env.action_space.high
+        parts = env.env.observation_space.spaces if isinstance(env, FlattenObservation) else None
         env.close()
         return {
             "task": self.id,
