@@ -53,7 +53,7 @@ def rounds(record: Record) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[4, 1])
     number = np.arange(1, len(record.seen) + 1)
     failed = np.isnan(record.seen)
-    mean, low, high = mean_interval([record.untuned])
+    mean, low, high = mean_interval([record.untuned.tolist()])
     left.axhspan(low, high, color=UNTUNED, alpha=0.25, lw=0, label="untuned: 95 % interval of the mean")
     left.axhline(mean, color=UNTUNED, lw=1.5, label="untuned: mean")
     left.plot(number, record.seen, "o", color="black", alpha=0.45, ms=4.5, mew=0, label="one rollout of the tuner")
@@ -68,13 +68,13 @@ def rounds(record: Record) -> Figure:
     kinds = (("untuned", record.untuned, UNTUNED), ("tuned", record.tuned, TUNED), ("oracle", record.oracle, ORACLE))
     known = [(name, values, colour) for name, values, colour in kinds if values is not None]
     for place, (name, values, colour) in enumerate(known):
-        mean, low, high = mean_interval([values])
+        mean, low, high = mean_interval([values.tolist()])
         spread = [[mean - low], [high - mean]]
         right.errorbar([place], [mean], yerr=spread, fmt="o", color=colour, ms=7, capsize=5, lw=2, label=name)
         text = f"{mean:.2f}" if record.objective == "success" else f"{mean:.4g}"
-        right.annotate(text, (place, mean), (7, 7), textcoords="offset points", color=colour)
+        right.annotate(text, (place, high), (0, 5), textcoords="offset points", ha="center", color=colour)
     right.set_xticks(range(len(known)), [name for name, _, _ in known], rotation=30)
-    right.set_xlim(-0.6, len(known) + 0.2)
+    right.set_xlim(-0.6, len(known) - 0.4)
     right.set_xlabel(f"{len(record.tuned)} fresh episodes each")
     _title(figure, f"{record.task}: {len(number)} rollouts of the tuner ({record.tuner}), then the verdict")
     left.margins(y=0.12)
@@ -135,7 +135,7 @@ def predictions(record: Record) -> Figure | None:
         order = np.flatnonzero(known)[np.argsort(record.predicted[known], kind="stable")]
         label = "mean of a fifth of them, 95 % interval"
         for part in np.array_split(order, 5):
-            mean, low, high = mean_interval([record.seen[part]])
+            mean, low, high = mean_interval([record.seen[part].tolist()])
             spread = [[mean - low], [high - mean]]
             axis.errorbar(
                 record.predicted[part].mean(), mean, spread, fmt="s", color="black", mfc="white", ms=6, capsize=4, label=label
@@ -215,13 +215,16 @@ def _plane(axis: Axes, record: Record, slot: int, values: np.ndarray, norm: Norm
     offsets = np.concatenate([[0], np.cumsum(record.lengths)])
     for number in shown:
         way = record.path[offsets[number] : offsets[number + 1]]
-        axis.plot(*way.T, color=UNKNOWN, lw=1, zorder=1)
+        axis.plot(way[:, 0], way[:, 1], color=UNKNOWN, lw=1, zorder=1)
         own = np.flatnonzero(episode == number)
-        axis.scatter(*way[start[own]].T, c=values[own], cmap="viridis", norm=norm, s=12, zorder=2, plotnonfinite=False)
+        axis.scatter(
+            way[start[own], 0], way[start[own], 1], c=values[own], cmap="viridis", norm=norm, s=12, zorder=2, plotnonfinite=False
+        )
     if len(record.best):
         segment = record.best[slot]
         first = offsets[episode[segment]] + start[segment]
-        axis.plot(*record.path[first : first + record.steps].T, "o-", color=CHOSEN, lw=2.5, ms=4, zorder=3)
+        way = record.path[first : first + record.steps]
+        axis.plot(way[:, 0], way[:, 1], "o-", color=CHOSEN, lw=2.5, ms=4, zorder=3)
     axis.set_aspect("equal")
     axis.set_xlabel(record.axes[0])
     axis.set_ylabel(record.axes[1])

@@ -29,6 +29,7 @@ def test_tune_uses_the_runs_options_and_obeys_its_own(run, tmp_path):
     assert len((tmp_path / "tuning.csv").read_text().splitlines()) == 1 + 6
     assert "point/11" in done.stdout
     assert (tmp_path / "prompts" / "point" / "11.safetensors").exists()
+    assert (tmp_path / "figures" / "point" / "11_segments.png").exists()
 
 
 def test_saved_prompts_are_judged_again_on_fresh_episodes(run, tmp_path):

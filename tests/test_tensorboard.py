@@ -20,8 +20,11 @@ needs_a_browser = pytest.mark.skipif(chromium() is None, reason="there is no Chr
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, point_data):
+    """Of a run that was taken up again, so that it has two event files."""
     root = tmp_path_factory.mktemp("board")
-    command("fit", *POINT_FLAGS, "--name=b", f"--trainer.default_root_dir={root}", "--trainer.max_epochs=2")
+    flags = [*POINT_FLAGS, "--name=b", f"--trainer.default_root_dir={root}"]
+    command("fit", *flags, "--trainer.max_epochs=1")
+    command("fit", *flags, "--trainer.max_epochs=2", "--ckpt_path=last")
     return root / "b" / "version_0"
 
 
@@ -66,7 +69,7 @@ def test_the_hyper_parameters_have_one_row_with_the_metrics_that_matter(folder, 
         "model.width",
         "tuning.tuner",
         "tuning.rounds",
-        "trainer.max_epochs",
+        "trainer.precision",
     } <= names
     assert not {"data.seed", "tuning.workers", "data.progress"} & names
     assert "data.family_options.training_demonstrations" in names
@@ -85,6 +88,7 @@ def test_the_hyper_parameters_have_one_row_with_the_metrics_that_matter(folder, 
             assert values[f"tuning/{kind}_{key}"] == pytest.approx(summary[kind][key], abs=1e-5)
     assert values["val/action_error"] > 0
     assert groups[0]["hparams"]["data.segments"] == 2
+    assert values["epoch"] == 1  # of 0 and 1
 
 
 def test_the_configuration_is_there_as_text(folder, board):

@@ -13,6 +13,7 @@ from torch.utils.tensorboard.summary import hparams
 METRICS = (
     *(f"tuning/{kind}_{key}" for kind in ("tuned", "untuned", "oracle") for key in ("return", "success")),
     "val/action_error",
+    "epoch",
 )
 LAYOUT = {
     "Prompts of the held-out tasks": {
@@ -24,8 +25,10 @@ LAYOUT = {
         "action error: validation, held-out tasks": ["Multiline", ["^val/action_error$", "^heldout/action_error$"]],
     },
 }
-# Of the trainer's many options, those that change results; and those of other groups that change none, or follow from others.
-TRAINER = ("max_epochs", "max_steps", "precision", "devices", "num_nodes", "accumulate_grad_batches", "gradient_clip_val")
+# Of the trainer's many options, those that change results. The length of a run is not among them: it may be another when the run is
+# taken up again, and TensorBoard keeps what it read first. The epoch reached is a metric instead.
+TRAINER = ("precision", "accumulate_grad_batches", "gradient_clip_val")
+# Of other groups, those that change none, or follow from others.
 NO_MATTER = ("seed", "progress", "workers", "collection_workers", "tuned_training_tasks")
 
 
