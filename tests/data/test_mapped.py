@@ -1,3 +1,5 @@
+import shutil
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -40,7 +42,7 @@ def test_it_is_made_once_and_again_when_a_dataset_changes(monkeypatch):
     first = open_episodes([["test/changing-v0"]])
     open_episodes([["test/changing-v0"]])
     assert len(made) == 1
-    minari.shutil.rmtree(minari.path_of("test/changing-v0"))
+    shutil.rmtree(minari.path_of("test/changing-v0"))
     write("test/changing-v0", [episode(9)])
     assert len(open_episodes([["test/changing-v0"]]).steps) == 9
     assert len(made) == 2
