@@ -26,7 +26,7 @@ class NotFoundError(UserError, FileNotFoundError):
     """A file, folder or dataset that the user named is not there."""
 
 
-def command(name_of: Callable[[str], str] = str) -> Callable[[Callable[[list[str]], None]], Callable[[list[str] | None], None]]:
+def command(name_of: Callable[[str], str] = str) -> Callable[[Callable[[list[str]], None]], Callable[..., None]]:
     """Make a function of the arguments a command, which ends in one message and exit code 2 where the user was wrong.
 
     `--debug` among the arguments adds the traceback. Of several processes on a machine one speaks.
@@ -35,7 +35,7 @@ def command(name_of: Callable[[str], str] = str) -> Callable[[Callable[[list[str
         name_of: what a message is passed through, for commands whose options have other names.
     """
 
-    def decorate(main: Callable[[list[str]], None]) -> Callable[[list[str] | None], None]:
+    def decorate(main: Callable[[list[str]], None]) -> Callable[..., None]:
         @functools.wraps(main)
         def run(args: list[str] | None = None) -> None:
             args = sys.argv[1:] if args is None else [str(arg) for arg in args]

@@ -76,6 +76,8 @@ def check_trainer(options: Any, updates_per_epoch: int) -> None:
                 f"--trainer.{name}={options[name]} trains nothing. Raise it; to tune alone there is pdt_lightning.tune."
             )
     every = options.val_check_interval
+    if isinstance(every, int | float):
+        check_range("--trainer.val_check_interval", every, 0, above=True)
     if options.check_val_every_n_epoch is not None and isinstance(every, int | float) and max(every, 1) > batches:
         raise UserError(
             f"--trainer.val_check_interval={every}: an epoch has --data.updates_per_epoch={updates_per_epoch} updates. Lower it, "

@@ -82,8 +82,9 @@ def main(args: list[str]) -> None:
     data.prepare_data()
     data.setup()
     subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in names]
-    for subject in subjects if given else ():
-        check_prompt(given[subject.task.id][0], subject, data.hparams["segments"])
+    if given is not None:
+        for subject in subjects:
+            check_prompt(given[subject.task.id][0], subject, data.hparams["segments"])
     policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), config.precision)
     total = planned_rollouts(options, len(subjects), config.oracle, judged_only=given is not None)
     try:

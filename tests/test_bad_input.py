@@ -151,6 +151,7 @@ OPTIONS = [
     option("--trainer.limit_train_batches=0", 1.0, "trains nothing"),
     option("--trainer.accumulate_grad_batches=0", 1, "at least 1"),
     option("--trainer.check_val_every_n_epoch=0", 1, "at least 1"),
+    option("--trainer.val_check_interval=0", 3, "above 0"),
     option("--trainer.val_check_interval=4", 3, "--data.updates_per_epoch=3"),
     option("--trainer.gradient_clip_val=-1", 1.0, "at least 0"),
     option("--trainer.max_time=soon", "00:00:10:00", "soon"),

@@ -145,15 +145,19 @@ def read(dataset_id: str, use_expert_actions: bool = True) -> Iterator[Demonstra
         success = infos.get("success")
         if len(rewards) == 0:
             continue
-        columns = (("observations", states, sizes[0]), ("actions", actions, sizes[1]), ("expert_action", labels, sizes[1]))
+        columns: tuple[tuple[str, np.ndarray, int], ...] = (
+            ("observations", states, sizes[0]),
+            ("actions", actions, sizes[1]),
+            ("expert_action", labels, sizes[1]),
+        )
         for name, values, size in columns:
             if values.shape != (len(rewards), size):
                 raise UserError(
                     f"Minari dataset {dataset_id}, episode {number}: its {name} are of shape {values.shape}, for {len(rewards)} "
                     f"rewards and a space of {size}. Remove the episode or mend it."
                 )
-        for name, values in (*[column[:2] for column in columns], ("rewards", rewards)):
-            if not np.isfinite(values).all():
+        for name, numbers in (*[column[:2] for column in columns], ("rewards", rewards)):
+            if not np.isfinite(numbers).all():
                 raise UserError(
                     f"Minari dataset {dataset_id}, episode {number}: its {name} are not all finite. Remove the episode or mend it."
                 )
