@@ -32,7 +32,8 @@ class Prompt(Steps):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
         tensors = {field.name: getattr(self, field.name).contiguous().cpu() for field in fields(self)}
-        save_file(tensors, partial, metadata={"origin": json.dumps(list(origin)), "facts": json.dumps(facts)})
+        # One entry: safetensors writes several in any order, and equal prompts are to be equal files.
+        save_file(tensors, partial, metadata={"facts": json.dumps({**facts, "origin": list(origin)})})
         os.replace(partial, path)
 
     @classmethod
@@ -56,7 +57,7 @@ class Prompt(Steps):
         try:
             with safe_open(path, framework="pt") as file:
                 kept = file.metadata() or {}
-                facts = {**json.loads(kept.get("facts", "{}")), "origin": json.loads(kept.get("origin", "[]"))}
+                facts = json.loads(kept["facts"]) if "facts" in kept else {"origin": json.loads(kept.get("origin", "[]"))}
                 return cls(**{field.name: file.get_tensor(field.name) for field in fields(cls)}), facts
         except Exception as error:  # safetensors raises its own kinds, which differ between versions
             raise UserError(

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pdt_lightning.data.segments import Prompt, Segments
 from tests.data.test_windows import episodes
@@ -42,6 +43,18 @@ def test_a_prompt_is_saved_and_loaded_with_its_origin(tmp_path):
     assert all(torch.equal(getattr(loaded, name), getattr(prompt, name)) for name in vars(prompt))
     assert torch.equal(Prompt.load(tmp_path / "a" / "b.safetensors").states, prompt.states)
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.safetensors"]
+    first = (tmp_path / "a" / "b.safetensors").read_bytes()
+    for _ in range(8):
+        prompt.save(tmp_path / "c", [segments().describe(1), "x"])
+        assert (tmp_path / "c").read_bytes() == first
+
+
+def test_a_prompt_of_an_earlier_version_is_loaded(tmp_path):
+    prompt = segments().gather(np.array([[1, 5]]))
+    save_file(vars(prompt), tmp_path / "old", metadata={"origin": '["here"]'})
+    loaded, facts = Prompt.load_with_facts(tmp_path / "old")
+    assert facts == {"origin": ["here"]}
+    assert torch.equal(loaded.states, prompt.states)
 
 
 def test_what_is_no_prompt_is_named(tmp_path):
