@@ -225,6 +225,10 @@ def _plane(axis: Axes, record: Record, slot: int, values: np.ndarray, norm: Norm
         first = offsets[episode[segment]] + start[segment]
         way = record.path[first : first + record.steps]
         axis.plot(way[:, 0], way[:, 1], "o-", color=CHOSEN, lw=2.5, ms=4, zorder=3)
+    low, high = record.path.min(axis=0), record.path.max(axis=0)
+    half = 0.55 * np.maximum(high - low, 0.5 * (high - low).max() + 1e-6)  # a straight path would be drawn in a sliver
+    axis.set_xlim((low + high)[0] / 2 - half[0], (low + high)[0] / 2 + half[0])
+    axis.set_ylim((low + high)[1] / 2 - half[1], (low + high)[1] / 2 + half[1])
     axis.set_aspect("equal")
     axis.set_xlabel(record.axes[0])
     axis.set_ylabel(record.axes[1])
