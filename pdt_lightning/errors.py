@@ -5,6 +5,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -29,7 +30,7 @@ class NotFoundError(UserError, FileNotFoundError):
 def command(name_of: Callable[[str], str] = str) -> Callable[[Callable[[list[str]], None]], Callable[..., None]]:
     """Make a function of the arguments a command, which ends in one message and exit code 2 where the user was wrong.
 
-    `--debug` among the arguments adds the traceback. Of several processes on a machine one speaks.
+    `--debug` among the arguments adds the traceback. Of several processes on a machine one speaks. Ctrl-C ends without a traceback.
 
     Args:
         name_of: what a message is passed through, for commands whose options have other names.
@@ -49,6 +50,9 @@ def command(name_of: Callable[[str], str] = str) -> Callable[[Callable[[list[str
                 elif os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
                     print("error:", *name_of(str(error)).split(), file=sys.stderr, flush=True)
                 raise SystemExit(2) from None
+            except KeyboardInterrupt:
+                print("\nStopped.", file=sys.stderr, flush=True)
+                raise SystemExit(128 + signal.SIGINT) from None
 
         return run
 

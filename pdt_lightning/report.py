@@ -197,8 +197,9 @@ def print_stop(folder: Path, where: str, args: Sequence[str]) -> None:
 def print_footer(folder: Path) -> None:
     """Where everything is, and what to type next."""
     checkpoint = folder / "checkpoints" / "last.ckpt"
+    filmed = "videos/, " if (folder / "videos").is_dir() else ""
     Console(soft_wrap=True, highlight=False).print(
-        f"\nWritten to {folder}: summary.json, tuning.csv, prompts/, figures/, checkpoints/.\n"
+        f"\nWritten to {folder}: summary.json, tuning.csv, prompts/, figures/, {filmed}checkpoints/.\n"
         "Judge the prompts on other episodes:  "
         f"python -m pdt_lightning.tune --ckpt_path {checkpoint} "
         f"--prompts {folder / 'prompts'} --rounds 0 --seed 99\n"

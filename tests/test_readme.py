@@ -12,6 +12,7 @@ from tests.conftest import POINT_FLAGS
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines()]
 FITS = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.fit")]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 TUNES = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.tune")]
 
 
@@ -53,9 +54,18 @@ def test_the_resuming_command_goes_on_where_the_run_stopped(runs):
     assert json.loads((runs / "runs" / "metaworld" / "version_0" / "summary.json").read_text())["epoch"] == 1
 
 
+def test_the_result_is_used_as_shown(runs, monkeypatch):
+    block, _ = PYTHON
+    monkeypatch.chdir(runs)
+    shown: dict = {}
+    exec(compile(block.replace("pick-place-v3/11", "point/03"), "README.md", "exec"), shown)
+    assert shown["over"]
+    assert shown["policy"].facts["task"] == "point/03"
+
+
 @pytest.mark.filterwarnings("ignore:.*log_every_n_steps.*")
 def test_the_python_example_runs(tmp_path, monkeypatch):
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    _, block = PYTHON
     monkeypatch.chdir(tmp_path)
     small = block.replace("segment_steps=3)", "segment_steps=3, updates_per_epoch=2, progress=False)")
     small = small.replace("max_epochs=4", "max_epochs=1, accelerator='cpu', enable_progress_bar=False, enable_model_summary=False")
