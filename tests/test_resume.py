@@ -112,8 +112,8 @@ def equal(a, b):
 @pytest.mark.parametrize(
     "moment",
     [
-        *("0-collection-KILL", "0-training-KILL", "1-training-KILL", "1-validation-KILL", "1-tuning-KILL", "1-checkpoint-KILL"),
-        *("0-training-INT", "1-training-TERM", "1-validation-INT", "1-tuning-INT", "2-tuning-TERM"),
+        *("0-collection-KILL", "1-training-KILL", "1-tuning-KILL", "1-checkpoint-KILL"),
+        *("0-training-INT", "1-training-TERM", "1-validation-INT", "2-tuning-INT"),
     ],
 )
 def test_stopped_and_resumed_equals_never_stopped(tmp_path, uninterrupted, moment):

@@ -158,7 +158,8 @@ def test_a_run_and_the_command_film_when_asked(tmp_path, point_data):
     run = tmp_path / "f" / "version_0"
     assert sorted(path.name for path in (run / "videos" / "point").iterdir()) == ["03.gif", "07.gif"]
     events = EventAccumulator(str(run), size_guidance={"images": 0}).Reload()
-    assert events.Tags()["images"] == ["videos/point/03", "videos/point/07"]
+    films = [tag for tag in events.Tags()["images"] if tag.startswith("videos/")]
+    assert films == ["videos/point/03", "videos/point/07"]
     flags = ["--prompts", run / "prompts", "--rounds=0", "--videos=1", f"--out={tmp_path / 'out'}", "--verdict_episodes=2"]
     command("tune", f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", *flags)
     assert [path.name for path in (tmp_path / "out" / "videos" / "point").iterdir()] == ["03.gif"]
