@@ -117,6 +117,7 @@ def test_ranks_stop_together_and_go_on_exactly(tmp_path):
     """The first rank alone is told to; the ranks agree after ten updates."""
     (tmp_path / "stops.py").write_text(STOPS)
     flags = ['--trainer.callbacks=[{"class_path": "stops.Stops"}]', "--data.updates_per_epoch=14", "--trainer.max_epochs=1"]
+    flags += ["--tuning.oracle_candidates=0", "--tuning.tasks=[point/03,point/07]"]
     fit(tmp_path / "whole", *TWO, *flags, PYTHONPATH=str(tmp_path))
     stopped = fit(tmp_path / "part", *TWO, *flags, check=False, STOP="1", PYTHONPATH=str(tmp_path))
     assert stopped.returncode == 143, stopped.stderr

@@ -59,7 +59,14 @@ class Killer(lightning.Callback):
             return before(*key)
         return counted
 """
-FLAGS = [*POINT_FLAGS, "--trainer.max_epochs=3", "--name=run", "--model.dropout=0.1", "--model.schedule=cosine"]
+FLAGS = [
+    *POINT_FLAGS,
+    "--tuning.tasks=[point/07]",
+    "--trainer.max_epochs=3",
+    "--name=run",
+    "--model.dropout=0.1",
+    "--model.schedule=cosine",
+]
 
 
 def fit(folder, *flags, **environment):
