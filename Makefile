@@ -29,7 +29,7 @@ fit: setup  ## Run the main job: pretrain on Meta-World, find prompts by bandit;
 test: setup  ## Run all tests
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: setup  ## Measure speed and memory against the plain way; about 25 minutes on two cores with nothing else running
+bench: setup  ## Measure speed and memory against the plain way; about 17 minutes on two cores with nothing else running
 	$(BIN)/python -m benchmarks $(ARGS)
 
 check: setup  ## Check style, format and types
