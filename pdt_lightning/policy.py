@@ -1,6 +1,7 @@
 """What acts: a frozen model with a prompt a row, and the memory of its episodes."""
 
 import copy
+import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.errors import check_choice
+from pdt_lightning.model.folded import FoldedTransformer
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 
 PRECISIONS = {"32-true": torch.float32, "bf16-true": torch.bfloat16}
@@ -55,11 +57,15 @@ class Policy:
             targets: `(B,)` returns to ask for, in the environments' unit.
             scales: `(B,)` return scale of each row's task.
         """
-        self._memory = self.model.memory(prompts.to(self._device), self.context_steps)
+        self._memory = self.model.memory(prompts.to(self._device), self.context_steps, self._folded)
         self._scales = self._tensor(scales)
         self._next_return = self._tensor(targets) / self._scales
         self._actions: Tensor | None = None
         self._time = 0
+
+    @functools.cached_property
+    def _folded(self) -> FoldedTransformer:
+        return FoldedTransformer(self.model.transformer)
 
     @property
     def _device(self) -> torch.device:
@@ -85,16 +91,22 @@ class Policy:
         self._time += 1
         return self._actions.cpu().numpy()
 
-    def encode(self, segments: Prompt, block: int = 128) -> np.ndarray:
+    def encode(self, segments: Prompt, block: int | None = None) -> np.ndarray:
         """`(N, D)` float64: what the model makes of single segments, encoded in blocks.
+
+        `block` is the segments of a block; None: as many as have 2,000 tokens, whose activations stay in a processor's cache and in
+        memory that is not handed back to the system after each block.
 
         Blocks are shared out among as many threads as torch had when the policy was made, each with whole blocks of its own: how a
         sum is split over threads would decide its last bits.
         """
 
+        rows = block or max(1, 2000 // (segments.mask.shape[1] * self.model.tokens_per_step))
+        folded = self._folded  # made before the threads ask for it
+
         @torch.inference_mode()
         def encoded(first: int) -> Tensor:
-            return self.model.encode(segments[first : first + block].to(self._device))
+            return self.model.encode(segments[first : first + rows].to(self._device), folded)
 
         with ThreadPoolExecutor(self.threads) as threads:
-            return torch.cat(list(threads.map(encoded, range(0, len(segments), block)))).double().cpu().numpy()
+            return torch.cat(list(threads.map(encoded, range(0, len(segments), rows)))).double().cpu().numpy()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pdt_lightning.model.folded import FoldedTransformer
+from pdt_lightning.model.folded import FoldedTransformer, missing
 from pdt_lightning.model.transformer import CausalTransformer, Prefix, Window
 
 
@@ -56,10 +56,11 @@ class Rolling:
         self.folded, self.window = transformer, window
         # One step more than the window: a step's action comes with the next step, when its own oldest step is still seen.
         self.slots = (window.steps + 1) * window.tokens_per_step
-        self.past = [functional.pad(inputs, (0, 0, 0, self.slots)) for inputs in transformer.inputs(prompts, valid)[0]]
+        behind = self.slots + missing(prompts.shape[1] + self.slots)
+        self.past = [functional.pad(inputs, (0, 0, 0, behind)) for inputs in transformer.inputs(prompts, valid)[0]]
         self.count = 0
         # Number of the token in each slot; a number never reached is never attended to.
-        self.number = torch.full((self.slots,), 2**60, device=prompts.device)
+        self.number = torch.full((behind,), 2**60, device=prompts.device)
         self.absent = ~(torch.ones(1, prompts.shape[1], dtype=torch.bool, device=prompts.device) if valid is None else valid)
 
     def extend(self, tokens: Tensor) -> Tensor:

@@ -137,12 +137,12 @@ class PromptDecisionTransformer(nn.Module):
         tokens, valid = self._tokens(self.embed_prompt, prompt)
         return (tokens, valid) if self.use_prompt else (tokens[:, :0], None)
 
-    def memory(self, prompt: Prompt, context_steps: int) -> Memory:
-        """An empty past behind prompts, for `act`."""
+    def memory(self, prompt: Prompt, context_steps: int, folded: FoldedTransformer | None = None) -> Memory:
+        """An empty past behind prompts, for `act`; `folded` is the transformer's, where it is kept."""
         tokens, valid = self._prompt_tokens(prompt)
         valid = _where_padded(valid)
         if self._window is not None:
-            return Rolling(FoldedTransformer(self.transformer), tokens, valid, self._window)
+            return Rolling(folded or FoldedTransformer(self.transformer), tokens, valid, self._window)
         return Recent(self.transformer, self.transformer.prefix(tokens, valid), context_steps * self.tokens_per_step - 1)
 
     def act(self, memory: Memory, before: Tensor | None, returns_to_go: Tensor, states: Tensor, timestep: int) -> Tensor:
@@ -169,11 +169,12 @@ class PromptDecisionTransformer(nn.Module):
     def _act(self, hidden: Tensor) -> Tensor:
         return torch.tanh(self.head(hidden.to(self.head.weight.dtype))) * self.action_half + self.action_mid
 
-    def encode(self, segments: Prompt) -> Tensor:
+    def encode(self, segments: Prompt, folded: FoldedTransformer | None = None) -> Tensor:
         """What the model makes of segments: the last layer's hidden state at each one's final action token.
 
         Args:
             segments: `B` prompts of one segment each.
+            folded: the transformer's, where it is kept.
 
         Returns:
             `(B, D)`.
@@ -181,7 +182,7 @@ class PromptDecisionTransformer(nn.Module):
         Source: Psi of Rietz et al. 2025 (arXiv 2502.06358), section 4.
         """
         tokens, valid = self._tokens(self.embed_prompt, segments)
-        return FoldedTransformer(self.transformer).last(tokens, _where_padded(valid))
+        return (folded or FoldedTransformer(self.transformer)).last(tokens, _where_padded(valid))
 
 
 def _where_padded(valid: Tensor | None) -> Tensor | None:
