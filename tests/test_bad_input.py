@@ -630,7 +630,7 @@ def test_all_options_of_tune_with_good_values(accepted, run, prompts, tmp_path):
 
 def test_as_a_process(tmp_path):
     flags = [*POINT, "--model.widht=16", f"--trainer.default_root_dir={tmp_path / 'runs'}"]
-    done = command("fit", *flags, check=False)
+    done = command("fit", *flags, check=False, bare=True)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("error: ") == 1

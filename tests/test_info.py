@@ -8,7 +8,7 @@ from tests.commands import command
 
 
 def test_it_tells_what_a_bug_report_needs(point_data):
-    lines = dict(line.split("  ", 1) for line in command("info").stdout.splitlines())
+    lines = dict(line.split("  ", 1) for line in command("info", bare=True).stdout.splitlines())
     told = {name.strip(): text.strip() for name, text in lines.items()}
     assert told["torch"] == version("torch")
     assert told["pdt-lightning"] == version("pdt-lightning")
