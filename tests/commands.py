@@ -40,7 +40,7 @@ def command(module, *flags, limit=240, check=True, bare=False, **environment):
 def _server() -> ForkServerContext:
     os.environ["OMP_NUM_THREADS"] = "1"  # what imported torch with more could not be told to use one
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pdt_lightning.cli", "pdt_lightning.callbacks", "pdt_lightning.figures", "pdt_lightning.videos"])
+    context.set_forkserver_preload([f"pdt_lightning.{name}" for name in ("cli", "callbacks", "figures", "videos")])
     return context
 
 
@@ -48,7 +48,7 @@ def _run(arguments, outputs, environment):
     """Become `python -m module flags`."""
     for number, path in enumerate(outputs, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
-    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)
