@@ -28,10 +28,10 @@ from benchmarks.rollouts import measure
 from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
 from pdt_lightning.data.episodes import Episodes, Index
 from pdt_lightning.data.segments import Segments
+from pdt_lightning.files import write_atomically
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.phase import Subject, TuningOptions, tune
 from pdt_lightning.policy import Policy
-from pdt_lightning.report import write_atomically
 from pdt_lightning.rollout import RolloutPool, one_thread
 from pdt_lightning.tuners.reward_models import LinearModel
 

@@ -3,8 +3,8 @@
 Shapes as in `Record`: `R` rollouts, `J` slots, `N` segments of `H` steps, `E` demonstrations.
 """
 
+import io
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from pdt_lightning.data.segments import windows_of
+from pdt_lightning.files import write_atomically
 from pdt_lightning.record import Record
 from pdt_lightning.statistics import mean_interval
 
@@ -41,10 +42,9 @@ def pixels(figure: Figure) -> np.ndarray:
 
 def save_png(image: np.ndarray, path: Path) -> None:
     """Write `(height, width, 3)` uint8, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    Image.fromarray(image).save(partial, "PNG")
-    os.replace(partial, path)
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "PNG")
+    write_atomically(path, content.getvalue())
 
 
 def rounds(record: Record) -> Figure:

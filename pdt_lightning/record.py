@@ -1,7 +1,6 @@
 """Record: what a phase found out about the prompts of one task, in one small file, from which its figures are drawn."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from pdt_lightning.data.segments import Segments
+from pdt_lightning.files import write_atomically
 from pdt_lightning.search import Trial, value
 from pdt_lightning.tasks.base import Task
 from pdt_lightning.tuners.base import Tuner
@@ -71,12 +71,9 @@ class Record:
 
     def save(self, path: Path) -> None:
         """Write to a `.safetensors` file, atomically; equal records become equal files."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
         arrays = {name: np.ascontiguousarray(given) for name, given in vars(self).items() if isinstance(given, np.ndarray)}
         words = {name: given for name, given in vars(self).items() if isinstance(given, str | int | tuple)}
-        save_file(arrays, partial, metadata={"record": json.dumps(words)})
-        os.replace(partial, path)
+        write_atomically(path, save(arrays, metadata={"record": json.dumps(words)}))
 
     @classmethod
     def load(cls, path: Path | str) -> "Record":

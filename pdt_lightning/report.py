@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import shlex
 import shutil
 import warnings
@@ -17,20 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from pdt_lightning import figures
+from pdt_lightning.files import write_atomically
 from pdt_lightning.phase import Figures, TaskResult
 from pdt_lightning.statistics import mean_interval
 from pdt_lightning.tasks.base import Task
 
 KINDS = ("expert", "untuned", "tuned", "oracle")
 COLUMNS = ("phase", "epoch", "task", "tuner", "round", "choice", "return", "success", "recommended_value", "seed")
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write to a temporary name, then rename: whoever reads finds the old file or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
 
 
 def figures_summary(samples: Sequence[Figures | None]) -> dict[str, float | None] | None:

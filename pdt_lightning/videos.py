@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from pdt_lightning.files import write_atomically
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.phase import Example
 from pdt_lightning.policy import Policy
-from pdt_lightning.report import write_atomically
 from pdt_lightning.rollout import Environments, Outcome, rollout
 from pdt_lightning.tasks.base import Task
 

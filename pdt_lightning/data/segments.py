@@ -1,7 +1,6 @@
 """Segments, all the candidates of one task, and Prompt, what the model is given."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.windows import Steps, gather, window_indices
 from pdt_lightning.errors import UserError
+from pdt_lightning.files import write_atomically
 
 
 @dataclass
@@ -28,13 +28,9 @@ class Prompt(Steps):
             origin: in words, where each segment came from.
             **facts: kept beside it, as JSON can write them; those of `Task.facts` make the prompt usable without demonstrations.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
         tensors = {field.name: getattr(self, field.name).contiguous().cpu() for field in fields(self)}
         # One entry: safetensors writes several in any order, and equal prompts are to be equal files.
-        save_file(tensors, partial, metadata={"facts": json.dumps({**facts, "origin": list(origin)})})
-        os.replace(partial, path)
+        write_atomically(path, save(tensors, metadata={"facts": json.dumps({**facts, "origin": list(origin)})}))
 
     @classmethod
     def load(cls, path: Path | str) -> "Prompt":
