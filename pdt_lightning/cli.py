@@ -214,7 +214,6 @@ def find_run(root: Path, name: str, ckpt_path: str | None) -> tuple[Path, Path |
         return home / f"version_{versions[-1][0] + 1 if versions else 0}", None
     if ckpt_path != "last":
         path = Path(ckpt_path)
-        checkpoints.read(path)
         inside = path.parent.name == "checkpoints" and path.parent.parent.name.startswith("version_")
         return (path.parent.parent if inside else find_run(root, name, None)[0]), path
     if not versions:

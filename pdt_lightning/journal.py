@@ -76,10 +76,15 @@ class Journal:
         self._file.close()
 
 
+def path_of(folder: Path, phase: int | str, rank: int | str) -> Path:
+    """A rank's journal of a phase; with `*` for them, a pattern."""
+    return folder / f"{phase}_rank_{rank}.jsonl"
+
+
 def forget(folder: Path, phases: int) -> None:
-    """Delete the journals of the first so many phases, which were written as `<phase>_rank_<rank>.jsonl`."""
-    for file in folder.glob("*_rank_*.jsonl"):
-        if int(file.name.split("_")[0]) < phases:
+    """Delete the journals of the first so many phases."""
+    for phase in range(phases):
+        for file in folder.glob(path_of(folder, phase, "*").name):
             file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # it is not there, or not empty
         folder.rmdir()

@@ -196,6 +196,49 @@ def planned_rollouts(options: TuningOptions, tasks: int, with_oracle: bool, judg
     return tasks * each
 
 
+@dataclass(frozen=True)
+class Draws:
+    """The prompts and episodes of a phase: they follow from seed, phase, task and purpose alone.
+
+    Args:
+        seed: of tuning.
+        phase: its number.
+        slots: `J`.
+        verdict_episodes: on which a prompt is judged.
+    """
+
+    seed: int
+    phase: int
+    slots: int
+    verdict_episodes: int
+
+    def key(self, subject: Subject, purpose: str) -> tuple[Key, ...]:
+        """By which what is drawn for a purpose, such as `verdict`, is drawn."""
+        return (purpose, self.phase, subject.task.id)
+
+    def choices(self, subject: Subject, purpose: str, count: int) -> np.ndarray:
+        """`(count, J)` random segments."""
+        rng = generator(self.seed, "random prompts", *self.key(subject, purpose))
+        return rng.integers(len(subject.segments), size=(count, self.slots))
+
+    def prompts(self, subject: Subject, purpose: str, count: int) -> Prompt:
+        """So many random prompts."""
+        return subject.segments.gather(self.choices(subject, purpose, count))
+
+    def untuned(self, subject: Subject, purpose: str, episodes: int) -> list[Row]:
+        """Episodes with a random prompt each."""
+        prompts = self.prompts(subject, purpose, episodes)
+        return self._rows(subject, purpose, [prompts[[n]] for n in range(episodes)])
+
+    def judged(self, subject: Subject, prompt: Prompt) -> list[Row]:
+        """The verdict's episodes, all with one prompt."""
+        return self._rows(subject, "verdict", [prompt] * self.verdict_episodes)
+
+    def _rows(self, subject: Subject, purpose: str, prompts: Sequence[Prompt]) -> list[Row]:
+        key = self.key(subject, purpose)
+        return [Row(subject.task, prompt, integer(self.seed, *key, n)) for n, prompt in enumerate(prompts)]
+
+
 def tune(
     policy: Policy,
     subjects: Sequence[Subject],
@@ -222,23 +265,12 @@ def tune(
         RuntimeError: if all rollouts of a task failed.
     """
 
-    def key(subject: Subject, purpose: str) -> tuple[Key, ...]:
-        return _key(subject, purpose, phase)
-
-    def drawn(subject: Subject, purpose: str, count: int) -> Prompt:
-        return subject.segments.gather(_random_choices(subject, purpose, count, options, slots, phase))
-
-    def untuned(subject: Subject, purpose: str, episodes: int) -> list[Row]:
-        return _untuned(subject, purpose, drawn(subject, purpose, episodes), options, phase)
-
-    def judged(subject: Subject, prompt: Prompt) -> list[Row]:
-        return _judged(subject, prompt, options, phase)
-
+    draws = Draws(options.seed, phase, slots, options.verdict_episodes)
     # Encoding and the bandit's linear algebra too run on one thread, or ranks that were given different numbers would differ.
     with torch.autocast(policy.model.state_mean.device.type, enabled=False), one_thread(), threadpool_limits(1):
-        yardsticks = [] if given else play_groups(play, [untuned(s, "yardstick", options.yardstick_episodes) for s in subjects])
-        cells = []
+        yardsticks, cells = [], []
         if not given:
+            yardsticks = play_groups(play, [draws.untuned(s, "yardstick", options.yardstick_episodes) for s in subjects])
             cells = [
                 Cell(
                     subject.task,
@@ -246,14 +278,14 @@ def tune(
                         options.tuner,
                         subject.segments,
                         options.rounds,
-                        generator(options.seed, "tuner", *key(subject, options.tuner)),
+                        generator(options.seed, "tuner", *draws.key(subject, options.tuner)),
                         slots,
                         policy,
                         options.features,
                         options.reward_model,
                         options.exploration,
                     ),
-                    key(subject, options.tuner),
+                    draws.key(subject, options.tuner),
                 )
                 for subject in subjects
             ]
@@ -269,16 +301,15 @@ def tune(
             prompts.append(prompt)
             origins.append(origin)
             values.append(math.nan if given else cells[number].tuner.best_value())
-        verdicts = play_groups(play, [judged(s, p) for s, p in zip(subjects, prompts, strict=True)])
-        fresh = play_groups(play, [untuned(s, "verdict", options.verdict_episodes) for s in subjects])
+        verdicts = play_groups(play, [draws.judged(s, p) for s, p in zip(subjects, prompts, strict=True)])
+        fresh = play_groups(play, [draws.untuned(s, "verdict", options.verdict_episodes) for s in subjects])
         oracles = None
         if with_oracle and options.oracle_candidates:
-            pools = [
-                Prompt.cat([p, drawn(s, "oracle", options.oracle_candidates - 1)]) for s, p in zip(subjects, prompts, strict=True)
-            ]
+            others = options.oracle_candidates - 1
+            pools = [Prompt.cat([p, draws.prompts(s, "oracle", others)]) for s, p in zip(subjects, prompts, strict=True)]
             tasks = [subject.task for subject in subjects]
             best = oracle.best_of(tasks, pools, play, options.oracle_episodes, options.objective, options.seed, phase)
-            oracles = play_groups(play, [judged(s, pool[[b]]) for s, pool, b in zip(subjects, pools, best, strict=True)])
+            oracles = play_groups(play, [draws.judged(s, pool[[b]]) for s, pool, b in zip(subjects, pools, best, strict=True)])
         results = [
             TaskResult(
                 task=subject.task.id,
@@ -327,27 +358,8 @@ class Example:
 
 def examples(subject: Subject, result: TaskResult, options: TuningOptions, slots: int, phase: int) -> tuple[Example, Example]:
     """The first episode of a task's verdict, with a random prompt and with the recommended one, to be played again."""
-    choice = _random_choices(subject, "verdict", options.verdict_episodes, options, slots, phase)[:1]
-    untuned = _untuned(subject, "verdict", subject.segments.gather(choice), options, phase)[0]
-    tuned = _judged(subject, result.prompt, options, phase)[0]
-    origin = [subject.segments.describe(int(segment)) for segment in choice[0]]
+    draws = Draws(options.seed, phase, slots, options.verdict_episodes)
+    untuned = draws.untuned(subject, "verdict", 1)[0]
+    tuned = draws.judged(subject, result.prompt)[0]
+    origin = [subject.segments.describe(int(segment)) for segment in draws.choices(subject, "verdict", 1)[0]]
     return Example("untuned", untuned, origin), Example("tuned", tuned, list(result.origin))
-
-
-def _key(subject: Subject, purpose: str, phase: int) -> tuple[Key, ...]:
-    return (purpose, phase, subject.task.id)
-
-
-def _random_choices(subject: Subject, purpose: str, count: int, options: TuningOptions, slots: int, phase: int) -> np.ndarray:
-    rng = generator(options.seed, "random prompts", *_key(subject, purpose, phase))
-    return rng.integers(len(subject.segments), size=(count, slots))
-
-
-def _untuned(subject: Subject, purpose: str, prompts: Prompt, options: TuningOptions, phase: int) -> list[Row]:
-    seeds = [integer(options.seed, *_key(subject, purpose, phase), n) for n in range(len(prompts))]
-    return [Row(subject.task, prompts[[n]], seed) for n, seed in enumerate(seeds)]
-
-
-def _judged(subject: Subject, prompt: Prompt, options: TuningOptions, phase: int) -> list[Row]:
-    seeds = [integer(options.seed, *_key(subject, "verdict", phase), n) for n in range(options.verdict_episodes)]
-    return [Row(subject.task, prompt, seed) for seed in seeds]

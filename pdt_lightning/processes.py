@@ -15,10 +15,11 @@ def process_pool(workers: int) -> ProcessPoolExecutor:
     Spawned, because a fork of a process that has used torch threads can hang. One thread, because several of them beside other
     busy processes collapse.
     """
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=begin)
 
 
-def _start() -> None:
+def begin() -> None:
+    """What a worker process does first: one thread, an ear for its parent's end alone."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all of its processes; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()

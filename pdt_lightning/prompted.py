@@ -10,6 +10,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 
 from pdt_lightning.data.segments import Prompt
+from pdt_lightning.errors import NotFoundError, UserError
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.policy import Policy
 
@@ -143,43 +144,43 @@ def load(
         A policy that runs on the CPU and starts with `reset()`.
 
     Raises:
-        FileNotFoundError: if there is no such checkpoint or prompt.
-        ValueError: if they are none of this package's, or do not go together, or something is missing.
+        NotFoundError: if there is no such checkpoint or prompt.
+        UserError: if they are none of this package's, or do not go together, or something is missing.
     """
     module = _module(Path(checkpoint))
     model = module.model.eval().requires_grad_(False)
     facts: dict[str, Any] = {}
     if isinstance(prompt, Path | str):
         if not Path(prompt).is_file():
-            raise FileNotFoundError(f"prompt={prompt}: there is no such file. A run keeps its prompts under prompts/.")
+            raise NotFoundError(f"prompt={prompt}: there is no such file. A run keeps its prompts under prompts/.")
         prompt, facts = Prompt.load_with_facts(prompt)
     if prompt is None:
         if model.use_prompt:
-            raise ValueError(f"{checkpoint} needs a prompt: give prompt=, such as a file under the run's prompts/.")
+            raise UserError(f"{checkpoint} needs a prompt: give prompt=, such as a file under the run's prompts/.")
         prompt = _no_prompt(model.state_mean.numel(), model.action_mid.numel())
     if len(prompt) != 1:
-        raise ValueError(f"prompt holds {len(prompt)} prompts: give one of them, such as prompt[[0]].")
+        raise UserError(f"prompt holds {len(prompt)} prompts: give one of them, such as prompt[[0]].")
     for name, given, known in (
         ("observations", prompt.states.shape[-1], model.state_mean.numel()),
         ("actions", prompt.actions.shape[-1], model.action_mid.numel()),
     ):
         if given != known:
-            raise ValueError(f"the prompt has {name} of size {given}, but {checkpoint} knows {known}: they are of different runs.")
+            raise UserError(f"the prompt has {name} of size {given}, but {checkpoint} knows {known}: they are of different runs.")
     overridden = {"target_return": target_return, "return_scale": return_scale}
     facts |= {name: value for name, value in overridden.items() if value is not None}
     if model.embed_context.return_to_go is None:  # never looked at
         facts = {"target_return": 0.0, "return_scale": 1.0, **facts}
     for name in overridden:
         if facts.get(name) is None:
-            raise ValueError(f"the prompt does not say the task's {name.replace('_', ' ')}: give {name}=.")
+            raise UserError(f"the prompt does not say the task's {name.replace('_', ' ')}: give {name}=.")
     if facts["return_scale"] <= 0:
-        raise ValueError(f"return_scale={facts['return_scale']}: it has to be positive.")
+        raise UserError(f"return_scale={facts['return_scale']}: it has to be positive.")
     return PromptedPolicy(Policy(model, int(module.hparams["context_steps"])), prompt, facts)
 
 
 def _module(path: Path) -> LitPDT:
     if not path.is_file():
-        raise FileNotFoundError(f"checkpoint={path}: there is no such file. A run keeps its own under checkpoints/.")
+        raise NotFoundError(f"checkpoint={path}: there is no such file. A run keeps its own under checkpoints/.")
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         # Not through Lightning, which would have its command line's parser build the module.
@@ -187,7 +188,7 @@ def _module(path: Path) -> LitPDT:
         module.load_state_dict(saved["state_dict"])
         return module
     except Exception as error:  # a damaged or foreign file fails in as many ways as there are files
-        raise ValueError(
+        raise UserError(
             f"{path} is no checkpoint of pdt_lightning, or not a whole one ({type(error).__name__}). Give a run's last.ckpt or "
             "best.ckpt."
         ) from error

@@ -22,10 +22,7 @@ class StopRequest:
         """Take the signals over from whoever has them. Only the main thread can; elsewhere nothing happens."""
         if threading.current_thread() is not threading.main_thread():
             return
-        for wanted in (signal.SIGINT, signal.SIGTERM):
-            before = signal.signal(wanted, self._hear)
-            if before != self._hear:
-                self._before.setdefault(wanted, before)
+        self._before = {wanted: signal.signal(wanted, self._hear) for wanted in (signal.SIGINT, signal.SIGTERM)}
 
     def cease(self) -> None:
         """Give the signals back."""

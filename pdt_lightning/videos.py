@@ -9,7 +9,6 @@ import io
 import multiprocessing
 import os
 import pickle
-import signal
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,13 +18,13 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from pdt_lightning.files import write_atomically
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.phase import Example
 from pdt_lightning.policy import Policy
+from pdt_lightning.processes import begin
 from pdt_lightning.rollout import Environments, Outcome, rollout
 from pdt_lightning.tasks.base import Task
 
@@ -91,10 +90,9 @@ def in_a_process(policy: Policy, examples: Sequence[Example], width: int, limit:
 
 
 def _child(sender: Connection, job: bytes) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all of its processes; the parent decides
+    begin()
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         os.environ.setdefault("MUJOCO_GL", "egl")  # read when MuJoCo is imported, which nothing has done here yet
-    torch.set_num_threads(1)
     try:
         model, context_steps, precision, examples, width = pickle.loads(job)
         sender.send(film(model, context_steps, precision, examples, width))

@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from pdt_lightning import fit, tune
 from pdt_lightning.data import minari
 from pdt_lightning.data.datamodule import MultiTaskDataModule
-from pdt_lightning.data.segments import Prompt
 from tests.commands import command
 from tests.conftest import POINT_FLAGS
 
@@ -378,9 +377,9 @@ def tree(folder):
 
 @pytest.fixture
 def refused(tmp_path, capsys):
-    """Runs a command in-process and checks all that point by point holds of every row."""
+    """Runs a command in-process, which has to end as all mistakes do; the one message, in which `{folder}` is the test's own."""
 
-    def run(main, flags, *message):
+    def run(main, flags):
         flags = [str(flag).replace("{folder}", str(tmp_path)) for flag in flags]
         before = tree(tmp_path)
         capsys.readouterr()
@@ -391,12 +390,16 @@ def refused(tmp_path, capsys):
         lines = [line for line in said.splitlines() if not line.endswith(" ...")]
         assert len(lines) == 1, said
         assert lines[0].startswith("error: ")
-        for piece in message:
-            assert piece.replace("{folder}", str(tmp_path)) in lines[0]
         assert tree(tmp_path) == before
         assert not list(tmp_path.rglob(".partial-*"))
+        return lines[0].replace(str(tmp_path), "{folder}")
 
     return run
+
+
+def lacking(said, pieces):
+    """Those of the pieces that a message does not have."""
+    return [piece for piece in pieces if piece not in said]
 
 
 @pytest.fixture
@@ -423,20 +426,20 @@ def runs(tmp_path):
 
 @pytest.mark.parametrize("row", OPTIONS, ids=str)
 def test_an_option(row, refused, runs, point_data):
-    refused(fit.main, [*POINT, runs, *row.flags], *row.message)
+    assert lacking(refused(fit.main, [*POINT, runs, *row.flags]), row.message) == []
 
 
 @pytest.mark.parametrize("row", PLACES, ids=str)
 def test_a_place(row, refused, runs, point_data, tmp_path):
     (tmp_path / "file").write_text("")
-    refused(fit.main, [*POINT, runs, *row.flags], *row.message)
+    assert lacking(refused(fit.main, [*POINT, runs, *row.flags]), row.message) == []
 
 
 @pytest.mark.parametrize("what", YAMLS)
 def test_a_configuration(what, refused, runs, point_data, tmp_path):
     content, *message = YAMLS[what]
     (tmp_path / "bad.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
-    refused(fit.main, [*POINT, runs, f"--config={tmp_path / 'bad.yaml'}"], *message)
+    assert lacking(refused(fit.main, [*POINT, runs, f"--config={tmp_path / 'bad.yaml'}"]), message) == []
 
 
 @pytest.fixture
@@ -474,13 +477,13 @@ def test_a_dataset(what, refused, runs, listed):
     break_it, *message = DATASETS[what]
     flags = listed()
     break_it("bad/door-v0")
-    refused(fit.main, [*flags, runs], "bad/door", *message)
+    assert lacking(refused(fit.main, [*flags, runs]), ["bad/door", *message]) == []
 
 
 @pytest.mark.parametrize("what", WRITTEN)
 def test_a_dataset_that_was_recorded_badly(what, refused, runs, listed):
     door, *message = WRITTEN[what]
-    refused(fit.main, [*listed(door=door), runs], "bad/door", *message)
+    assert lacking(refused(fit.main, [*listed(door=door), runs]), ["bad/door", *message]) == []
 
 
 @pytest.mark.parametrize("what", ENTRIES)
@@ -489,15 +492,24 @@ def test_an_entry_of_the_list(what, refused, runs, listed):
     flags = listed(entry=entry)
     dataset("bad/other-goal-v0")
     edit("bad/other-goal-v0", env_spec=specification("bad/other-goal-v0", kwargs={"goal": 5}))
-    refused(fit.main, [*flags, runs], "--data.family_options.training" if "environments" not in what else "", *message)
+    assert (
+        lacking(
+            refused(fit.main, [*flags, runs]), ["--data.family_options.training" if "environments" not in what else "", *message]
+        )
+        == []
+    )
 
 
 def test_success_where_the_environment_knows_none(refused, runs, listed):
     flags = listed()
     for name in ("door", "two", "held"):
         edit(f"bad/{name}-v0", env_spec=specification(f"bad/{name}-v0", entry_point="tests.test_bad_input:Unjudged"))
-    refused(
-        fit.main, [*flags, runs, "--tuning.objective=success"], "--tuning.objective=success", "bad/held", "Choose return or auto"
+    assert (
+        lacking(
+            refused(fit.main, [*flags, runs, "--tuning.objective=success"]),
+            ["--tuning.objective=success", "bad/held", "Choose return or auto"],
+        )
+        == []
     )
 
 
@@ -522,7 +534,12 @@ def test_a_dataset_of_ours_from_another_environment(refused, runs, monkeypatch, 
     accepted(fit.main, [*POINT, runs])
     name = next((tmp_path / "minari").glob("pdt-lightning/point/03-prompt-*")).relative_to(tmp_path / "minari")
     edit(str(name), env_spec=specification(str(name), id="pdt-lightning/Point-v7"))
-    refused(fit.main, [*POINT, runs], str(name), "pdt-lightning/Point-v7", "pdt-lightning/Point-v0", "point/03", "Remove")
+    assert (
+        lacking(
+            refused(fit.main, [*POINT, runs]), [str(name), "pdt-lightning/Point-v7", "pdt-lightning/Point-v0", "point/03", "Remove"]
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -532,7 +549,7 @@ def test_a_dataset_of_ours_from_another_environment(refused, runs, monkeypatch, 
 def test_data_in_a_place_that_cannot_be(variable, message, refused, runs, monkeypatch, tmp_path, point_data):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(variable, str(tmp_path / "file" / "below"))
-    refused(fit.main, [*POINT, runs], variable, message)
+    assert lacking(refused(fit.main, [*POINT, runs]), [variable, message]) == []
 
 
 @pytest.fixture(scope="module")
@@ -549,7 +566,7 @@ def test_a_checkpoint(what, main, refused, run, runs, tmp_path):
     make, *message = CHECKPOINTS[what]
     make(tmp_path / "bad.ckpt", run / "checkpoints" / "last.ckpt")
     flags = [*POINT, runs] if main is fit.main else []
-    refused(main, [*flags, "--ckpt_path={folder}/bad.ckpt"], "--ckpt_path={folder}/bad.ckpt", *message)
+    assert lacking(refused(main, [*flags, "--ckpt_path={folder}/bad.ckpt"]), ["--ckpt_path={folder}/bad.ckpt", *message]) == []
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
@@ -557,7 +574,7 @@ def test_a_checkpoint(what, main, refused, run, runs, tmp_path):
 def test_a_run_that_goes_on_otherwise(flags, message, refused, run, tmp_path):
     shutil.copytree(run.parents[1], tmp_path / "runs")
     resumed = [*POINT, f"--trainer.default_root_dir={tmp_path / 'runs'}", "--trainer.max_epochs=2", "--ckpt_path=last"]
-    refused(fit.main, [*resumed, *flags.split()], message)
+    assert lacking(refused(fit.main, [*resumed, *flags.split()]), [message]) == []
 
 
 @pytest.fixture
@@ -568,7 +585,6 @@ def prompts(run, tmp_path):
     seven = "point/07.safetensors"
     (tmp_path / "lacking" / seven).unlink()
     cut(tmp_path / "cut" / seven)
-    Prompt.load(tmp_path / "short" / seven)
     values = load_file(tmp_path / "short" / seven)
     save_file({name: value[:, :3].contiguous() for name, value in values.items()}, tmp_path / "short" / seven)
     save_file({**values, "states": values["states"] * float("inf")}, tmp_path / "infinite" / seven)
@@ -577,11 +593,11 @@ def prompts(run, tmp_path):
 
 @pytest.mark.parametrize("row", TUNED, ids=str)
 def test_an_option_of_tune(row, refused, run, prompts):
-    refused(tune.main, [f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", *row.flags], *row.message)
+    assert lacking(refused(tune.main, [f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", *row.flags]), row.message) == []
 
 
 def test_tune_needs_a_checkpoint(refused):
-    refused(tune.main, ["--rounds=3"], "--ckpt_path", "required")
+    assert lacking(refused(tune.main, ["--rounds=3"]), ["--ckpt_path", "required"]) == []
 
 
 # Controls: the same flags with good values.

@@ -18,7 +18,7 @@ from pdt_lightning import report
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.distributed import attempt, gather, shard, unshard
 from pdt_lightning.errors import UserError, check_range
-from pdt_lightning.journal import Journal, forget
+from pdt_lightning.journal import Journal, forget, path_of
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.phase import Subject, TaskResult, TuningOptions, check_objective, examples, planned_rollouts, tune
 from pdt_lightning.policy import Policy, dtype_of
@@ -130,10 +130,13 @@ class PromptTuning(lightning.Callback):
             for checkpoint in trainer.checkpoint_callbacks:
                 if isinstance(checkpoint, ModelCheckpoint) and checkpoint.monitor is None and checkpoint.dirpath:
                     trainer.save_checkpoint(Path(checkpoint.dirpath) / "last.ckpt")
-        self.on_train_epoch_start(trainer, pl_module)
+        self._forget_journals(trainer)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """The phases before are in a checkpoint now: their journals are not needed any more."""
+        self._forget_journals(trainer)
+
+    def _forget_journals(self, trainer: lightning.Trainer) -> None:
         folder = self._run_folder(trainer)
         if trainer.is_global_zero and folder is not None:
             forget(folder / "journal", self.phases)
@@ -164,7 +167,7 @@ class PromptTuning(lightning.Callback):
         data: MultiTaskDataModule = trainer.datamodule  # type: ignore[attr-defined]
         phase = self.phases
         folder = self._run_folder(trainer)
-        journal = folder / "journal" / f"{phase}_rank_{trainer.global_rank}.jsonl" if folder else None
+        journal = path_of(folder / "journal", phase, trainer.global_rank) if folder else None
         ranks = (trainer.global_rank, trainer.world_size)
         shares = gather(attempt(lambda: self._tune_share(data, module, *ranks, phase, final, journal)))
         results = unshard(shares)

@@ -149,6 +149,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Collect the demonstrations that are not on this machine yet, and make them ready to be mapped."""
+        if self.statistics is not None:  # Lightning asks once more after whoever had to know earlier
+            return
         self.check()
         wanted = [name for task in self.family.training_tasks for name in task.training_data]
         wanted += [name for task in self._prompt_tasks() for name in task.prompt_data]
