@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -23,6 +23,7 @@ from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.errors import NotFoundError, UserError, check_range, check_writable
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.options import DEBUG, Explaining, about_trainer, check_trainer
+from pdt_lightning.terminal import in_terminal
 
 
 def quiet() -> None:
@@ -165,7 +166,8 @@ class RunCLI(LightningCLI):
         if wanted.logger is not False:
             callbacks.append(LearningRateMonitor("step"))
         if wanted.enable_progress_bar is not False:
-            callbacks.append(TQDMProgressBar(refresh_rate=20))  # shows progress in a log file too, which the rich one does not
+            # In a log file tqdm's shows progress too, which the rich one does not.
+            callbacks.append(RichProgressBar(refresh_rate=20) if in_terminal() else TQDMProgressBar(refresh_rate=20))
         try:
             trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         # The trainer has its options from the user alone, so that what it raises on them is about them.

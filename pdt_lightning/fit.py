@@ -10,21 +10,19 @@ from pdt_lightning.errors import command, new_folder
 def main(args: list[str]) -> None:
     """Run a whole job; `args` replace the command line."""
     print("Loading the libraries ...", file=sys.stderr, flush=True)
-    from rich.console import Console  # imported here, since the libraries take seconds and silence looks like a hang
-
-    from pdt_lightning.cli import RunCLI
+    from pdt_lightning.cli import RunCLI  # imported here, since the libraries take seconds and silence looks like a hang
     from pdt_lightning.report import print_footer, print_stop
     from pdt_lightning.signals import Interrupted
+    from pdt_lightning.terminal import say
 
     print("Reading the configuration and laying out the tasks ...", file=sys.stderr, flush=True)
     cli = RunCLI(args)
     try:
         if cli.trainer.is_global_zero:
-            console = Console(soft_wrap=True, highlight=False)
             size = sum(parameter.numel() for parameter in cli.model.parameters())
-            console.print(f"Run folder {cli.run_folder}, {cli.start}.")
-            console.print(f"{size:,} parameters; precision {cli.trainer.precision}, {cli.precision_reason}.")
-            console.print(f"Watch it: tensorboard --logdir {cli.run_folder}")
+            say(f"Run folder {cli.run_folder}, {cli.start}.")
+            say(f"{size:,} parameters; precision {cli.trainer.precision}, {cli.precision_reason}.")
+            say(f"Watch it: tensorboard --logdir {cli.run_folder}")
             # From now on `--ckpt_path last` means this run.
             with new_folder("--trainer.default_root_dir", cli.run_folder, worth_keeping=lambda: cli.trainer.global_step > 0):
                 # Demonstrations that will not do are found out now, and not when other processes and a logger have started.

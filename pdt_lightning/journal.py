@@ -67,8 +67,7 @@ class Journal:
         digest = hashlib.blake2b(self._digest, digest_size=16)
         task = row.task
         digest.update(f"{task.id} {task.horizon} {task.target_return} {task.return_scale} {row.seed}".encode())
-        for values in vars(row.prompt).values():
-            digest.update(values.cpu().contiguous().numpy().tobytes())
+        digest.update(row.prompt.tobytes())
         return digest.hexdigest()
 
     def close(self) -> None:

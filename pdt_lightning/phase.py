@@ -21,6 +21,7 @@ from pdt_lightning.tasks.base import Task
 from pdt_lightning.tuners import TUNERS, make_tuner
 from pdt_lightning.tuners.exploration import EXPLORATIONS
 from pdt_lightning.tuners.reward_models import REWARD_MODELS
+from pdt_lightning.tuners.structured import CREDITS
 
 
 @dataclass
@@ -28,12 +29,14 @@ class TuningOptions:
     """How prompts are tuned and judged.
 
     Args:
-        tuner: `structured`, the bandit; `random_search`; `uniform`, no tuning.
+        tuner: `structured`, the bandit; `uniform`, no tuning; or a rival: `published`, `random_search`, `hill_climbing`,
+            `zo_rank_sgd`, `flat`, `rollout_free`, `rollout_free_actions`.
         rounds: rollouts that the tuner may spend on a task.
         parallel: rollouts of a task between two fits of the tuner.
         features: of the segments, for the bandit: `encoded` by the transformer or `raw` values.
         reward_model: of the bandit: `linear` in closed form or an `mlp` ensemble.
-        exploration: of the bandit: `thompson` or `epsilon_greedy`.
+        exploration: of the bandit: `thompson`, `ucb` or `epsilon_greedy`.
+        credit: of the bandit: each slot of a prompt has its `own` share of the return, or the `whole`, as published.
         objective: `return`; `success`, ties broken by return; `auto`: success where the environment reports it.
         yardstick_episodes: untuned episodes of a task before tuning, each with a random prompt.
         verdict_episodes: fresh episodes on which the recommended prompt is judged, and as many untuned ones.
@@ -49,6 +52,7 @@ class TuningOptions:
     features: str = "encoded"
     reward_model: str = "linear"
     exploration: str = "thompson"
+    credit: str = "own"
     objective: str = "auto"
     yardstick_episodes: int = 10
     verdict_episodes: int = 25
@@ -63,6 +67,7 @@ class TuningOptions:
             ("features", ("encoded", "raw")),
             ("reward_model", REWARD_MODELS),
             ("exploration", EXPLORATIONS),
+            ("credit", CREDITS),
             ("objective", ("auto", "return", "success")),
         ):
             check_choice(f"--tuning.{name}", getattr(self, name), known)
@@ -76,6 +81,11 @@ class TuningOptions:
             ("videos", 0),
         ):
             check_range(f"--tuning.{name}", getattr(self, name), least, 1_000_000)
+
+    @property
+    def bandit(self) -> dict[str, str]:
+        """Those of the bandit alone."""
+        return {name: getattr(self, name) for name in ("features", "reward_model", "exploration", "credit")}
 
 
 @dataclass(frozen=True)
@@ -281,9 +291,7 @@ def tune(
                         generator(options.seed, "tuner", *draws.key(subject, options.tuner)),
                         slots,
                         policy,
-                        options.features,
-                        options.reward_model,
-                        options.exploration,
+                        **options.bandit,
                     ),
                     draws.key(subject, options.tuner),
                 )

@@ -111,7 +111,9 @@ def record(
         objective: `success` or `return`.
         verdicts: success or return of the fresh episodes: `untuned`, `tuned` and, where it was looked for, `oracle`.
     """
-    best, none = tuner.best().choice or (), (-1,) * tuner.slots
+    recommended = tuner.best()
+    slots = recommended.prompt.mask.shape[1] // segments.steps
+    best, none = recommended.choice or (), (-1,) * slots
     seen = [value(trial.outcome, "auto" if objective == "success" else "return", task.return_scale or 1.0) for trial in trials]
     estimates = tuner.estimates()
     coordinates = [number for number, _ in task.plane]
@@ -124,7 +126,7 @@ def record(
         lengths=segments.episodes.lengths.astype(np.int64),
         returns=np.array(segments.episodes.index.returns, np.float64),
         path=np.array(segments.episodes.steps[:, coordinates], np.float32) if coordinates else None,
-        choices=np.array([trial.choice or none for trial in trials], np.int64).reshape(len(trials), tuner.slots),
+        choices=np.array([trial.choice or none for trial in trials], np.int64).reshape(len(trials), slots),
         seen=np.array([np.nan if number is None else number for number in seen], np.float64),
         predicted=np.array([trial.predicted for trial in trials], np.float64),
         recommended=np.array([trial.recommended_value for trial in trials], np.float64),

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from pdt_lightning import figures
@@ -20,6 +18,7 @@ from pdt_lightning.files import write_atomically
 from pdt_lightning.phase import Figures, TaskResult
 from pdt_lightning.statistics import mean_interval
 from pdt_lightning.tasks.base import Task
+from pdt_lightning.terminal import say, show
 
 KINDS = ("expert", "untuned", "tuned", "oracle")
 COLUMNS = ("phase", "epoch", "task", "tuner", "round", "choice", "return", "success", "recommended_value", "seed")
@@ -137,18 +136,14 @@ def write_summary(path: Path, results: Sequence[TaskResult], **more: Any) -> Non
     write_atomically(path, json.dumps({**summarise(results), **more}, indent=1) + "\n")
 
 
-def print_table(results: Sequence[TaskResult], title: str, footer: Sequence[str] = ()) -> None:
-    """The figures of all tasks and their mean, then lines of text."""
+def print_table(results: Sequence[TaskResult], title: str) -> None:
+    """The figures of all tasks and their mean."""
     summary = summarise(results)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)
     table = Table(
         title=title,
         title_justify="left",
         caption="mean [95 % bootstrap interval] on fresh episodes",
         caption_justify="left",
-        box=box.HEAVY_HEAD if console.is_terminal else box.ASCII,
     )
     table.add_column("task", no_wrap=True)
     shown = [kind for kind in KINDS if summary["aggregate"][kind] is not None]
@@ -161,9 +156,7 @@ def print_table(results: Sequence[TaskResult], title: str, footer: Sequence[str]
         table.add_row(result.task, *(_cell(own[kind]) for kind in shown), "; ".join(result.origin))
     table.add_section()
     table.add_row("all", *(_cell(summary["aggregate"][kind]) for kind in shown))
-    console.print(table)
-    for line in footer:
-        console.print(line, soft_wrap=True, highlight=False)
+    show(table)
 
 
 def _cell(figures: dict[str, float | None] | None) -> str:
@@ -181,16 +174,14 @@ def print_stop(folder: Path, where: str, args: Sequence[str]) -> None:
     checkpoint = folder / "checkpoints" / "last.ckpt"
     given = [arg for n, arg in enumerate(args) if not (arg.startswith("--ckpt_path") or (n and args[n - 1] == "--ckpt_path"))]
     again = shlex.join([*given, "--ckpt_path", str(checkpoint) if checkpoint.is_file() else "last"])
-    Console(soft_wrap=True, highlight=False).print(
-        f"\nStopped {where}. What is saved stays. Go on:\npython -m pdt_lightning.fit {again}"
-    )
+    say(f"\nStopped {where}. What is saved stays. Go on:\npython -m pdt_lightning.fit {again}")
 
 
 def print_footer(folder: Path) -> None:
     """Where everything is, and what to type next."""
     checkpoint = folder / "checkpoints" / "last.ckpt"
     filmed = "videos/, " if (folder / "videos").is_dir() else ""
-    Console(soft_wrap=True, highlight=False).print(
+    say(
         f"\nWritten to {folder}: summary.json, tuning.csv, prompts/, figures/, {filmed}checkpoints/.\n"
         "Judge the prompts on other episodes:  "
         f"python -m pdt_lightning.tune --ckpt_path {checkpoint} "

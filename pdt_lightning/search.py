@@ -82,6 +82,7 @@ def search(
     seed: int,
     objective: str = "auto",
     parallel: int = 1,
+    until: int | None = None,
 ) -> None:
     """Advance all cells until every budget is spent.
 
@@ -91,12 +92,17 @@ def search(
         seed: of the episodes.
         objective: see `value`.
         parallel: candidates that each cell tries in one round.
+        until: rollouts of a cell after which to pause; None: none.
 
     Raises:
         RuntimeError: if all rollouts of a cell failed.
     """
     while True:
-        asked = [(cell, candidate) for cell in cells for candidate in cell.tuner.ask(parallel)]
+        asked = [
+            (cell, candidate)
+            for cell in cells
+            for candidate in cell.tuner.ask(parallel if until is None else min(parallel, until - cell.tuner.asked))
+        ]
         if not asked:
             break
         rows = [Row(cell.task, candidate.prompt, integer(seed, "search", *cell.key, candidate.id)) for cell, candidate in asked]

@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from tqdm import tqdm
-
 from pdt_lightning import checkpoints, report
 from pdt_lightning.cli import load, quiet
 from pdt_lightning.data.segments import Prompt
@@ -21,6 +18,7 @@ from pdt_lightning.options import DEBUG, Explaining
 from pdt_lightning.phase import Subject, TuningOptions, check_objective, check_prompt, examples, planned_rollouts, tune
 from pdt_lightning.policy import Policy, dtype_of
 from pdt_lightning.rollout import RolloutPool
+from pdt_lightning.terminal import progress_bar, say
 from pdt_lightning.videos import film_all
 
 EXAMPLE = "runs/<name>/version_0/prompts"
@@ -88,10 +86,8 @@ def main(args: list[str]) -> None:
     policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), config.precision)
     total = planned_rollouts(options, len(subjects), config.oracle, judged_only=given is not None)
     try:
-        with tqdm(
-            total=total, desc="Judging prompts" if given else "Tuning prompts", unit="rollout", miniters=0, smoothing=0
-        ) as bar:
-            play = pool.with_policy(policy, lambda rows, outcomes: bar.update(len(outcomes)))
+        with progress_bar("Judging prompts" if given else "Tuning prompts", total, "rollout") as advance:
+            play = pool.with_policy(policy, lambda rows, outcomes: advance(len(outcomes)))
             results = tune(policy, subjects, play, options, data.hparams["segments"], PHASE, config.oracle, given)
     finally:
         pool.close()
@@ -101,11 +97,11 @@ def main(args: list[str]) -> None:
     report.write_figures(folder / "figures", results)
     if options.videos:
         pairs = [examples(s, r, options, data.hparams["segments"], PHASE) for s, r in zip(subjects, results, strict=True)]
-        film_all(folder / "videos", tqdm(pairs[: options.videos], "Filming", unit="film"), policy, config.width)
+        film_all(folder / "videos", pairs[: options.videos], policy, config.width)
     what = f"Prompts of {config.prompts} judged" if given else f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
     report.print_table(results, f"{what}, seed {options.seed}")
     filmed = ", videos/" if (folder / "videos").is_dir() else ""
-    Console(soft_wrap=True, highlight=False).print(f"Written to {folder}: summary.json, tuning.csv, prompts/, figures/{filmed}.")
+    say(f"Written to {folder}: summary.json, tuning.csv, prompts/, figures/{filmed}.")
 
 
 def saved_prompts(folder: Path, names: Sequence[str]) -> dict[str, tuple[Prompt, list[str]]]:

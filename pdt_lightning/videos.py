@@ -11,7 +11,7 @@ import os
 import pickle
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from pdt_lightning.policy import Policy
 from pdt_lightning.processes import begin
 from pdt_lightning.rollout import Environments, Outcome, rollout
 from pdt_lightning.tasks.base import Task
+from pdt_lightning.terminal import progress_bar
 
 SIDE = 300  # pixels of a panel
 FONT_SIZE, LINE, MARGIN = 13, 17, 8  # pixels
@@ -36,7 +37,9 @@ LIMIT = 300.0  # seconds for a film
 ADVICE = "Films need a renderer: without a screen set MUJOCO_GL=egl, or install libosmesa6 and set MUJOCO_GL=osmesa."
 
 
-def film_all(folder: Path, pairs: Iterable[Sequence[Example]], policy: Policy, width: int) -> dict[str, bytes]:
+def film_all(
+    folder: Path, pairs: Sequence[Sequence[Example]], policy: Policy, width: int, progress: bool = True
+) -> dict[str, bytes]:
     """Write `<task>.gif` for every task; where rendering fails say so, in one line, and stop.
 
     Args:
@@ -44,19 +47,22 @@ def film_all(folder: Path, pairs: Iterable[Sequence[Example]], policy: Policy, w
         pairs: for each task, the episodes to be shown side by side.
         policy: that played them.
         width: rows in a forward pass, as it was when they were played.
+        progress: show a bar.
 
     Returns:
         The files' contents, by task.
     """
     films: dict[str, bytes] = {}
-    for examples in pairs:
-        task = examples[0].row.task.id
-        try:
-            films[task] = in_a_process(policy, examples, width)
-        except (RuntimeError, OSError) as error:
-            print(f"No film of {task}: {error}. {ADVICE}", file=sys.stderr)
-            break
-        write_atomically(folder / f"{task}.gif", films[task])
+    with progress_bar("Filming", len(pairs), "film", progress) as advance:
+        for examples in pairs:
+            task = examples[0].row.task.id
+            try:
+                films[task] = in_a_process(policy, examples, width)
+            except (RuntimeError, OSError) as error:
+                print(f"No film of {task}: {error}. {ADVICE}", file=sys.stderr)
+                break
+            write_atomically(folder / f"{task}.gif", films[task])
+            advance(1)
     return films
 
 

@@ -12,7 +12,6 @@ import lightning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from pdt_lightning import report
 from pdt_lightning.data.datamodule import MultiTaskDataModule
@@ -24,6 +23,7 @@ from pdt_lightning.phase import Subject, TaskResult, TuningOptions, check_object
 from pdt_lightning.policy import Policy, dtype_of
 from pdt_lightning.rollout import Outcome, RolloutPool, Row
 from pdt_lightning.signals import Interrupted, StopRequest
+from pdt_lightning.terminal import progress_bar
 from pdt_lightning.videos import film_all, log_films
 
 
@@ -191,27 +191,26 @@ class PromptTuning(lightning.Callback):
         assert self._pool is not None
         policy = self._policy(module)
         total = planned_rollouts(self.options, len(subjects), final)
-        with tqdm(
-            total=total,
-            desc=f"Tuning prompts, phase {phase + 1}",
-            unit="rollout",
-            miniters=0,
-            smoothing=0,
-            disable=not self.progress or rank > 0,
-        ) as bar:
+        with progress_bar(f"Tuning prompts, phase {phase + 1}", total, "rollout", self.progress and rank == 0) as advance:
             journal = Journal(path, policy, self.width) if path else None
+            kept = 0
+
+            def count(number: int) -> None:
+                nonlocal kept
+                kept += number
+                advance(number)
 
             def played(rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
-                bar.update(len(outcomes))
+                count(len(outcomes))
                 if journal:
                     journal.add(rows, outcomes)
                 if self.request and self.request.heard:
-                    raise Interrupted(f"in tuning phase {phase + 1}, of which all {bar.n} rollouts so far are kept")
+                    raise Interrupted(f"in tuning phase {phase + 1}, of which all {kept} rollouts so far are kept")
 
             play = self._pool.with_policy(policy, played)
             try:
                 if journal:
-                    play = journal.replay(play, bar.update)
+                    play = journal.replay(play, count)
                 return tune(policy, subjects, play, self.options, data.hparams["segments"], phase, with_oracle=final)
             finally:
                 if journal:
@@ -227,8 +226,7 @@ class PromptTuning(lightning.Callback):
         subjects = {subject.task.id: subject for subject in self.subjects(data)}
         shown = [result for result in results if result.held_out][: self.options.videos]
         pairs = [examples(subjects[result.task], result, self.options, data.hparams["segments"], phase) for result in shown]
-        waiting = tqdm(pairs, "Filming", unit="film", disable=not self.progress)
-        films = film_all(folder / "videos", waiting, self._policy(trainer.lightning_module), self.width)
+        films = film_all(folder / "videos", pairs, self._policy(trainer.lightning_module), self.width, self.progress)
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 log_films(logger.experiment, films, trainer.global_step)

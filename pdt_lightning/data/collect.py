@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 
 import numpy as np
-from tqdm import tqdm
 
 from pdt_lightning import kept
 from pdt_lightning.data import minari
 from pdt_lightning.processes import process_pool
 from pdt_lightning.seeding import generator, integer
 from pdt_lightning.tasks.base import Recipe
+from pdt_lightning.terminal import progress_bar
 
 
 def collect(dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: int | None = None, progress: bool = True) -> int:
@@ -37,20 +37,14 @@ def collect(dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: 
     workers = min(workers or os.cpu_count() or 1, len(missing))
     with (
         process_pool(workers) as pool,
-        tqdm(
-            total=sum(recipes[name].episodes for name in missing),
-            desc="Collecting demonstrations",
-            unit="episode",
-            disable=not progress,
-        ) as bar,
+        progress_bar("Collecting demonstrations", sum(recipes[name].episodes for name in missing), "episode", progress) as advance,
     ):
         jobs = {pool.submit(demonstrate, recipes[name]): recipes[name] for name in missing}
         try:
             waiting = set(jobs)
             while waiting:
                 done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
-                bar.update(sum(jobs[job].episodes for job in done if job.result() is None))
-                bar.refresh()  # its clock goes on, however long a dataset takes
+                advance(sum(jobs[job].episodes for job in done if job.result() is None))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from tqdm import tqdm
 
 from pdt_lightning import kept
 from pdt_lightning.data import minari
 from pdt_lightning.data.episodes import Episodes, Index, step_rows
 from pdt_lightning.errors import UserError
+from pdt_lightning.terminal import progress_bar
 
 
 def open_episodes(tasks: Sequence[Sequence[str]], use_expert_actions: bool = True, progress: bool = False) -> Episodes:
@@ -40,9 +40,11 @@ def open_episodes(tasks: Sequence[Sequence[str]], use_expert_actions: bool = Tru
 
 def _make(folder: Path, names: Sequence[str], use_expert_actions: bool, progress: bool) -> None:
     parts: list[Index] = []
-    with (folder / "steps.float32").open("wb") as file:
-        bar = tqdm(names, desc="Reading demonstrations", unit="dataset", disable=not progress, leave=False)
-        for name in bar:
+    with (
+        (folder / "steps.float32").open("wb") as file,
+        progress_bar("Reading demonstrations", len(names), "dataset", progress) as advance,
+    ):
+        for name in names:
             parts.append(_append(file, name, use_expert_actions))
             sizes = [(part.moments.shape[-1], part.ranges.shape[-1]) for part in (parts[0], parts[-1])]
             for kind, first, own in zip(("observations", "actions"), *sizes, strict=True):
@@ -50,6 +52,7 @@ def _make(folder: Path, names: Sequence[str], use_expert_actions: bool, progress
                     raise UserError(
                         f"{name} has {kind} of size {own}, but those of {names[0]} have {first}. All tasks of a run share one size."
                     )
+            advance(1)
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
     np.save(folder / "offsets.npy", np.concatenate([[0], lengths.cumsum()]).astype(np.int64))
     np.save(folder / "dataset.npy", np.repeat(np.arange(len(parts)), [len(part.returns) for part in parts]))

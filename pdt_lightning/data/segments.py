@@ -32,6 +32,10 @@ class Prompt(Steps):
         # One entry: safetensors writes several in any order, and equal prompts are to be equal files.
         write_atomically(path, save(tensors, metadata={"facts": json.dumps({**facts, "origin": list(origin)})}))
 
+    def tobytes(self) -> bytes:
+        """All values, one after the other: equal for equal prompts of one kind of device."""
+        return b"".join(getattr(self, field.name).cpu().contiguous().numpy().tobytes() for field in fields(self))
+
     @classmethod
     def load(cls, path: Path | str) -> "Prompt":
         """Read what `save` wrote."""

@@ -5,31 +5,54 @@ import numpy as np
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.errors import check_choice
 from pdt_lightning.policy import Policy
-from pdt_lightning.tuners.base import Candidate, Tuner
+from pdt_lightning.tuners.base import Candidate, SegmentTuner, Tuner
 from pdt_lightning.tuners.features import features
+from pdt_lightning.tuners.flat import FlatBandit
+from pdt_lightning.tuners.hill_climbing import HillClimbing
+from pdt_lightning.tuners.published import PublishedBandit
 from pdt_lightning.tuners.random_search import RandomSearch
+from pdt_lightning.tuners.rollout_free import LargestError, MostDifferentActions
 from pdt_lightning.tuners.structured import StructuredBandit
 from pdt_lightning.tuners.uniform import Uniform
+from pdt_lightning.tuners.values import ValueTuner
+from pdt_lightning.tuners.zo_rank_sgd import ZORankSGD
 
-TUNERS: dict[str, type[Tuner]] = {"structured": StructuredBandit, "random_search": RandomSearch, "uniform": Uniform}
+TUNERS: dict[str, type[Tuner]] = {
+    "structured": StructuredBandit,
+    "published": PublishedBandit,
+    "random_search": RandomSearch,
+    "hill_climbing": HillClimbing,
+    "zo_rank_sgd": ZORankSGD,
+    "flat": FlatBandit,
+    "rollout_free": LargestError,
+    "rollout_free_actions": MostDifferentActions,
+    "uniform": Uniform,
+}
 
 
 def make_tuner(
-    name: str,
-    segments: Segments,
-    budget: int,
-    rng: np.random.Generator,
-    slots: int,
-    policy: Policy,
-    feature_kind: str = "encoded",
-    reward_model: str = "linear",
-    exploration: str = "thompson",
+    name: str, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, **bandit: str
 ) -> Tuner:
-    """The tuner called `name`; the last three options concern the structured bandit alone."""
+    """The tuner called `name`; `bandit` are the options of `structured` and `flat`: features, reward_model, exploration, credit."""
     check_choice("--tuning.tuner", name, TUNERS)
-    if name == "structured":
-        return StructuredBandit(segments, budget, rng, slots, features(feature_kind, segments, policy), reward_model, exploration)
-    return TUNERS[name](segments, budget, rng, slots)
+    return TUNERS[name].make(segments, budget, rng, slots, policy, **bandit)
 
 
-__all__ = ["TUNERS", "Candidate", "RandomSearch", "StructuredBandit", "Tuner", "Uniform", "features", "make_tuner"]
+__all__ = [
+    "TUNERS",
+    "Candidate",
+    "FlatBandit",
+    "HillClimbing",
+    "LargestError",
+    "MostDifferentActions",
+    "PublishedBandit",
+    "RandomSearch",
+    "SegmentTuner",
+    "StructuredBandit",
+    "Tuner",
+    "Uniform",
+    "ValueTuner",
+    "ZORankSGD",
+    "features",
+    "make_tuner",
+]

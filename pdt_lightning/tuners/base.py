@@ -3,11 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from pdt_lightning.data.segments import Prompt, Segments
+from pdt_lightning.errors import check_range
+from pdt_lightning.policy import Policy
 
 Choice = tuple[int, ...]  # segment of each slot
 
@@ -32,29 +34,40 @@ class Candidate:
 class Tuner(ABC):
     """Finds a prompt for one task from the outcomes of at most `budget` rollouts.
 
+    What a subclass proposes is its own affair: choices of segments (`SegmentTuner`), or values (`values.ValueTuner`).
+
     Args:
         segments: the arms.
         budget: rollouts that may be asked for.
         rng: its only source of randomness.
         slots: `J`, segments in a prompt.
+
+    Raises:
+        UserError: on a negative budget, or no slots.
     """
 
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
+        check_range("slots", slots, 1)
+        check_range("budget", budget, 0)
         self.segments, self.budget, self.rng, self.slots = segments, budget, rng, slots
         self.exploring = budget  # rollouts before those, if any, that try prompts again to tell the best of them
         self.asked = 0
-        self.pending: dict[int, Choice] = {}
-        self.told: list[int] = []  # ids, choices and values of the outcomes, in the order told
-        self.choices: list[Choice] = []
+        self.pending: dict[int, Any] = {}  # proposals by id
+        self.told: list[int] = []  # ids and values of the outcomes, in the order told
         self.outcomes: list[float] = []
+
+    @classmethod
+    def make(cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, **bandit: str) -> Self:
+        """A tuner from all that any of them may need: the policy that will act, and the options of bandits."""
+        return cls(segments, budget, rng, slots)
 
     def ask(self, n: int = 1) -> list[Candidate]:
         """At most `n` prompts to try, none when the budget is spent; each costs one of it."""
         candidates = []
-        choices = self._propose(min(n, self.budget - self.asked))
-        for choice, predicted in zip(choices, self._predict(choices), strict=True):
-            self.pending[self.asked] = choice
-            candidates.append(self._candidate(self.asked, choice, predicted))
+        proposals = self._propose(min(n, self.budget - self.asked))
+        for proposal, predicted in zip(proposals, self._predict(proposals), strict=True):
+            self.pending[self.asked] = proposal
+            candidates.append(self._candidate(self.asked, proposal, predicted))
             self.asked += 1
         return candidates
 
@@ -68,11 +81,11 @@ class Tuner(ABC):
             KeyError: on an id that was not asked for, or told before.
         """
         for number, value in outcomes:
-            choice = self.pending.pop(number)
+            proposal = self.pending.pop(number)
             if value is not None:
                 self.told.append(number)
-                self.choices.append(choice)
                 self.outcomes.append(float(value))
+                self._learn(proposal, float(value))
 
     def best(self) -> Candidate:
         """The recommended prompt; its id is -1."""
@@ -86,47 +99,81 @@ class Tuner(ABC):
         """`(J, N)` what is expected of a prompt with a segment in a slot and random ones in the others; None without a model."""
         return None
 
-    def _predict(self, choices: Sequence[Choice]) -> Sequence[float]:
-        """What a model of the outcomes expects of prompts; NaN without one."""
-        return [float("nan")] * len(choices)
+    def _predict(self, proposals: Sequence[Any]) -> Sequence[float]:
+        """What a model of the outcomes expects of proposals; NaN without one."""
+        return [float("nan")] * len(proposals)
 
     @abstractmethod
-    def _propose(self, n: int) -> list[Choice]:
-        """`n` choices."""
+    def _propose(self, n: int) -> list[Any]:
+        """At most `n` proposals."""
+
+    def _learn(self, proposal: Any, value: float) -> None:  # noqa: B027  # some have nothing to do
+        """What there is to do on an outcome, beside keeping it."""
 
     @abstractmethod
-    def _best(self) -> tuple[Choice, float]:
-        """The recommended choice and its estimated value."""
+    def _best(self) -> tuple[Any, float]:
+        """The recommended proposal and its estimated value."""
 
-    def _candidate(self, number: int, choice: Choice, predicted: float = float("nan")) -> Candidate:
-        return Candidate(number, self.segments.gather(np.array([choice])), choice, predicted)
-
-    def _random_choice(self) -> Choice:
-        return tuple(int(segment) for segment in self.rng.integers(len(self.segments), size=self.slots))
+    @abstractmethod
+    def _candidate(self, number: int, proposal: Any, predicted: float = float("nan")) -> Candidate:
+        """The prompt that a proposal means."""
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values from which `load_state_dict` goes on exactly here, pending candidates included."""
         return {
             "asked": self.asked,
-            "pending": [[number, list(choice)] for number, choice in self.pending.items()],
+            "pending": [[number, plain(proposal)] for number, proposal in self.pending.items()],
             "told": list(self.told),
-            "choices": [list(choice) for choice in self.choices],
             "outcomes": list(self.outcomes),
-            "rng": _plain(self.rng.bit_generator.state),
+            "rng": plain(self.rng.bit_generator.state),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         self.asked = state["asked"]
-        self.pending = {number: tuple(choice) for number, choice in state["pending"]}
+        self.pending = {number: self._restored(proposal) for number, proposal in state["pending"]}
         self.told = list(state["told"])
-        self.choices = [tuple(choice) for choice in state["choices"]]
         self.outcomes = list(state["outcomes"])
         self.rng.bit_generator.state = state["rng"]
 
+    @abstractmethod
+    def _restored(self, proposal: Any) -> Any:
+        """A proposal from its plain values."""
 
-def _plain(value: Any) -> Any:
-    """Nested dicts with arrays as lists, which a checkpoint read with `weights_only` accepts."""
+
+class SegmentTuner(Tuner):
+    """Proposes choices: the segment of each slot, by number."""
+
+    def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
+        super().__init__(segments, budget, rng, slots)
+        self.choices: list[Choice] = []  # of the outcomes
+
+    def _learn(self, proposal: Choice, value: float) -> None:
+        self.choices.append(proposal)
+
+    def _candidate(self, number: int, proposal: Choice, predicted: float = float("nan")) -> Candidate:
+        return Candidate(number, self.segments.gather(np.array([proposal])), proposal, predicted)
+
+    def _random_choice(self) -> Choice:
+        return tuple(int(segment) for segment in self.rng.integers(len(self.segments), size=self.slots))
+
+    def state_dict(self) -> dict[str, Any]:
+        """As for every tuner, and the choices."""
+        return {**super().state_dict(), "choices": plain(self.choices)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        super().load_state_dict(state)
+        self.choices = [self._restored(choice) for choice in state["choices"]]
+
+    def _restored(self, proposal: Sequence[int]) -> Choice:
+        return tuple(proposal)
+
+
+def plain(value: Any) -> Any:
+    """Nested dicts with arrays and tuples as lists, which a checkpoint read with `weights_only` accepts."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -1,23 +1,51 @@
 """From a reward model to the next choice: what to try, slot by slot."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
+from pdt_lightning.tuners.base import Choice
 from pdt_lightning.tuners.reward_models import RewardModel
+
+
+def best_choice(terms: np.ndarray, taken: Sequence[Choice] = ()) -> Choice:
+    """The best segment of every slot; where that choice is taken, the best one that differs from it in one slot.
+
+    Args:
+        terms: `(J, N)` of every segment in every slot.
+        taken: choices that are not wanted again, fewer than `N`.
+
+    >>> best_choice(np.array([[0.0, 2.0, 1.0], [5.0, 0.0, 0.0]]), [(1, 0)])
+    (2, 0)
+    """
+    order = np.argsort(-terms, axis=1, kind="stable")[:, : len(taken) + 1]
+    best = order[:, 0]
+    if tuple(best.tolist()) not in taken:
+        return tuple(best.tolist())
+    slots = np.arange(len(terms))
+    lost = terms[slots, best][:, None] - terms[slots[:, None], order]
+    for place in np.argsort(lost, axis=None, kind="stable"):
+        slot, rank = np.unravel_index(place, lost.shape)
+        other = [*best.tolist()]
+        other[slot] = int(order[slot, rank])
+        if tuple(other) not in taken:
+            return tuple(other)
+    return tuple(best.tolist())
 
 
 class Exploration(ABC):
     """Chooses a segment for every slot."""
 
     @abstractmethod
-    def choose(self, model: RewardModel, progress: float, rng: np.random.Generator) -> np.ndarray:
-        """`(J,)` segments to try.
+    def choose(self, model: RewardModel, progress: float, rng: np.random.Generator, taken: Sequence[Choice]) -> Choice:
+        """Segments to try.
 
         Args:
             model: fitted to what is known.
             progress: share of the budget that is spent, in [0, 1).
             rng: for what is left to chance.
+            taken: choices that this round tries already.
         """
 
 
@@ -27,9 +55,29 @@ class Thompson(Exploration):
     Source: Thompson 1933; Rietz et al. 2025 for prompts.
     """
 
-    def choose(self, model: RewardModel, progress: float, rng: np.random.Generator) -> np.ndarray:
+    def choose(self, model: RewardModel, progress: float, rng: np.random.Generator, taken: Sequence[Choice]) -> Choice:
         """The argmax of each slot's sampled terms."""
-        return model.sample(rng).argmax(axis=1)
+        return best_choice(model.sample(rng), taken)
+
+
+class UCB(Exploration):
+    """Upper confidence bounds: the best choice if every term is as good as it may well be.
+
+    Args:
+        width: of the bound, in standard deviations of what the model still holds possible.
+
+    Source: Li et al. 2010 (LinUCB), Zhou et al. 2020 (NeuralUCB); the width is ours.
+    """
+
+    def __init__(self, width: float = 1.0):
+        self.width = width
+
+    def choose(self, model: RewardModel, progress: float, rng: np.random.Generator, taken: Sequence[Choice]) -> Choice:
+        """The argmax of each slot's bounds; a random choice while all are alike."""
+        bounds = model.mean() + self.width * model.deviation()
+        if np.ptp(bounds) < 1e-12:
+            bounds = rng.random(bounds.shape)
+        return best_choice(bounds, taken)
 
 
 class EpsilonGreedy(Exploration):
@@ -44,11 +92,11 @@ class EpsilonGreedy(Exploration):
     def __init__(self, share: float = 0.2):
         self.share = share
 
-    def choose(self, model: RewardModel, progress: float, rng: np.random.Generator) -> np.ndarray:
+    def choose(self, model: RewardModel, progress: float, rng: np.random.Generator, taken: Sequence[Choice]) -> Choice:
         """Uniform or greedy."""
         if rng.random() < 1 - progress / self.share:
-            return rng.integers(len(model.features), size=model.slots)
-        return model.mean().argmax(axis=1)
+            return best_choice(rng.random((model.slots, len(model.features))), taken)
+        return best_choice(model.mean(), taken)
 
 
-EXPLORATIONS = {"thompson": Thompson, "epsilon_greedy": EpsilonGreedy}
+EXPLORATIONS: dict[str, type[Exploration]] = {"thompson": Thompson, "ucb": UCB, "epsilon_greedy": EpsilonGreedy}

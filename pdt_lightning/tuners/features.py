@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pdt_lightning.data.segments import Segments
+from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.errors import check_choice
 from pdt_lightning.policy import Policy
 
@@ -24,8 +24,12 @@ def features(kind: str, segments: Segments, policy: Policy) -> np.ndarray:
 
     Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; there the raw features are not normalised.
     """
+    return features_of(kind, segments.gather(np.arange(len(segments))[:, None]), policy)
+
+
+def features_of(kind: str, prompts: Prompt, policy: Policy) -> np.ndarray:
+    """The same of any `N` prompts of equal length, whole: `(N, F)`."""
     check_choice("--tuning.features", kind, ("encoded", "raw"))
-    prompts = segments.gather(np.arange(len(segments))[:, None])
     if kind == "encoded":
         values = policy.encode(prompts)
     else:

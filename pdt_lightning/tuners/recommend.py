@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from pdt_lightning.data.segments import Segments
-from pdt_lightning.tuners.base import Choice, Tuner
+from pdt_lightning.tuners.base import Choice, SegmentTuner
 
 PRIOR_ROLLOUTS = 2.0
 MOST_FINALISTS = 8
@@ -74,7 +74,7 @@ class SequentialHalving:
         return min(remaining, key=lambda choice: counts.get(choice, 0))
 
 
-class Finalists(Tuner):
+class Finalists(SegmentTuner):
     """A tuner that explores, then re-tries the best, and recommends the prompt of highest worth; what it explores is left open.
 
     Args:

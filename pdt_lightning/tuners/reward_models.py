@@ -36,6 +36,10 @@ class RewardModel(ABC):
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """`(J, N)` terms drawn from what the model still holds possible."""
 
+    @abstractmethod
+    def deviation(self) -> np.ndarray:
+        """`(J, N)` standard deviation of such draws; one number for all before the first `fit`."""
+
 
 class LinearModel(RewardModel):
     """Bayesian linear regression in closed form, in float64.
@@ -83,6 +87,16 @@ class LinearModel(RewardModel):
         """Terms of weights drawn from the posterior."""
         noise = solve_triangular(self._factor, rng.standard_normal(len(self._weights)), lower=False)
         return self._terms(self._weights + np.sqrt(self._noise) * noise)
+
+    def deviation(self) -> np.ndarray:
+        """Of the posterior."""
+        size = self.features.shape[1]
+        spread = []
+        for slot in range(self.slots):
+            own = np.zeros((size * self.slots, len(self.features)))
+            own[slot * size : (slot + 1) * size] = self.features.T
+            spread.append(np.square(solve_triangular(self._factor, own, trans="T", lower=False)).sum(axis=0))
+        return np.sqrt(self._noise * np.array(spread)) if self._weights.any() else np.ones((self.slots, len(self.features)))
 
     def _terms(self, weights: np.ndarray) -> np.ndarray:
         return weights.reshape(self.slots, -1) @ self.features.T
@@ -148,6 +162,11 @@ class MLPModel(RewardModel):
             return rng.standard_normal(self._terms_of_members.shape[1:])
         return self._terms_of_members[rng.integers(self.members)]
 
+    def deviation(self) -> np.ndarray:
+        """Over the members."""
+        deviation = self._terms_of_members.std(axis=0)
+        return deviation if deviation.any() else np.ones_like(deviation)
+
 
 def _perceptrons(parameters: list[Tensor], inputs: Tensor) -> Tensor:
     """`(members, J, n)` from `inputs (J, n, F)`."""
@@ -156,4 +175,37 @@ def _perceptrons(parameters: list[Tensor], inputs: Tensor) -> Tensor:
     return (torch.relu(hidden @ second + bias_2) @ third + bias_3)[..., 0]
 
 
-REWARD_MODELS = {"linear": LinearModel, "mlp": MLPModel}
+class Apart(RewardModel):
+    """A model for each slot by itself, each credited with the whole return, as published.
+
+    Args:
+        model: of which kind.
+        features: `(N, F)` of all segments.
+        slots: `J`.
+
+    Source: Rietz et al. 2025 (arXiv 2502.06358), section 4.
+    """
+
+    def __init__(self, model: type[RewardModel], features: np.ndarray, slots: int):
+        super().__init__(features, slots)
+        self.models = [model(features, 1) for _ in range(slots)]
+
+    def fit(self, choices: np.ndarray, returns: np.ndarray, rng: np.random.Generator) -> None:
+        """Fit each to its slot's choices."""
+        for slot, model in enumerate(self.models):
+            model.fit(choices[:, [slot]], returns, rng)
+
+    def mean(self) -> np.ndarray:
+        """Of each."""
+        return np.concatenate([model.mean() for model in self.models])
+
+    def sample(self, rng: np.random.Generator) -> np.ndarray:
+        """From each."""
+        return np.concatenate([model.sample(rng) for model in self.models])
+
+    def deviation(self) -> np.ndarray:
+        """Of each."""
+        return np.concatenate([model.deviation() for model in self.models])
+
+
+REWARD_MODELS: dict[str, type[RewardModel]] = {"linear": LinearModel, "mlp": MLPModel}

@@ -7,17 +7,21 @@ Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; the joint fit of the sl
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.errors import check_choice
+from pdt_lightning.policy import Policy
 from pdt_lightning.seeding import generator
 from pdt_lightning.tuners.base import Choice
 from pdt_lightning.tuners.exploration import EXPLORATIONS
+from pdt_lightning.tuners.features import features as features_of_segments
 from pdt_lightning.tuners.recommend import Finalists, by_choice, worth
-from pdt_lightning.tuners.reward_models import REWARD_MODELS
+from pdt_lightning.tuners.reward_models import REWARD_MODELS, Apart, RewardModel
+
+CREDITS = ("own", "whole")
 
 
 class StructuredBandit(Finalists):
@@ -30,7 +34,9 @@ class StructuredBandit(Finalists):
         slots: `J`.
         features: `(N, F)` of the segments.
         reward_model: `linear` | `mlp`.
-        exploration: `thompson` | `epsilon_greedy`.
+        exploration: `thompson` | `ucb` | `epsilon_greedy`.
+        credit: `own`: one model of all slots, each credited with its own share; `whole`: a model for each slot, credited with the
+            whole return, as published.
     """
 
     def __init__(
@@ -42,11 +48,18 @@ class StructuredBandit(Finalists):
         features: np.ndarray,
         reward_model: str = "linear",
         exploration: str = "thompson",
+        credit: str = "own",
     ):
         super().__init__(segments, budget, rng, slots)
-        for option, value, known in (("reward_model", reward_model, REWARD_MODELS), ("exploration", exploration, EXPLORATIONS)):
+        for option, value, known in (
+            ("reward_model", reward_model, REWARD_MODELS),
+            ("exploration", exploration, EXPLORATIONS),
+            ("credit", credit, CREDITS),
+        ):
             check_choice(f"--tuning.{option}", value, known)
-        self.model = REWARD_MODELS[reward_model](features, slots)
+        kind = REWARD_MODELS[reward_model]
+        self._model = lambda features: kind(features, slots) if credit == "own" else Apart(kind, features, slots)
+        self.model: RewardModel = self._model(features)
         self.exploration = EXPLORATIONS[exploration]()
         # The fits draw from a generator of their own, so that a tuner restored from its state fits the same model again.
         self.fit_seed = int(rng.integers(2**31))
@@ -54,15 +67,23 @@ class StructuredBandit(Finalists):
         self._mean, self._spread = 0.0, 1.0  # of those outcomes
         self._range = 0.0, 0.0
 
+    @classmethod
+    def make(
+        cls,
+        segments: Segments,
+        budget: int,
+        rng: np.random.Generator,
+        slots: int,
+        policy: Policy,
+        features: str = "encoded",
+        **bandit: str,
+    ) -> Self:
+        """With the features of the segments that the policy's transformer gives."""
+        return cls(segments, budget, rng, slots, features_of_segments(features, segments, policy), **bandit)
+
     def _explore(self, number: int, proposed: list[Choice]) -> Choice:
-        """A choice that is not proposed in this round yet, unless the exploration insists."""
         self._fit()
-        choice: Choice = ()
-        for _ in range(10):
-            choice = tuple(int(segment) for segment in self.exploration.choose(self.model, number / self.budget, self.rng))
-            if choice not in proposed:
-                break
-        return choice
+        return self.exploration.choose(self.model, number / self.budget, self.rng, proposed)
 
     def _fit(self) -> None:
         """Fit to the outcomes of exploration; re-trials judge single prompts and leave the model, and so the finalists, alone."""

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from pdt_lightning.data.segments import Segments
-from pdt_lightning.tuners.base import Choice, Tuner
+from pdt_lightning.tuners.base import Choice, SegmentTuner
 
 
-class Uniform(Tuner):
+class Uniform(SegmentTuner):
     """Draws prompts uniformly over all windows and recommends another such draw."""
 
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from pdt_lightning.tuners import TUNERS, make_tuner
+from pdt_lightning.tuners import TUNERS, ValueTuner, make_tuner
 from pdt_lightning.tuners.exploration import EpsilonGreedy
 from pdt_lightning.tuners.features import features
 from pdt_lightning.tuners.recommend import SequentialHalving, by_choice, worth
@@ -13,9 +13,10 @@ from pdt_lightning.tuners.structured import StructuredBandit
 VARIANTS = [
     {"name": "structured"},
     {"name": "structured", "reward_model": "mlp"},
-    {"name": "structured", "exploration": "epsilon_greedy", "feature_kind": "raw"},
-    {"name": "random_search"},
-    {"name": "uniform"},
+    {"name": "structured", "exploration": "epsilon_greedy", "features": "raw"},
+    {"name": "structured", "exploration": "ucb", "credit": "whole"},
+    {"name": "structured", "exploration": "ucb", "reward_model": "mlp", "credit": "whole"},
+    *({"name": name} for name in TUNERS if name != "structured" and not name.startswith("rollout_free")),
 ]
 
 
@@ -29,7 +30,12 @@ def tuner(segments, policy, budget=12, seed=0, slots=2, **options):
 
 
 def play(candidate):
-    return float(np.sin(candidate.choice[0]) + 0.1 * candidate.choice[1])
+    """A value that follows from the prompt."""
+    return float((40 * candidate.prompt.states[0, :3]).sin().sum() + 0.1 * candidate.prompt.actions[0, 3:].sum())
+
+
+def same(ours, theirs):
+    return (ours.choice, ours.predicted, ours.prompt.tobytes()) == (theirs.choice, theirs.predicted, theirs.prompt.tobytes())
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
@@ -44,7 +50,20 @@ def test_it_spends_its_budget_and_no_more(segments, point_policy, options):
     assert ids == list(range(12))
     assert made.ask(1) == []
     assert np.isfinite(made.best_value())
-    assert made.best().choice is not None
+    assert made.best().prompt.states.shape == (1, 6, 2)
+    assert (made.best().choice is None) == isinstance(made, ValueTuner)
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+def test_it_follows_from_its_seed(segments, point_policy, options):
+    def tried(seed):
+        made, prompts = tuner(segments, point_policy, seed=seed, **dict(options)), []
+        while candidates := made.ask(2):
+            prompts += [candidate.prompt.tobytes() for candidate in candidates]
+            made.tell([(candidate.id, play(candidate)) for candidate in candidates])
+        return [*prompts, made.best().prompt.tobytes()]
+
+    assert tried(0) == tried(0) != tried(1)
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
@@ -63,9 +82,8 @@ def test_restored_it_goes_on_exactly_even_with_outcomes_pending(segments, point_
         made.tell([(candidate.id, play(candidate)) for candidate in reversed(asked)])
         while candidates := made.ask(2):
             made.tell([(candidate.id, play(candidate)) for candidate in candidates])
-    assert restored.choices == whole.choices
     assert restored.outcomes == whole.outcomes
-    assert restored.best().choice == whole.best().choice
+    assert same(restored.best(), whole.best())
     assert restored.best_value() == whole.best_value()
 
 
@@ -82,7 +100,7 @@ def test_failed_rollouts_cost_budget_and_teach_nothing(segments, point_policy, o
     while candidates := nothing.ask(3):
         nothing.tell([(candidate.id, None) for candidate in candidates])
     assert np.isnan(nothing.best_value())
-    assert nothing.best().choice is not None
+    assert nothing.best().prompt.states.isfinite().all()
 
 
 def test_an_outcome_is_told_once(segments, point_policy):
@@ -97,11 +115,12 @@ def test_a_budget_of_nothing_is_allowed(segments, point_policy, name):
     made = tuner(segments, point_policy, budget=0, name=name)
     assert made.ask(3) == []
     assert np.isnan(made.best_value())
-    assert made.best().choice is not None
+    assert made.best().prompt.states.shape == (1, 6, 2)
 
 
-def test_parallel_proposals_are_distinct(segments, point_policy):
-    made = tuner(segments, point_policy, budget=40, name="structured")
+@pytest.mark.parametrize("options", [options for options in VARIANTS if options["name"] in ("structured", "flat", "published")], ids=str)
+def test_parallel_proposals_are_distinct(segments, point_policy, options):
+    made = tuner(segments, point_policy, budget=40, **dict(options))
     for _ in range(5):
         candidates = made.ask(4)
         assert len({candidate.choice for candidate in candidates}) == 4
@@ -109,7 +128,7 @@ def test_parallel_proposals_are_distinct(segments, point_policy):
 
 
 @pytest.mark.parametrize("reward_model", ["linear", "mlp"])
-@pytest.mark.parametrize("exploration", ["thompson", "epsilon_greedy"])
+@pytest.mark.parametrize("exploration", ["thompson", "ucb", "epsilon_greedy"])
 def test_the_bandit_beats_random_search_where_features_tell_and_outcomes_are_coins(segments, reward_model, exploration):
     """Outcomes of 0 or 1 whose chance rises with one feature; the mean true worth of what is recommended, over seeds."""
     seeds = 10 if reward_model == "linear" else 4
@@ -151,7 +170,7 @@ def test_epsilon_falls_from_one_to_zero_over_the_first_fifth():
     explore = EpsilonGreedy()
 
     def greedy(progress):
-        return np.mean([explore.choose(model, progress, np.random.default_rng(seed))[0] == 7 for seed in range(500)])
+        return np.mean([explore.choose(model, progress, np.random.default_rng(seed), ()) == (7,) for seed in range(500)])
 
     assert greedy(0.0) < 0.1
     assert greedy(0.1) == pytest.approx(0.5, abs=0.1)
@@ -198,9 +217,12 @@ def test_features_are_centred_and_of_unit_size(segments, point_policy, kind):
     ("options", "message"),
     [
         ({"name": "magic"}, "--tuning.tuner=magic"),
-        ({"name": "structured", "feature_kind": "pixels"}, "--tuning.features=pixels"),
+        ({"name": "structured", "features": "pixels"}, "--tuning.features=pixels"),
         ({"name": "structured", "reward_model": "forest"}, "--tuning.reward_model=forest"),
         ({"name": "structured", "exploration": "none"}, "--tuning.exploration=none"),
+        ({"name": "flat", "credit": "half"}, "--tuning.credit=half"),
+        ({"name": "structured", "slots": 0}, "slots=0"),
+        ({"name": "random_search", "budget": -1}, "budget=-1"),
     ],
 )
 def test_bad_options_are_named(segments, point_policy, options, message):
@@ -217,6 +239,7 @@ def test_a_prediction_is_made_before_the_outcome_is_known(segments, point_policy
     (candidate,) = made.ask(1)
     terms = made.model.mean()[[0, 1], list(candidate.choice)].sum()
     low, high = sorted(play(one) for one in unknown)
+    assert high > low
     assert candidate.predicted == pytest.approx(np.clip((low + high) / 2 + (high - low) / 2 * terms, low, high))
 
 

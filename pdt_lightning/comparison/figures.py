@@ -1,0 +1,161 @@
+"""Figures of a comparison, as pure functions: value by rollouts, aggregates with intervals, and what each tuner chose."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from pdt_lightning.comparison.plan import UNTUNED
+from pdt_lightning.comparison.report import Results
+from pdt_lightning.figures import DPI, ORACLE, TUNED, pixels, save_png
+from pdt_lightning.figures import UNTUNED as GREY
+
+MOST_TASKS = 5  # in the figure of choices
+
+
+def write_figures(results: Results, summary: Mapping[str, Any], folder: Path) -> None:
+    """`figures/by_rollouts.png`, `figures/aggregate.png` and `figures/choices.png`."""
+    figures: dict[str, Figure] = {
+        "by_rollouts": by_rollouts(summary),
+        "aggregate": aggregate(summary),
+        "choices": choices(results),
+    }
+    for name, figure in figures.items():
+        save_png(pixels(figure), folder / "figures" / f"{name}.png")
+
+
+def by_rollouts(summary: Mapping[str, Any]) -> Figure:
+    """Return of the recommended prompt after so many rollouts, with 95 % bands; what needs none lies at the left edge."""
+    figure = Figure(figsize=(9.0, 5.0), dpi=DPI, facecolor="white", layout="constrained")
+    axis = figure.subplots()
+    _levels(axis, summary, axis.axhspan, axis.axhline)
+    colours = _colours(summary)
+    budgets = sorted({int(budget) for own in summary["tuners"].values() for budget in own["by_rollouts"]} - {0})
+    for number, (name, own) in enumerate(_ranked(summary)):
+        known = {int(budget): figures for budget, figures in own["by_rollouts"].items()}
+        if name == UNTUNED:
+            continue
+        if 0 in known:
+            figures, place = known[0], budgets[0] * 0.72 * 0.96**number
+            spread = [[figures["return"] - figures["low"]], [figures["high"] - figures["return"]]]
+            axis.errorbar([place], [figures["return"]], yerr=spread, fmt="D", color=colours[name], ms=6, capsize=3, label=name)
+            continue
+        x = sorted(known)
+        ours = name == summary["default"]
+        axis.fill_between(
+            x, [known[b]["low"] for b in x], [known[b]["high"] for b in x], color=colours[name], alpha=0.25 if ours else 0.1, lw=0
+        )
+        axis.plot(x, [known[b]["return"] for b in x], "o-", color=colours[name], lw=3 if ours else 1.5, ms=5, label=name)
+    axis.set_xscale("log")
+    axis.set_xticks(budgets, [str(budget) for budget in budgets])
+    axis.minorticks_off()
+    axis.set_xlabel("rollouts on the task (diamonds: none)")
+    axis.set_ylabel("return of the recommended prompt, fresh episodes")
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    figure.suptitle("What a tuner recommends, by rollouts spent", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    return figure
+
+
+def aggregate(summary: Mapping[str, Any]) -> Figure:
+    """Of every tuner: mean and interquartile mean with intervals, and the probability that the default is better."""
+    ranked = _ranked(summary)[::-1]
+    against = summary["default_minus"]
+    panels = 3 if against else 2
+    figure = Figure(figsize=(3.6 * panels + 1.2, 0.42 * len(ranked) + 1.8), dpi=DPI, facecolor="white", layout="constrained")
+    axes = figure.subplots(1, panels, sharey=True)
+    colours, last = _colours(summary), str(summary["plan"]["options"]["rounds"])
+    for axis, (value, low, high) in zip(
+        axes, (("return", "low", "high"), ("interquartile_mean", "interquartile_low", "interquartile_high")), strict=False
+    ):
+        _levels(axis, summary, axis.axvspan, axis.axvline)
+        for place, (name, own) in enumerate(ranked):
+            spread = [[own[value] - own[low]], [own[high] - own[value]]]
+            axis.errorbar([own[value]], [place], xerr=spread, fmt="o", color=colours[name], ms=7, capsize=4, lw=2)
+        axis.set_xlabel(value.replace("_", " "))
+    for place, (name, _) in enumerate(ranked):
+        if name in against:
+            own = against[name][last]
+            mean, spread = (
+                own["improvement"],
+                [
+                    [own["improvement"] - own["improvement_low"]],
+                    [own["improvement_high"] - own["improvement"]],
+                ],
+            )
+            axes[2].errorbar([mean], [place], xerr=spread, fmt="o", color=colours[name], ms=7, capsize=4, lw=2)
+    if against:
+        axes[2].axvline(0.5, color=GREY, lw=1, ls="--")
+        axes[2].set_xlim(0, 1)
+        axes[2].set_xlabel(f"probability that {summary['default']} is better\n(a tie counts half)")
+    axes[0].set_yticks(range(len(ranked)), [name for name, _ in ranked])
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"After {last} rollouts a task", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    return figure
+
+
+def choices(results: Results) -> Figure:
+    """Which segment of which demonstration each tuner recommends: a row a tuner, a column a task."""
+    names = [name for name in results.plan.names if any(row["segments"] for row in results.of(name))]
+    tasks = results.plan.tasks[:MOST_TASKS]
+    figure = Figure(
+        figsize=(2.2 + 3.6 * len(tasks), 1.2 + 1.15 * max(1, len(names))), dpi=DPI, facecolor="white", layout="constrained"
+    )
+    grid = figure.subplots(max(1, len(names)), len(tasks), sharex="col", squeeze=False)
+    for line, name in zip(grid, names, strict=False):
+        for axis, task in zip(line, tasks, strict=True):
+            _chosen(axis, [row for row in results.of(name) if row["task"] == task])
+            axis.set_yticks([])
+        line[0].set_ylabel(name.replace(":", ":\n"), rotation=0, ha="right", va="center")
+    for axis, task in zip(grid[0], tasks, strict=True):
+        axis.set_title(task, fontsize=10, loc="left")
+    for axis in grid[-1]:
+        axis.set_xlabel("step of the demonstration")
+    figure.suptitle(
+        "Segments recommended, over seeds and checkpoints: each line a demonstration, darker where chosen more often",
+        x=0.01, ha="left", fontsize=12, fontweight="bold",
+    )  # fmt: skip
+    return figure
+
+
+def _chosen(axis: Axes, rows: list[dict[str, Any]]) -> None:
+    lengths, steps = rows[0]["lengths"], rows[0]["steps"]
+    counts = np.full((len(lengths), max(lengths)), np.nan)
+    for number, length in enumerate(lengths):
+        counts[number, :length] = 0
+    total = 0
+    for row in rows:
+        for episode, start in row["segments"]:
+            counts[episode, start : start + steps] += 1
+            total += 1
+    colours = colormaps["Blues"].with_extremes(bad="white")
+    extent = (0.5, counts.shape[1] + 0.5, len(lengths) - 0.5, -0.5)
+    axis.imshow(
+        counts, cmap=colours, vmin=-0.25 * total / 4, vmax=max(1, total / 4), extent=extent, aspect="auto", interpolation="none"
+    )
+    for number, length in enumerate(lengths):
+        axis.add_patch(Rectangle((0.5, number - 0.5), length, 1, fill=False, ec="#c0c0c0", lw=0.5))
+
+
+def _ranked(summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return sorted(summary["tuners"].items(), key=lambda item: -item[1]["return"])
+
+
+def _colours(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """One a tuner: ours stands out."""
+    others = [name for name in summary["tuners"] if name not in (summary["default"], UNTUNED)]
+    shades = [shade for number, shade in enumerate(colormaps["tab20"](range(20))) if number not in (2, 3, 4, 5, 14, 15)]
+    return {summary["default"]: TUNED, UNTUNED: GREY, **{name: shades[n % len(shades)] for n, name in enumerate(others)}}
+
+
+def _levels(axis: Axes, summary: Mapping[str, Any], span: Callable, line: Callable) -> None:
+    for kind, colour in (("untuned", GREY), ("oracle", ORACLE)):
+        own = summary[kind]
+        span(own["low"], own["high"], color=colour, alpha=0.2, lw=0)
+        line(own["return"], color=colour, lw=1.5, ls="--", label=kind)

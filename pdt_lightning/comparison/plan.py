@@ -1,0 +1,160 @@
+"""Plan: what is compared, and the jobs that it takes. All results follow from it."""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pdt_lightning import oracle
+from pdt_lightning.errors import UserError, check_choice, check_range
+from pdt_lightning.files import write_atomically
+from pdt_lightning.phase import TuningOptions
+from pdt_lightning.tuners import TUNERS
+
+BUDGETS = (10, 25, 50, 100, 250)  # rollouts after which a recommendation is judged
+DEFAULT, UNTUNED, FINETUNE, ORACLE = "structured", "uniform", "finetune", "oracle"
+ALL = (
+    DEFAULT,
+    "published",
+    "random_search",
+    "hill_climbing",
+    "zo_rank_sgd",
+    "flat",
+    FINETUNE,
+    "rollout_free",
+    UNTUNED,
+)
+WITHOUT_ROLLOUTS = (FINETUNE, "rollout_free", "rollout_free_actions")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One way of prompting with one checkpoint: all its tasks and seeds advance in lockstep, so that batches are full.
+
+    Args:
+        checkpoint: its number.
+        name: of a tuner, a variant of one, `finetune` or `oracle`.
+    """
+
+    checkpoint: int
+    name: str
+
+    def file(self, folder: Path) -> Path:
+        """Its result."""
+        return folder / "jobs" / f"{self.checkpoint}_{re.sub('[^a-z0-9_]+', '-', self.name)}.json"
+
+    def done(self, folder: Path) -> bool:
+        """Whether it has left its file."""
+        return self.file(folder).is_file()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is compared.
+
+    Args:
+        checkpoints: paths; of several, each is a pretraining of its own.
+        tasks: ids.
+        names: of tuners, or of variants such as `structured:exploration=ucb,credit=whole`. The untuned are always among them.
+        seeds: of tuning, 0 to `seeds - 1`.
+        slots: `J`, segments in a prompt.
+        options: rounds, objective and what the tuners are made with.
+        precision: of the transformer.
+        width: rows in a forward pass.
+
+    Raises:
+        UserError: naming the option that is out of range.
+    """
+
+    checkpoints: tuple[str, ...]
+    tasks: tuple[str, ...]
+    names: tuple[str, ...]
+    seeds: int
+    slots: int
+    options: TuningOptions
+    precision: str
+    width: int
+
+    def __post_init__(self) -> None:
+        check_range("--seeds", self.seeds, 1, 10_000)
+        check_range("--rounds", self.options.rounds, 1, 1_000_000)
+        check_range("--oracle_candidates", self.options.oracle_candidates, 1, 1_000_000)
+        for name in self.names:
+            variant(name, self.options)
+
+    @property
+    def budgets(self) -> list[int]:
+        """Rollouts after which recommendations are judged, the last one being all."""
+        return sorted({*(budget for budget in BUDGETS if budget < self.options.rounds), self.options.rounds})
+
+    def budgets_of(self, name: str) -> list[int]:
+        """The same for one way of prompting: 0 where it needs no rollouts, all where it recommends nothing."""
+        if name in (*WITHOUT_ROLLOUTS, ORACLE):
+            return [0]
+        return [self.options.rounds] if name == UNTUNED else self.budgets
+
+    def jobs(self) -> list[Job]:
+        """All there is to do, the longest first, so that those who share them end together."""
+        jobs = [Job(number, name) for number in range(len(self.checkpoints)) for name in (ORACLE, *self.names)]
+        return sorted(jobs, key=lambda job: (-self.rollouts(job), job.name != "published", job.checkpoint))
+
+    def rollouts(self, job: Job) -> int:
+        """Of a job, at most: a prompt that is recommended again is not judged again."""
+        cells, judged = len(self.tasks) * self.seeds, self.options.verdict_episodes
+        if job.name == ORACLE:
+            tried = oracle.planned_rollouts(self.options.oracle_candidates, self.options.oracle_episodes)
+            return len(self.tasks) * tried + cells * judged
+        budgets = self.budgets_of(job.name)
+        return cells * (budgets[-1] + judged * len(budgets))
+
+    def described(self) -> dict[str, Any]:
+        """As JSON, with a digest of each checkpoint in place of where it lies."""
+        digests = [hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest() for path in self.checkpoints]
+        return json.loads(json.dumps({**asdict(self), "checkpoints": digests}))
+
+
+def variant(name: str, options: TuningOptions) -> TuningOptions:
+    """The options of a tuner or of a variant of one.
+
+    Raises:
+        UserError: if there is no such tuner or option.
+
+    >>> variant("structured:exploration=ucb", TuningOptions()).exploration
+    'ucb'
+    """
+    tuner, colon, changes = name.partition(":")
+    check_choice("--tuners", tuner, ("all", FINETUNE, *TUNERS))
+    given: dict[str, Any] = dict(change.partition("=")[::2] for change in changes.split(",")) if colon else {}
+    for option in given:
+        check_choice(f"--tuners={name}: option", option, options.bandit)
+    return replace(options, **given) if tuner == FINETUNE else replace(options, tuner=tuner, **given)
+
+
+def named(wanted: list[str]) -> tuple[str, ...]:
+    """The names of a plan: `all` stands for `ALL`, none comes twice, and the untuned are always there, to compare with.
+
+    >>> named(["published", "structured", "published"])
+    ('published', 'structured', 'uniform')
+    """
+    return tuple(dict.fromkeys(name for given in [*wanted, UNTUNED] for name in (ALL if given == "all" else (given,))))
+
+
+def claim(folder: Path, plan: Plan) -> None:
+    """Make the folder the plan's, or find that it is.
+
+    Raises:
+        UserError: if it is another plan's.
+    """
+    file, described = folder / "plan.json", plan.described()
+    if not file.is_file():
+        write_atomically(file, json.dumps(described, indent=1) + "\n")
+        return
+    known = json.loads(file.read_text())
+    different = [name for name in described if name != "options" and known.get(name) != described[name]]
+    different += [name for name, value in described["options"].items() if known.get("options", {}).get(name) != value]
+    if different:
+        raise UserError(
+            f"--out={folder} holds a comparison with other {', '.join(different)}. Name another folder, or give the same options."
+        )

@@ -1,0 +1,174 @@
+"""Work: does one job of a comparison, and leaves its result in one file.
+
+Episodes follow from task and seed alone, so that whatever is compared is compared on the same ones.
+"""
+
+import functools
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from pdt_lightning import oracle
+from pdt_lightning.baselines import finetuned
+from pdt_lightning.cli import load
+from pdt_lightning.comparison.plan import FINETUNE, ORACLE, UNTUNED, Job, Plan, variant
+from pdt_lightning.files import write_atomically
+from pdt_lightning.journal import Journal, path_of
+from pdt_lightning.phase import Draws, Figures, Subject
+from pdt_lightning.policy import Policy
+from pdt_lightning.rollout import Outcome, Rollout, RolloutPool, Row, one_thread, play_groups
+from pdt_lightning.search import Cell, search
+from pdt_lightning.seeding import generator
+from pdt_lightning.tuners import Candidate, make_tuner
+
+PHASE = -2  # of no run and of no `tune`, so that no episode is one that either has played
+
+
+def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object]) -> None:
+    """Do a job and leave its file.
+
+    Args:
+        plan: of the comparison.
+        job: one of its jobs.
+        folder: of the comparison. A journal of rollouts is kept there while the job lasts: stopped, it goes on where it was.
+        on_rollouts: told how many rollouts have ended; may raise, to stop.
+    """
+    policy, subjects = _opened(plan.checkpoints[job.checkpoint], plan.tasks, plan.precision)
+    notes = folder / "journal" / job.file(folder).stem
+    pool, journal = RolloutPool(0, plan.width), Journal(path_of(notes, 0, 0), policy, plan.width)
+
+    def played(rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
+        journal.add(rows, outcomes)
+        on_rollouts(len(outcomes))
+
+    try:
+        with torch.autocast(policy.model.state_mean.device.type, enabled=False), one_thread(), threadpool_limits(1):
+            play = journal.replay(pool.with_policy(policy, played), on_rollouts)
+            if job.name == ORACLE:
+                found = _oracle(plan, subjects, play)
+            elif job.name == FINETUNE:
+                found = _finetuned(plan, subjects, policy, pool, on_rollouts)
+            else:
+                found = _tuned(plan, job.name, subjects, policy, play)
+    finally:
+        journal.close()
+        pool.close()
+    write_atomically(job.file(folder), json.dumps({"checkpoint": job.checkpoint, "tuner": job.name, **found}) + "\n")
+    shutil.rmtree(notes, ignore_errors=True)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(path: str, tasks: tuple[str, ...], precision: str) -> tuple[Policy, list[Subject]]:
+    module, data = load(path)
+    data.prepare_data()
+    data.setup()
+    policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), precision)
+    return policy, [Subject(data.prompt_tasks[name], data.segments(name)) for name in tasks]
+
+
+def _cells(plan: Plan, subjects: Sequence[Subject]) -> list[tuple[int, Subject]]:
+    return [(seed, subject) for seed in range(plan.seeds) for subject in subjects]
+
+
+def _draws(plan: Plan, seed: int) -> Draws:
+    return Draws(seed, PHASE, plan.slots, plan.options.verdict_episodes)
+
+
+def _tuned(plan: Plan, name: str, subjects: Sequence[Subject], policy: Policy, play: Rollout) -> dict[str, Any]:
+    options, places = variant(name, plan.options), _cells(plan, subjects)
+    budgets = plan.budgets_of(name)
+    start = time.perf_counter()
+    cells = [
+        Cell(
+            subject.task,
+            make_tuner(
+                options.tuner,
+                subject.segments,
+                budgets[-1],
+                generator(seed, "compare", name, subject.task.id),
+                plan.slots,
+                policy,
+                **options.bandit,
+            ),
+            ("compare", subject.task.id, seed),
+        )
+        for seed, subject in places
+    ]
+    recommended = []  # budget, number of the cell, candidate
+    for budget in budgets:
+        search(cells, play, 0, options.objective, options.parallel, until=budget)
+        recommended += [(budget, number, cell.tuner.best()) for number, cell in enumerate(cells)]
+    seconds = time.perf_counter() - start
+
+    def episodes(number: int, candidate: Candidate) -> list[Row]:
+        (seed, subject), count = places[number], plan.options.verdict_episodes
+        draws = _draws(plan, seed)
+        # Untuned, it is a fresh random prompt each time that is judged.
+        return draws.untuned(subject, "verdict", count) if name == UNTUNED else draws.judged(subject, candidate.prompt)
+
+    # What is recommended again is judged once.
+    groups = {(number, candidate.prompt.tobytes()): episodes(number, candidate) for _, number, candidate in recommended}
+    verdicts = dict(zip(groups, play_groups(play, list(groups.values())), strict=True))
+    rows = []
+    for budget, number, candidate in recommended:
+        (seed, subject), outcomes = places[number], verdicts[number, candidate.prompt.tobytes()]
+        rows.append(_row(subject, seed, budget, outcomes, () if name == UNTUNED else candidate.choice or ()))
+    trials = [
+        {
+            "task": cell.task.id,
+            "seed": seed,
+            "round": trial.round,
+            "return": None if trial.outcome.failed else trial.outcome.total,
+            "success": None if trial.outcome.failed else trial.outcome.success,
+            "length": trial.outcome.length,
+            "predicted": trial.predicted,
+            "recommended_value": trial.recommended_value,
+        }
+        for (seed, _), cell in zip(places, cells, strict=True)
+        for trial in cell.trials
+    ]
+    return {"seconds_per_round": seconds / len(trials) if trials else None, "trials": trials, "recommended": rows}
+
+
+def _oracle(plan: Plan, subjects: Sequence[Subject], play: Rollout) -> dict[str, Any]:
+    options = plan.options
+    pools = [_draws(plan, 0).prompts(subject, "oracle", options.oracle_candidates) for subject in subjects]
+    tasks = [subject.task for subject in subjects]
+    best = oracle.best_of(tasks, pools, play, options.oracle_episodes, options.objective, 0, PHASE)
+    top = {subject.task.id: pool[[number]] for subject, pool, number in zip(subjects, pools, best, strict=True)}
+    cells = _cells(plan, subjects)
+    verdicts = play_groups(play, [_draws(plan, seed).judged(subject, top[subject.task.id]) for seed, subject in cells])
+    return {"recommended": [_row(subject, seed, 0, own, ()) for (seed, subject), own in zip(cells, verdicts, strict=True)]}
+
+
+def _finetuned(
+    plan: Plan, subjects: Sequence[Subject], policy: Policy, pool: RolloutPool, on_rollouts: Callable[[int], object]
+) -> dict[str, Any]:
+    rows = []
+    for seed, subject in _cells(plan, subjects):
+        own = finetuned(policy, subject.segments, plan.slots, generator(seed, "finetune", subject.task.id))
+        play = pool.with_policy(own, lambda rows, outcomes: on_rollouts(len(outcomes)))
+        outcomes = play(_draws(plan, seed).untuned(subject, "verdict", plan.options.verdict_episodes))
+        rows.append(_row(subject, seed, 0, outcomes, ()))
+    return {"recommended": rows}
+
+
+def _row(subject: Subject, seed: int, rollouts: int, outcomes: Sequence[Outcome], choice: Sequence[int]) -> dict[str, Any]:
+    figures, segments = Figures.of(outcomes, subject.task.id), subject.segments
+    return {
+        "task": subject.task.id,
+        "seed": seed,
+        "rollouts": rollouts,
+        "return": sum(figures.returns) / len(figures.returns),
+        "success": sum(figures.successes) / len(figures.successes) if figures.successes else None,
+        "segments": [[int(segments.episode[number]), int(segments.start[number])] for number in choice],
+        "origin": [segments.describe(number) for number in choice],
+        "lengths": segments.episodes.lengths.tolist(),
+        "steps": segments.steps,
+    }

@@ -1,0 +1,99 @@
+"""The flat bandit: one model over whole prompts, without slots. It shows what the structure buys."""
+
+from typing import Any, Self
+
+import numpy as np
+
+from pdt_lightning.data.segments import Prompt, Segments
+from pdt_lightning.policy import Policy
+from pdt_lightning.tuners.base import Candidate, Choice, plain
+from pdt_lightning.tuners.features import features_of
+from pdt_lightning.tuners.structured import StructuredBandit
+
+POOL = 1000  # prompts: there are N^J of them, of which no more can be looked at in each round
+
+
+class FlatBandit(StructuredBandit):
+    """The structured bandit with one slot, which takes a whole prompt; with one segment in a prompt they are the same.
+
+    Args:
+        segments: the arms.
+        budget: rollouts.
+        rng: its only source of randomness.
+        slots: `J`. Where it is 1 the prompts are all segments, else `POOL` random ones.
+        policy: whose transformer gives the features.
+        features: `encoded` | `raw`, of whole prompts.
+        **bandit: options of `StructuredBandit`.
+    """
+
+    def __init__(
+        self,
+        segments: Segments,
+        budget: int,
+        rng: np.random.Generator,
+        slots: int,
+        policy: Policy,
+        features: str = "encoded",
+        **bandit: str,
+    ):
+        count = len(segments)
+        self.arms = Prompts(segments, np.arange(count)[:, None] if slots == 1 else rng.integers(count, size=(POOL, slots)))
+        self._look = lambda: features_of(features, self.arms.all(), policy)
+        super().__init__(self.arms, budget, rng, 1, self._look(), **bandit)  # type: ignore[arg-type]
+
+    @classmethod
+    def make(
+        cls,
+        segments: Segments,
+        budget: int,
+        rng: np.random.Generator,
+        slots: int,
+        policy: Policy,
+        features: str = "encoded",
+        **bandit: str,
+    ) -> Self:
+        """With the policy, and the options of bandits."""
+        return cls(segments, budget, rng, slots, policy, features, **bandit)
+
+    def _candidate(self, number: int, proposal: Choice, predicted: float = float("nan")) -> Candidate:
+        """In terms of segments, as for others."""
+        made = super()._candidate(number, proposal, predicted)
+        return Candidate(number, made.prompt, tuple(self.arms.choices[proposal[0]].tolist()), predicted)
+
+    def estimates(self) -> np.ndarray | None:
+        """None where whole prompts are no segments."""
+        return super().estimates() if self.arms.choices.shape[1] == 1 else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """As for every bandit, and the prompts to choose from."""
+        return {**super().state_dict(), "arms": plain(self.arms.choices)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        super().load_state_dict(state)
+        self.arms.choices = np.array(state["arms"])
+        self.model = self._model(self._look())
+
+
+class Prompts:
+    """Whole prompts in place of segments.
+
+    Args:
+        segments: what they are made of.
+        choices: `(P, J)`.
+    """
+
+    def __init__(self, segments: Segments, choices: np.ndarray):
+        self.segments, self.choices = segments, choices
+
+    def __len__(self) -> int:
+        """`P`."""
+        return len(self.choices)
+
+    def gather(self, choices: np.ndarray) -> Prompt:
+        """`B` prompts by their numbers, `(B, 1)`."""
+        return self.segments.gather(self.choices[np.asarray(choices)[:, 0]])
+
+    def all(self) -> Prompt:
+        """`P` prompts."""
+        return self.segments.gather(self.choices)

@@ -1,0 +1,50 @@
+"""Hill climbing: noise on the values of the best prompt so far, kept if it did better."""
+
+from typing import Any
+
+import numpy as np
+
+from pdt_lightning.data.segments import Segments
+from pdt_lightning.policy import Policy
+from pdt_lightning.tuners.base import plain
+from pdt_lightning.tuners.values import ValueTuner
+
+
+class HillClimbing(ValueTuner):
+    """Recommends the prompt of the best rollout, however lucky that was, as published.
+
+    Args:
+        segments: where the first prompt is drawn from.
+        budget: rollouts.
+        rng: its only source of randomness.
+        slots: `J`.
+        policy: see `ValueTuner`.
+        sigma: standard deviation of the noise, in normalised units.
+
+    Source: the baseline of Rietz et al. 2025; `sigma` is ours, tuned on training tasks by `benchmarks/rivals.py`.
+    """
+
+    def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, sigma: float = 0.3):
+        super().__init__(segments, budget, rng, slots, policy)
+        self.sigma = sigma
+        self.top, self.top_value = self.start, -np.inf
+
+    def _propose(self, n: int) -> list[np.ndarray]:
+        """The first of all is the prompt it starts from."""
+        return [self.top + (self.sigma * self._noise() if number else 0.0) for number in range(self.asked, self.asked + n)]
+
+    def _learn(self, proposal: np.ndarray, value: float) -> None:
+        if value > self.top_value:
+            self.top, self.top_value = proposal, value
+
+    def _best(self) -> tuple[np.ndarray, float]:
+        return self.top, self.top_value
+
+    def state_dict(self) -> dict[str, Any]:
+        """As for every tuner, and the best so far."""
+        return {**super().state_dict(), "top": plain(self.top), "top_value": self.top_value}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        super().load_state_dict(state)
+        self.top, self.top_value = self._restored(state["top"]), state["top_value"]

@@ -1,0 +1,157 @@
+"""The published bandit, as its public code has it: the rival that ours is measured by."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+
+from pdt_lightning.data.segments import Segments
+from pdt_lightning.policy import Policy
+from pdt_lightning.tuners.base import Choice, SegmentTuner, plain
+from pdt_lightning.tuners.exploration import EpsilonGreedy
+from pdt_lightning.tuners.features import features as features_of_segments
+from pdt_lightning.tuners.reward_models import RewardModel
+
+
+class PublishedModel(RewardModel):
+    """A perceptron 16-16 for each slot, credited with the whole return, refitted from its first weights every time.
+
+    1,000 full-batch steps of SGD on the mean squared error. Rollouts of the same segment are one row that weighs as much, which
+    changes no gradient.
+
+    Args:
+        features: `(N, F)` of all segments.
+        slots: `J`.
+        rng: of the first weights, drawn as PyTorch's linear layers draw theirs.
+        steps: of a fit.
+        rate: of the descent.
+
+    Source: Rietz et al. 2025, public code; the rate is ours, since the features' scale is.
+    """
+
+    HIDDEN = 16
+
+    def __init__(self, features: np.ndarray, slots: int, rng: np.random.Generator, steps: int = 1000, rate: float = 0.05):
+        super().__init__(features, slots)
+        self.steps, self.rate = steps, np.float32(rate)
+        self.inputs = (features * np.sqrt(features.shape[1])).astype(np.float32)  # of about unit size each
+        sizes = (features.shape[1], self.HIDDEN, self.HIDDEN, 1)
+        self.first: list[np.ndarray] = []
+        for fan_in, fan_out in pairwise(sizes):
+            for shape in ((slots, fan_in, fan_out), (slots, 1, fan_out)):
+                self.first.append(rng.uniform(-(fan_in**-0.5), fan_in**-0.5, shape).astype(np.float32))
+        self._terms = np.zeros((slots, len(features)))
+
+    def fit(self, choices: np.ndarray, returns: np.ndarray, rng: np.random.Generator) -> None:
+        """From the first weights; nothing is left to chance."""
+        inputs, targets, weights = self._rows(choices, returns)
+        parameters = [part.copy() for part in self.first]
+        w1, b1, w2, b2, w3, b3 = parameters
+        rate = self.rate
+        for _ in range(self.steps):
+            h1 = np.maximum(inputs @ w1 + b1, 0)
+            h2 = np.maximum(h1 @ w2 + b2, 0)
+            d3 = (h2 @ w3 + b3 - targets) * weights
+            d2 = (d3 * w3.transpose(0, 2, 1)) * (h2 > 0)
+            d1 = (d2 @ w2.transpose(0, 2, 1)) * (h1 > 0)
+            w3 -= rate * (h2.transpose(0, 2, 1) @ d3)
+            b3 -= rate * d3.sum(axis=1, keepdims=True)
+            w2 -= rate * (h1.transpose(0, 2, 1) @ d2)
+            b2 -= rate * d2.sum(axis=1, keepdims=True)
+            w1 -= rate * (inputs.transpose(0, 2, 1) @ d1)
+            b1 -= rate * d1.sum(axis=1, keepdims=True)
+        hidden = np.maximum(np.maximum(self.inputs @ w1 + b1, 0) @ w2 + b2, 0)
+        self._terms = (hidden @ w3 + b3)[..., 0].astype(np.float64)
+
+    def _rows(self, choices: np.ndarray, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Inputs `(J, n, F)`, mean returns and weights `(J, n, 1)` of each slot's distinct segments, padded by weights of 0."""
+        found = [np.unique(column, return_inverse=True, return_counts=True) for column in choices.T]
+        rows = max(len(segments) for segments, _, _ in found)
+        inputs = np.zeros((len(found), rows, self.inputs.shape[1]), np.float32)
+        targets, weights = np.zeros((2, len(found), rows, 1), np.float32)
+        for slot, (segments, inverse, counts) in enumerate(found):
+            own = slice(len(segments))
+            inputs[slot, own] = self.inputs[segments]
+            targets[slot, own, 0] = np.bincount(inverse, returns) / counts
+            weights[slot, own, 0] = 2 * counts / len(returns)
+        return inputs, targets, weights
+
+    def mean(self) -> np.ndarray:
+        """What each slot's perceptron expects."""
+        return self._terms
+
+    def sample(self, rng: np.random.Generator) -> np.ndarray:
+        """The same: it knows nothing of what else is possible."""
+        return self._terms
+
+    def deviation(self) -> np.ndarray:
+        """None."""
+        return np.zeros_like(self._terms)
+
+
+class PublishedBandit(SegmentTuner):
+    """Epsilon-greedy over 250 rounds, whatever the slots share; recommends the greedy choice.
+
+    Returns are standardised, which the public code does not do: on raw ones of 552 ± 5 the fit fails.
+
+    Args:
+        segments: the arms.
+        budget: rollouts.
+        rng: its only source of randomness.
+        slots: `J`.
+        features: `(N, F)` of the segments.
+
+    Source: Rietz et al. 2025 (arXiv 2502.06358), public code.
+    """
+
+    def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, features: np.ndarray):
+        super().__init__(segments, budget, rng, slots)
+        self.model, self.exploration = PublishedModel(features, slots, rng), EpsilonGreedy()
+        self._fitted = 0
+        self._mean, self._spread = 0.0, 1.0
+
+    @classmethod
+    def make(cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, **bandit: str) -> Self:
+        """With raw features, which the papers report first; options of bandits mean nothing here."""
+        return cls(segments, budget, rng, slots, features_of_segments("raw", segments, policy))
+
+    def _fit(self) -> None:
+        if len(self.outcomes) != self._fitted:
+            self._fitted = len(self.outcomes)
+            outcomes = np.array(self.outcomes)
+            self._mean, self._spread = float(outcomes.mean()), float(outcomes.std()) or 1.0
+            self.model.fit(np.array(self.choices), (outcomes - self._mean) / self._spread, self.rng)
+
+    def _propose(self, n: int) -> list[Choice]:
+        proposed: list[Choice] = []
+        self._fit()
+        for number in range(self.asked, self.asked + n):
+            proposed.append(self.exploration.choose(self.model, number / self.budget, self.rng, proposed))
+        return proposed
+
+    def _predict(self, proposals: Sequence[Choice]) -> Sequence[float]:
+        return [self._value(choice) for choice in proposals] if self._fitted else super()._predict(proposals)
+
+    def _value(self, choice: Choice) -> float:
+        """The mean of what the slots expect, each of which expects the whole return."""
+        return self._mean + self._spread * float(self.model.mean()[np.arange(self.slots), list(choice)].mean())
+
+    def _best(self) -> tuple[Choice, float]:
+        self._fit()
+        choice = tuple(self.model.mean().argmax(axis=1).tolist())
+        return choice, self._value(choice)
+
+    def estimates(self) -> np.ndarray | None:
+        """What each slot's perceptron expects of the return."""
+        self._fit()
+        return self._mean + self._spread * self.model.mean() if self._fitted else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """As for every tuner, and the perceptrons' first weights."""
+        return {**super().state_dict(), "first": plain(self.model.first)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave; the perceptrons are fitted again."""
+        super().load_state_dict(state)
+        self.model.first, self._fitted = [np.array(part, np.float32) for part in state["first"]], 0

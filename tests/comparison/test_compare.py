@@ -1,0 +1,270 @@
+"""The command on finished runs of the point family."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from pdt_lightning import compare
+from pdt_lightning.comparison import report
+from pdt_lightning.comparison.plan import ALL, BUDGETS, DEFAULT, Plan, claim, named, variant
+from pdt_lightning.errors import UserError
+from pdt_lightning.figures import pixels
+from pdt_lightning.phase import TuningOptions
+from tests.commands import ROOT, command
+from tests.conftest import POINT_FLAGS
+
+SMALL = ["--rounds=12", "--seeds=2", "--verdict_episodes=3", "--oracle_candidates=4", "--oracle_episodes=1", "--width=8"]
+SOME = ["--tuners", "structured", "zo_rank_sgd", "rollout_free", "finetune", "structured:exploration=ucb,credit=whole"]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory, point_data):
+    """Of two pretrainings."""
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        flags = [f"--trainer.default_root_dir={folder}", "--trainer.max_epochs=1", f"--seed={seed}", "--name=p"]
+        command("fit", *POINT_FLAGS, *flags)
+    return [folder / "p" / f"version_{seed}" / "checkpoints" / "last.ckpt" for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def whole(checkpoints, tmp_path_factory):
+    """A finished comparison of all, and what was said."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, command("compare", "--ckpt_path", *checkpoints, "--out", folder, "--workers=2", *SMALL)
+
+
+def summary(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_all_tuners_are_compared_on_every_cell(whole):
+    folder, done = whole
+    found = summary(folder)
+    assert found["default"] == DEFAULT
+    assert set(found["tuners"]) == set(ALL)
+    wanted = {"return", "low", "high", "interquartile_mean", "success", "rollouts_to_95", "seconds_per_round"}
+    assert all(wanted <= set(own) for own in found["tuners"].values())
+    assert wanted - set(found["oracle"]) == {"rollouts_to_95", "seconds_per_round"}
+    rows = table(folder / "results.csv")
+    per_tuner = {name: sum(row["tuner"] == name for row in rows) for name in ALL}
+    cells = 2 * 3 * 2
+    assert per_tuner == {name: 0 if name in ("finetune", "rollout_free") else cells * 12 for name in ALL}
+    assert len({(row["checkpoint"], row["task"], row["tuner"], row["seed"], row["round"]) for row in rows}) == len(rows)
+    judged = table(folder / "recommended.csv")
+    assert {int(row["rollouts"]) for row in judged if row["tuner"] == "flat"} == {10, 12}
+    assert "steps" in next(row["prompt"] for row in judged if row["tuner"] == "structured")
+    text = (folder / "summary.md").read_text()
+    assert "python -m pdt_lightning.compare" in text
+    assert all(f"| {name}" in text for name in (*ALL, "oracle"))
+    assert "structured (default)" in done.stdout
+    assert {path.name for path in (folder / "figures").iterdir()} == {"by_rollouts.png", "aggregate.png", "choices.png"}
+    assert not list((folder / "journal").glob("*"))
+
+
+def test_the_summary_is_of_what_was_judged(whole):
+    folder, _ = whole
+    found = summary(folder)
+    judged = [row for row in table(folder / "recommended.csv") if row["tuner"] == "published" and row["rollouts"] == "12"]
+    by_task = {task: [float(row["return"]) for row in judged if row["task"] == task] for task in {row["task"] for row in judged}}
+    assert found["tuners"]["published"]["return"] == pytest.approx(np.mean([np.mean(own) for own in by_task.values()]))
+    ours = [row for row in table(folder / "recommended.csv") if row["tuner"] == DEFAULT and row["rollouts"] == "12"]
+    difference = np.mean([float(row["return"]) for row in ours]) - np.mean([float(row["return"]) for row in judged])
+    assert found["default_minus"]["published"]["12"]["difference"] == pytest.approx(difference)
+    assert found["untuned"] == {**found["tuners"]["uniform"]["by_rollouts"]["12"]}
+
+
+def test_what_is_done_is_not_done_again_and_another_plan_is_refused(whole, checkpoints, capsys):
+    folder, _ = whole
+    before = {path: path.stat().st_mtime_ns for path in (folder / "jobs").iterdir()}
+    compare.main(["--ckpt_path", *map(str, checkpoints), "--out", str(folder), "--workers=1", *SMALL])
+    assert {path: path.stat().st_mtime_ns for path in (folder / "jobs").iterdir()} == before
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        compare.main(["--ckpt_path", *map(str, checkpoints), "--out", str(folder), *SMALL, "--seeds=3"])
+    assert ended.value.code == 2
+    assert "with other seeds" in capsys.readouterr().err
+
+
+def test_ranks_share_the_jobs_and_find_the_same(checkpoints, tmp_path):
+    flags = ["--ckpt_path", checkpoints[0], "--workers=1", *SMALL, *SOME]
+    for rank in (0, 1):
+        done = command("compare", *flags, f"--out={tmp_path / 'two'}", RANK=str(rank), WORLD_SIZE="2")
+    assert "summary.json" in done.stdout
+    command("compare", *flags, f"--out={tmp_path / 'one'}")
+    assert (tmp_path / "one" / "results.csv").read_bytes() == (tmp_path / "two" / "results.csv").read_bytes()
+    assert (tmp_path / "one" / "recommended.csv").read_bytes() == (tmp_path / "two" / "recommended.csv").read_bytes()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_taken_up_again_it_finds_the_same(checkpoints, tmp_path, sent):
+    more = [*SMALL, "--verdict_episodes=400", "--tuners", "random_search"]
+    flags = [str(flag) for flag in ("--ckpt_path", checkpoints[0], "--workers=2", *more)]
+    arguments = [sys.executable, "-m", "pdt_lightning.compare", *flags, f"--out={tmp_path / 'part'}"]
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(arguments, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        until = time.monotonic() + 120
+        while not any(path.stat().st_size > 5000 for path in (tmp_path / "part" / "journal").rglob("*.jsonl")):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.send_signal(sent)
+        assert process.wait(60) == 128 + sent
+    text = (tmp_path / "said").read_text()
+    assert "Go on:\npython -m pdt_lightning.compare --ckpt_path" in text
+    assert "Traceback" not in text
+    assert not (tmp_path / "part" / "summary.json").exists()
+    kept = [path for path in (tmp_path / "part" / "journal").rglob("*.jsonl") if path.stat().st_size]
+    assert kept
+    command("compare", *flags, f"--out={tmp_path / 'part'}")
+    command("compare", *flags, f"--out={tmp_path / 'whole'}")
+    for name in ("results.csv", "recommended.csv"):
+        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_fewer_segments_than_in_pretraining(checkpoints, tmp_path):
+    command("compare", "--ckpt_path", checkpoints[0], "--out", tmp_path, "--segments=1", *SMALL, "--tuners", "structured", "flat")
+    judged = table(tmp_path / "recommended.csv")
+    assert all(";" not in row["prompt"] for row in judged)
+    assert summary(tmp_path)["plan"]["slots"] == 1
+
+
+WRONG = {
+    "no such tuner": (["--tuners", "structurd"], "--tuners=structurd", "Did you mean structured?"),
+    "no such option of a variant": (["--tuners", "structured:explore=ucb"], "--tuners=structured:explore=ucb", "explore"),
+    "no such value of a variant": (["--tuners", "structured:exploration=ubc"], "--exploration=ubc", "Did you mean ucb?"),
+    "no rounds": (["--rounds=0"], "--rounds=0", "at least 1"),
+    "no seeds": (["--seeds=0"], "--seeds=0", "at least 1"),
+    "no oracle": (["--oracle_candidates=0"], "--oracle_candidates=0", "at least 1"),
+    "no workers": (["--workers=-1"], "--workers=-1", "at least 1"),
+    "no width": (["--width=0"], "--width=0", "at least 1"),
+    "more segments than in pretraining": (["--segments=3"], "--segments=3", "trained with prompts of 2"),
+    "no such task": (["--tasks=[point/99]"], "point/99"),
+    "no such precision": (["--precision=16"], "--precision=16", "bf16-true"),
+    "misspelt option": (["--round=12"], "--round", "Did you mean --rounds?"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_bad_input_ends_in_one_message_and_leaves_nothing(what, checkpoints, tmp_path, capsys):
+    flags, *message = WRONG[what]
+    with pytest.raises(SystemExit) as ended:
+        compare.main(["--ckpt_path", str(checkpoints[0]), "--out", str(tmp_path / "out"), *SMALL, *flags])
+    said = [line for line in capsys.readouterr().err.splitlines() if not line.endswith(" ...")]
+    assert ended.value.code == 2
+    assert len(said) == 1
+    assert [piece for piece in message if piece not in said[0]] == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpoints_that_cannot_be_compared(checkpoints, tmp_path, capsys):
+    flags = [f"--trainer.default_root_dir={tmp_path / 'runs'}", "--trainer.max_epochs=1", "--data.segments=1", "--name=p"]
+    command("fit", *POINT_FLAGS, *flags)
+    other = tmp_path / "runs" / "p" / "version_0" / "checkpoints" / "last.ckpt"
+    with pytest.raises(SystemExit):
+        compare.main(["--ckpt_path", str(checkpoints[0]), str(other), "--out", str(tmp_path / "out"), *SMALL])
+    assert "another number of segments" in capsys.readouterr().err
+
+
+# The plan and its figures, without rollouts.
+
+
+def plan(**changes):
+    given = {"checkpoints": ("a",), "tasks": ("t", "u"), "names": named(["structured", "random_search"]), "seeds": 2, "slots": 1}
+    return Plan(**{**given, "options": TuningOptions(rounds=50), "precision": "32-true", "width": 4, **changes})
+
+
+def test_budgets_end_with_all_rounds():
+    assert plan().budgets == [10, 25, 50]
+    assert plan(options=TuningOptions(rounds=250)).budgets == list(BUDGETS)
+    assert plan(options=TuningOptions(rounds=30)).budgets == [10, 25, 30]
+
+
+def test_variants_are_the_options_they_name():
+    assert variant("structured:credit=whole,features=raw", TuningOptions()) == TuningOptions(credit="whole", features="raw")
+    assert variant("finetune", TuningOptions(tuner="flat")).tuner == "flat"
+
+
+def test_a_folder_belongs_to_one_plan(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    first = plan(checkpoints=(str(tmp_path / "a"),))
+    claim(tmp_path / "out", first)
+    claim(tmp_path / "out", first)
+    shutil.copy(tmp_path / "a", tmp_path / "moved")
+    claim(tmp_path / "out", plan(checkpoints=(str(tmp_path / "moved"),)))  # it is what it holds that counts
+    for other, name in (
+        (plan(checkpoints=(str(tmp_path / "b"),)), "checkpoints"),
+        (plan(checkpoints=first.checkpoints, options=TuningOptions(rounds=51)), "rounds"),
+    ):
+        with pytest.raises(UserError, match=f"with other {name}"):
+            claim(tmp_path / "out", other)
+
+
+class Known(report.Results):
+    """Results worked out by hand: two tasks, two seeds, one checkpoint."""
+
+    def __init__(self, values):
+        self.plan, self.jobs, self.has_success, self.goal = plan(), [], False, "return"
+        self.recommended = [
+            {"checkpoint": 0, "tuner": name, "task": task, "seed": seed, "rollouts": rollouts, "return": value, "success": None}
+            for (name, rollouts), own in values.items()
+            for (task, seed), value in zip([("t", 0), ("t", 1), ("u", 0), ("u", 1)], own, strict=True)
+        ]
+        for row in self.recommended:
+            row |= {"segments": [[0, 1]] if row["tuner"] == "structured" else [], "lengths": [8, 6], "steps": 3, "origin": []}
+        self.trials = [
+            {"checkpoint": 0, "tuner": "structured", "task": task, "seed": seed, "round": n, "return": value}
+            for task in "tu"
+            for seed in (0, 1)
+            for n, value in enumerate((1.0, 9.0))
+        ]
+
+
+KNOWN = {
+    ("oracle", 0): [10, 10, 10, 10],
+    ("uniform", 50): [0, 0, 0, 0],
+    ("structured", 10): [9, 9, 9, 9],
+    ("structured", 25): [9, 10, 10, 9],
+    ("structured", 50): [10, 10, 10, 10],
+    ("random_search", 10): [9, 5, 5, 9],
+    ("random_search", 25): [9, 9, 5, 9],
+    ("random_search", 50): [9, 9, 9, 9],
+}
+
+
+def test_a_summary_by_hand(monkeypatch):
+    monkeypatch.setattr(Plan, "described", lambda self: {"tasks": self.tasks, "options": {"rounds": 50, "verdict_episodes": 7}, "seeds": 2, "slots": 1, "checkpoints": ["a"]})
+    results = Known(KNOWN)
+    found = report.summarise(results)
+    ours = found["tuners"]["structured"]
+    assert ours["rollouts_to_95"] == 25  # 9.5 of 10
+    assert found["tuners"]["random_search"]["rollouts_to_95"] is None
+    assert ours["simple_regret"] == 0
+    assert ours["cumulative_regret"] == 9 + 1
+    assert found["tuners"]["random_search"]["simple_regret"] == 1
+    ten = found["default_minus"]["random_search"]["10"]
+    assert ten["difference"] == 2
+    assert ten["improvement"] == 0.75  # on each task half of the pairs are won, half are ties
+    assert found["default_minus"]["uniform"]["10"]["difference"] == 9
+    header, rows = report.lines({**found, "command": "c"})
+    assert [row[0] for row in rows] == ["structured (default)", "random_search", "uniform", "oracle"]
+    assert all(len(row) == len(header) for row in rows)
+    from pdt_lightning.comparison import figures
+
+    for figure in (figures.by_rollouts(found), figures.aggregate(found), figures.choices(results)):
+        image = pixels(figure)
+        assert image.std() > 5
