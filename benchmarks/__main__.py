@@ -157,7 +157,7 @@ def encode(name: str, steps: int) -> Callable[[], Iterator[Row]]:
         few = 200  # of the plain way, which takes each one alone
         part = Segments(segments.episodes, steps)
         part.episode, part.start = part.episode[:few], part.start[:few]
-        seconds, plain_seconds = setting.paired(ours, lambda: plain.encode(plainly, part), 3)
+        seconds, plain_seconds = setting.paired(ours, lambda: plain.encode(plainly, part), 7)
         yield less(name, "ms", 1e3 * seconds, 1e3 * plain_seconds * 1000 / few)
 
     return measured

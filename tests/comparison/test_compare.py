@@ -21,6 +21,9 @@ from pdt_lightning.phase import TuningOptions
 from tests.commands import ROOT, command
 from tests.conftest import POINT_FLAGS
 
+# Lightning's use of jsonargparse, which in a process of its own nobody sees.
+pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
+
 SMALL = ["--rounds=12", "--seeds=2", "--verdict_episodes=3", "--oracle_candidates=4", "--oracle_episodes=1", "--width=8"]
 SOME = ["--tuners", "structured", "zo_rank_sgd", "rollout_free", "finetune", "structured:exploration=ucb,credit=whole"]
 
@@ -115,7 +118,8 @@ def test_interrupted_and_taken_up_again_it_finds_the_same(checkpoints, tmp_path,
     flags = [str(flag) for flag in ("--ckpt_path", checkpoints[0], "--workers=2", *more)]
     arguments = [sys.executable, "-m", "pdt_lightning.compare", *flags, f"--out={tmp_path / 'part'}"]
     with (tmp_path / "said").open("w") as said:
-        process = subprocess.Popen(arguments, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(arguments, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT, env=environment)
         until = time.monotonic() + 120
         while not any(path.stat().st_size > 5000 for path in (tmp_path / "part" / "journal").rglob("*.jsonl")):
             assert process.poll() is None
@@ -145,7 +149,11 @@ def test_fewer_segments_than_in_pretraining(checkpoints, tmp_path):
 WRONG = {
     "no such tuner": (["--tuners", "structurd"], "--tuners=structurd", "Did you mean structured?"),
     "no such option of a variant": (["--tuners", "structured:explore=ucb"], "--tuners=structured:explore=ucb", "explore"),
-    "no such value of a variant": (["--tuners", "structured:exploration=ubc"], "--exploration=ubc", "Did you mean ucb?"),
+    "no such value of a variant": (
+        ["--tuners", "structured:exploration=thomson"],
+        "--exploration=thomson",
+        "Did you mean thompson?",
+    ),
     "no rounds": (["--rounds=0"], "--rounds=0", "at least 1"),
     "no seeds": (["--seeds=0"], "--seeds=0", "at least 1"),
     "no oracle": (["--oracle_candidates=0"], "--oracle_candidates=0", "at least 1"),
@@ -247,7 +255,9 @@ KNOWN = {
 
 
 def test_a_summary_by_hand(monkeypatch):
-    monkeypatch.setattr(Plan, "described", lambda self: {"tasks": self.tasks, "options": {"rounds": 50, "verdict_episodes": 7}, "seeds": 2, "slots": 1, "checkpoints": ["a"]})
+    options = {"rounds": 50, "verdict_episodes": 7}
+    plan = {"options": options, "seeds": 2, "slots": 1, "checkpoints": ["a"]}
+    monkeypatch.setattr(Plan, "described", lambda self: {"tasks": self.tasks, **plan})
     results = Known(KNOWN)
     found = report.summarise(results)
     ours = found["tuners"]["structured"]

@@ -1,5 +1,7 @@
 """The rivals, against numbers worked out by hand and against plain implementations."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -144,7 +146,7 @@ def test_the_published_perceptron_against_torch(segments):
     model.fit(choices, returns, rng())
     for slot in range(slots):
         sizes = (4, 16, 16, 1)
-        layers = [torch.nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+        layers = [torch.nn.Linear(a, b) for a, b in pairwise(sizes)]
         for number, layer in enumerate(layers):
             layer.weight.data = torch.from_numpy(model.first[2 * number][slot].T.copy())
             layer.bias.data = torch.from_numpy(model.first[2 * number + 1][slot, 0].copy())

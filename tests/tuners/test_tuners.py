@@ -118,7 +118,10 @@ def test_a_budget_of_nothing_is_allowed(segments, point_policy, name):
     assert made.best().prompt.states.shape == (1, 6, 2)
 
 
-@pytest.mark.parametrize("options", [options for options in VARIANTS if options["name"] in ("structured", "flat", "published")], ids=str)
+MODELLED = [options for options in VARIANTS if options["name"] in ("structured", "flat", "published")]
+
+
+@pytest.mark.parametrize("options", MODELLED, ids=str)
 def test_parallel_proposals_are_distinct(segments, point_policy, options):
     made = tuner(segments, point_policy, budget=40, **dict(options))
     for _ in range(5):
