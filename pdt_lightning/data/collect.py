@@ -55,12 +55,14 @@ def demonstrate(recipe: Recipe) -> None:
     """Make and write one dataset. Executed actions carry the noise; the noise-free ones are kept beside them as labels."""
     env = recipe.task.make_env()
     experts = round(recipe.expert_share * recipe.episodes)
+    skilled = max(experts, round((recipe.expert_share + recipe.medium_share) * recipe.episodes)) if recipe.medium else experts
     low, high = env.action_space.low, env.action_space.high
     episodes, finals, terminated = [], [], []
     for number in range(recipe.episodes):
         rng = generator(recipe.seed, "collect", recipe.dataset_id, number)
         state, _ = env.reset(seed=integer(recipe.seed, "start", recipe.dataset_id, number))
-        expert = recipe.expert(env) if number < experts else None
+        maker = recipe.expert if number < experts else recipe.medium if number < skilled else None
+        expert = maker(env) if maker else None
         states, actions, labels, rewards, successes = [], [], [], [], []
         over = False
         for _ in range(recipe.task.horizon or 0):
@@ -89,5 +91,7 @@ def demonstrate(recipe: Recipe) -> None:
         finals.append(np.asarray(state))
         terminated.append(bool(over))
     algorithm = f"{recipe.expert.__name__} expert, action noise {recipe.action_noise}, expert share {recipe.expert_share}"
+    if recipe.medium and recipe.medium_share:
+        algorithm += f", {recipe.medium.__name__} share {recipe.medium_share}"
     minari.write(recipe.dataset_id, episodes, finals, env, terminated, algorithm)
     env.close()

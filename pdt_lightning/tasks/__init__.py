@@ -8,5 +8,7 @@ from pdt_lightning.tasks.base import Recipe, Task, TaskFamily, families, make_fa
 gym.register("pdt-lightning/Point-v0", entry_point="pdt_lightning.tasks.point:PointEnv")
 gym.register("pdt-lightning/ML1-v0", entry_point="pdt_lightning.tasks.metaworld:ML1Env")
 gym.register("pdt-lightning/HalfCheetahVelocity-v0", entry_point="pdt_lightning.tasks.half_cheetah:HalfCheetahVelocityEnv")
+gym.register("pdt-lightning/HalfCheetahDirection-v0", entry_point="pdt_lightning.tasks.half_cheetah:HalfCheetahDirectionEnv")
+gym.register("pdt-lightning/AntDirection-v0", entry_point="pdt_lightning.tasks.ant:AntDirectionEnv")
 
 __all__ = ["Recipe", "Task", "TaskFamily", "families", "make_family"]

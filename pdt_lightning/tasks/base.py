@@ -120,10 +120,12 @@ class Recipe:
         task: the task to demonstrate.
         role: `training` or `prompt`.
         episodes: how many to collect.
-        expert: `env → Expert`, called at the start of each episode.
+        expert: `env → Expert`, called at the start of each episode; its `mark`, or else its name, says which data are its own.
         action_noise: standard deviation of the Gaussian noise added to the executed actions, in the action's unit.
         expert_share: share of the episodes that the expert makes; the others take uniformly random actions.
         seed: of collection.
+        medium: a weaker expert.
+        medium_share: share of the episodes that it makes, after the expert's.
     """
 
     task: Task
@@ -133,6 +135,8 @@ class Recipe:
     action_noise: float
     expert_share: float = 1.0
     seed: int = 0
+    medium: Callable[[gym.Env], Expert] | None = None
+    medium_share: float = 0.0
 
     @property
     def dataset_id(self) -> str:
@@ -142,13 +146,18 @@ class Recipe:
             sorted(self.task.env_kwargs.items()),
             self.task.horizon,
             self.episodes,
-            self.expert.__qualname__,
+            _mark(self.expert),
             self.action_noise,
             self.expert_share,
             self.seed,
+            *((_mark(self.medium), self.medium_share) if self.medium and self.medium_share else ()),
         )
         mark = hashlib.blake2b(repr(content).encode(), digest_size=5).hexdigest()
         return f"pdt-lightning/{self.task.id}-{self.role}-{mark}-v0"
+
+
+def _mark(maker: Callable[[gym.Env], Expert]) -> str:
+    return getattr(maker, "mark", None) or maker.__qualname__
 
 
 class TaskFamily(ABC):
@@ -242,12 +251,13 @@ def demonstrated(
         expert: see `Recipe`.
         training: name of the family's option, and the number of episodes to train on.
         prompts: the same of the candidates for prompts.
-        **settings: of both recipes; `expert_share` applies to the candidates alone.
+        **settings: of both recipes; the shares apply to the candidates alone.
 
     Raises:
         UserError: on counts, noise or shares that make no sense, naming the option.
     """
     share = settings.pop("expert_share", 1.0)
+    mixed = {"expert_share": share, "medium_share": settings.pop("medium_share", 0.0)}
     noise = settings["action_noise"]
     # One validates, and a prompt comes from another episode than its window: three to train on, one to take prompts from.
     for (name, value), least in ((training, 3), (prompts, 1)):
@@ -256,7 +266,7 @@ def demonstrated(
     check_range("--data.family_options.action_noise", noise, 0)
     recipes = {
         "training": Recipe(task, "training", training[1], expert, **settings),
-        "prompt": Recipe(task, "prompt", prompts[1], expert, expert_share=share, **settings),
+        "prompt": Recipe(task, "prompt", prompts[1], expert, **mixed, **settings),
     }
     ids = {role: (recipe.dataset_id,) for role, recipe in recipes.items()}
     return replace(task, training_data=ids["training"], prompt_data=ids["prompt"]), {
