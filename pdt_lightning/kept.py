@@ -17,6 +17,7 @@ from pdt_lightning.errors import NotFoundError, UserError
 
 VERSION = 1  # of everything kept; raise it with any change to what is written
 DAY = 86_400.0  # seconds
+IMPORTED = "prompt-dt/"  # begins the ids of what was imported from Prompt-DT's files
 
 
 def dataset_path(dataset_id: str = "") -> Path:
@@ -41,6 +42,11 @@ def folder() -> Path:
 
 def not_found(dataset_id: str) -> NotFoundError:
     """The error that says where the dataset was looked for, and what to do."""
+    if dataset_id.startswith(IMPORTED):
+        return NotFoundError(
+            f"Minari dataset {dataset_id} is not under {dataset_path()}. Import the published files: python -m "
+            f"pdt_lightning.collect import-prompt-dt DIR --family {dataset_id.split('/')[1]}"
+        )
     return NotFoundError(
         f"Minari dataset {dataset_id} is not under {dataset_path()}. Run `minari download {dataset_id}`, or correct the id."
     )

@@ -78,7 +78,7 @@ def require() -> None:
         ) from error
 
 
-def train(family: LearnedFamily, path: Path, steps: int, seed: int, command: str, progress: bool = True) -> None:
+def train(family: type[LearnedFamily], path: Path, steps: int, seed: int, command: str, progress: bool = True) -> None:
     """Train the experts of a family and write them to a file, with an earlier stage of them as the medium expert.
 
     Args:
@@ -99,11 +99,11 @@ def train(family: LearnedFamily, path: Path, steps: int, seed: int, command: str
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
     torch.set_num_threads(1)
-    tasks = [type(family).bare_task(number) for number in sorted({n for split in family.splits.values() for n in split[0] + split[1]})]
+    numbers = sorted({number for split in family.splits.values() for group in split for number in group})
+    tasks = [family.bare_task(number) for number in numbers]
     side_by_side = DummyVecEnv([lambda n=n: Monitor(PracticeEnv(tasks, seed, n)) for n in range(ENVIRONMENTS)])
     envs = VecNormalize(side_by_side, clip_obs=CLIP, gamma=SETTINGS["gamma"])
-    rate = lambda left: LAST_RATE + left * (FIRST_RATE - LAST_RATE)  # noqa: E731
-    options = {**SETTINGS, "learning_rate": rate, "policy_kwargs": POLICY, "seed": integer(seed, "ppo"), "device": "cpu"}
+    options = {**SETTINGS, "learning_rate": learning_rate, "policy_kwargs": POLICY, "seed": integer(seed, "ppo"), "device": "cpu"}
     model = PPO("MlpPolicy", envs, **options)
     tensors: dict[str, np.ndarray] = {}
 
@@ -122,6 +122,11 @@ def train(family: LearnedFamily, path: Path, steps: int, seed: int, command: str
     envs.close()
     metadata = {"family": family.name, "command": command, "seed": str(seed), "steps": str(steps)}
     write_atomically(path, save(tensors, metadata))
+
+
+def learning_rate(left: float) -> float:
+    """The rate when the share `left` of the training is still to come."""
+    return LAST_RATE + left * (FIRST_RATE - LAST_RATE)
 
 
 def network_of(model: Any, envs: Any) -> Network:

@@ -196,7 +196,7 @@ def families() -> dict[str, EntryPoint]:
 
 def make_family(name: str, options: Mapping[str, Any] | None = None) -> TaskFamily:
     """The family called `name`, built with `options`; errors name the option and what may stand there."""
-    family = _family_class(name)
+    family = family_class(name)
     known = inspect.signature(family).parameters
     if wrong := sorted(set(options or ()) - set(known)):
         raise UserError(
@@ -215,11 +215,16 @@ def make_family(name: str, options: Mapping[str, Any] | None = None) -> TaskFami
 
 def options_of(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """All options of a family: those given, and the defaults of the others."""
-    defaults = {option: parameter.default for option, parameter in inspect.signature(_family_class(name)).parameters.items()}
+    defaults = {option: parameter.default for option, parameter in inspect.signature(family_class(name)).parameters.items()}
     return {**defaults, **(given or {})}
 
 
-def _family_class(name: str) -> type[TaskFamily]:
+def family_class(name: str) -> type[TaskFamily]:
+    """The class of the family called `name`, imported.
+
+    Raises:
+        UserError: if there is none, or it cannot be imported.
+    """
     known = families()
     if name not in known:
         raise UserError(f"--data.family={name} is unknown. Choose one of: {', '.join(known)}.{suggestion(name, known)}")

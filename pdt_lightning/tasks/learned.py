@@ -13,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from pdt_lightning import kept
 from pdt_lightning.errors import NotFoundError, UserError, check_choice, check_range
 from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, demonstrated
 
@@ -114,7 +115,7 @@ def imported_id(family: str, number: int, kind: str) -> str:
     >>> imported_id("ant-dir", 7, "prompt-expert")
     'prompt-dt/ant-dir/07-prompt-expert-v0'
     """
-    return f"prompt-dt/{family}/{number:02d}-{kind}-v0"
+    return f"{kept.IMPORTED}{family}/{number:02d}-{kind}-v0"
 
 
 class LearnedFamily(TaskFamily):
@@ -138,6 +139,8 @@ class LearnedFamily(TaskFamily):
     file_prefix: ClassVar[str]  # of the published files
     splits: ClassVar[Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]]  # by name, tasks to train on and to tune
     practice_steps: ClassVar[int]  # that training the experts takes
+    # Median difference of a step of the published data that is played again: MuJoCo's versions round alike to 1e-3.
+    replay_tolerance: ClassVar[float] = 5e-3
 
     def __init__(
         self,

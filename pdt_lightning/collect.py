@@ -1,0 +1,152 @@
+"""Collect a family's demonstrations, after training its experts anew if asked for; or import Prompt-DT's own.
+
+python -m pdt_lightning.collect half-cheetah-vel
+python -m pdt_lightning.collect half-cheetah-vel --train
+python -m pdt_lightning.collect import-prompt-dt DIR --family half-cheetah-vel
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from pdt_lightning.data import minari, practice, prompt_dt
+from pdt_lightning.data.checks import check_datasets
+from pdt_lightning.data.collect import collect
+from pdt_lightning.errors import UserError, check_range, check_writable, command
+from pdt_lightning.options import DEBUG, Explaining
+from pdt_lightning.tasks.base import TaskFamily, families, family_class, make_family
+from pdt_lightning.tasks.learned import LearnedFamily
+from pdt_lightning.terminal import say, show
+
+IMPORT = "import-prompt-dt"
+
+
+def parser() -> Explaining:
+    """Options of collecting."""
+    made = Explaining(prog="python -m pdt_lightning.collect", description=__doc__, epilog=DEBUG, allow_abbrev=False)
+    made.add_argument("family", type=str, help=f"Family of tasks: {', '.join(families())}; or {IMPORT}, which has its own --help.")
+    made.add_argument("--family_options", type=dict[str, Any] | None, default=None, help="Its options, as --data.family_options.")
+    made.add_argument("--train", action="store_true", help="Train its experts first; needs Stable-Baselines3.")
+    made.add_argument("--out", type=str | None, default=None, help="File for them; null: <family>.safetensors in this folder.")
+    made.add_argument("--steps", type=int | None, default=None, help="Of their training; null: what the family needs.")
+    made.add_argument("--seed", type=int, default=0, help="Of their training.")
+    made.add_argument("--workers", type=int | None, default=None, help="Processes that collect; null: one a core.")
+    return made
+
+
+def import_parser() -> Explaining:
+    """Options of importing."""
+    made = Explaining(
+        prog=f"python -m pdt_lightning.collect {IMPORT}", description=prompt_dt.__doc__, epilog=DEBUG, allow_abbrev=False
+    )
+    made.add_argument("folder", type=str, help="With files such as cheetah_vel-7-prompt-expert.pkl.")
+    made.add_argument("--family", type=str, required=True, help="Family whose files they are, such as half-cheetah-vel.")
+    return made
+
+
+@command(lambda message: message.replace("--data.family=", "family=").replace("--data.", "--"))
+def main(args: list[str]) -> None:
+    """Run the command; `args` replace the command line."""
+    if args[:1] == [IMPORT]:
+        import_published(args[1:])
+        return
+    config = parser().parse_args(args)
+    check_range("--workers", config.workers or 1, 1, 1024)
+    options = dict(config.family_options or {})
+    if config.train:
+        options["experts"] = str(train(config, args))
+    family = make_family(config.family, options)
+    if config.train:
+        examine(family, options["experts"])
+    wanted = {
+        "to train on": [name for task in family.training_tasks for name in task.training_data],
+        "for prompts": [name for task in family.heldout_tasks for name in task.prompt_data],
+    }
+    check_datasets(family.training_tasks, "training_data", family.recipes)
+    check_datasets(family.heldout_tasks, "prompt_data", family.recipes)
+    check_writable("MINARI_DATASETS_PATH", minari.path_of(""))
+    new = collect([name for names in wanted.values() for name in names], family.recipes, config.workers)
+    summarise(config.family, wanted)
+    say(f"{new} of them are new. They are Minari datasets, under {minari.path_of('')}.")
+    if config.train:
+        say(f"A run uses these experts with --data.family_options.experts={options['experts']}")
+
+
+def import_published(args: list[str]) -> None:
+    """Check and import a folder of published files, and say what was found."""
+    config = import_parser().parse_args(args)
+    family: Any = family_class(config.family)
+    if not issubclass(family, LearnedFamily):
+        raise UserError(f"--family={config.family}: no files of it were published. Choose one such as half-cheetah-vel.")
+    check_writable("MINARI_DATASETS_PATH", minari.path_of(""))
+    checked = prompt_dt.import_folder(Path(config.folder), family)
+    table = Table(title=f"{config.family}: files of {config.folder}, {prompt_dt.REPLAYED} steps of each replayed")
+    for column in ("file", "episodes", "steps", "mean return", "reward off by", "observation off by", "Minari dataset"):
+        table.add_column(column, justify="left" if column in ("file", "Minari dataset") else "right")
+    for one in checked:
+        errors = (f"{one.reward_error:.1e}", f"{one.observation_error:.1e}")
+        table.add_row(one.path.name, str(one.episodes), f"{one.steps:,}", f"{one.mean_return:.1f}", *errors, one.dataset_id)
+    show(table)
+    source = "prompt-dt" if any(one.kind == "expert" for one in checked) else "prompt-dt-prompts"
+    say(f"A run trains on them with --data.family={config.family} --data.family_options.training_source={source}")
+
+
+def train(config: Any, args: Sequence[str]) -> Path:
+    """Train the experts of the family that `config` names; the file that they are in."""
+    name = config.family
+    kind: Any = family_class(name)
+    if not issubclass(kind, LearnedFamily):
+        raise UserError(f"--train: the experts of {name} are not learned. Leave --train out.")
+    steps, path = config.steps or kind.practice_steps, Path(config.out or f"{name}.safetensors").absolute()
+    check_range("--steps", steps, 10_000, 10**10)
+    practice.require()
+    check_writable("--out", path.parent)
+    if path.exists():
+        raise UserError(f"--out={path} is there already. Name another file, or remove it.")
+    practice.train(kind, path, steps, config.seed, f"python -m pdt_lightning.collect {shlex.join(args)}")
+    return path
+
+
+def examine(family: TaskFamily, path: str) -> None:
+    """Refuse experts that miss the floor of return of a task; show what each gets.
+
+    Raises:
+        UserError: naming the tasks.
+    """
+    assert isinstance(family, LearnedFamily)
+    tasks = family.tasks
+    reached, medium = (practice.returns_of(path, stage, tasks) for stage in ("expert", "medium"))
+    table = Table(title=f"Experts of {path}, mean return of {practice.EPISODES} episodes")
+    for column in ("task", "floor", "expert", "medium"):
+        table.add_column(column, justify="left" if column == "task" else "right")
+    for task, high, low in zip(tasks, reached, medium, strict=True):
+        table.add_row(task.id, f"{family.floor(task):.0f}", f"{high:.1f}", f"{low:.1f}")
+    show(table)
+    if below := [task.id for task, high in zip(tasks, reached, strict=True) if high < family.floor(task)]:
+        raise UserError(
+            f"--steps: the experts in {path} return less than the floor in {len(below)} of {len(tasks)} tasks, such as {below[0]}; "
+            "nothing was collected. Raise --steps, or try another --seed."
+        )
+
+
+def summarise(family: str, wanted: dict[str, list[str]]) -> None:
+    """Show what the demonstrations return."""
+    table = Table(title=f"{family}: demonstrations")
+    for column in ("", "datasets", "episodes", "mean return", "lowest of a dataset", "highest"):
+        table.add_column(column, justify="right" if column else "left")
+    for role, names in wanted.items():
+        returns = [[float(one.rewards.sum()) for one in minari.read(name)] for name in dict.fromkeys(names)]
+        means = [float(np.mean(own)) for own in returns]
+        flat = [value for own in returns for value in own]
+        table.add_row(role, str(len(returns)), str(len(flat)), *(f"{x:.1f}" for x in (np.mean(flat), min(means), max(means))))
+    show(table)
+
+
+if __name__ == "__main__":
+    print("Loading the libraries ...", file=sys.stderr, flush=True)
+    main()

@@ -1,0 +1,233 @@
+"""Import of the published Prompt-DT demonstrations: pickles, each checked against the environment, into Minari datasets.
+
+Source: Xu et al. 2022 (arXiv 2206.13499), whose data are files such as `cheetah_vel-7-prompt-expert.pkl`: a list of episodes, each
+a dict of arrays.
+"""
+
+import pickle
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from pdt_lightning.data import minari
+from pdt_lightning.errors import NotFoundError, UserError
+from pdt_lightning.seeding import generator
+from pdt_lightning.tasks.learned import LearnedFamily, imported_id
+from pdt_lightning.terminal import progress_bar
+
+NAME = re.compile(r"(?P<prefix>\w+)-(?P<number>\d+)-(?P<kind>(?:prompt-)?expert)\.pkl")
+REPLAYED = 50  # steps of a file
+COLUMNS = ("observations", "actions", "rewards")
+# What NumPy rebuilds arrays with, by the names that its versions have used.
+ALLOWED = {
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): np.array(0).__reduce__()[0] for core in ("core", "_core")},
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): lambda text, _: text.encode("latin1"),  # bytes, in old protocols
+}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One file that will do.
+
+    Args:
+        path: of the file.
+        number: of its task.
+        kind: `expert` or `prompt-expert`.
+        dataset_id: what it becomes.
+        episodes: in it.
+        steps: of all episodes.
+        mean_return: of an episode.
+        reward_error: median difference of a replayed reward.
+        observation_error: median difference of the values of a replayed observation, relative to 1 + their size.
+    """
+
+    path: Path
+    number: int
+    kind: str
+    dataset_id: str
+    episodes: int
+    steps: int
+    mean_return: float
+    reward_error: float
+    observation_error: float
+
+
+class ArraysOnly(pickle.Unpickler):
+    """Rebuilds NumPy arrays and plain values; whatever else a pickle names is refused before it is looked up."""
+
+    def __init__(self, path: Path, file: Any):
+        super().__init__(file, encoding="latin1")  # arrays of Python 2
+        self.path = path
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What may be named, or the error that says what was."""
+        if (module, name) not in ALLOWED:
+            raise UserError(
+                f"{self.path} names {module}.{name}, but demonstrations need NumPy arrays only. Nothing of it was run; do not use "
+                "this file."
+            )
+        return ALLOWED[module, name]
+
+
+def import_folder(folder: Path, family: type[LearnedFamily], progress: bool = True) -> list[Checked]:
+    """Check all files of a family in a folder; then write those that are not on this machine yet as Minari datasets.
+
+    Args:
+        folder: with the published files.
+        family: whose files to take.
+        progress: show a bar with the time left.
+
+    Returns:
+        What was found, by task.
+
+    Raises:
+        UserError: naming the file and what is wrong with it; nothing is written then.
+    """
+    found = files_of(folder, family)
+    checked = []
+    with progress_bar("Checking and importing", 2 * len(found), "file", progress) as advance:
+        for path, number, kind in found:
+            checked.append(check(path, number, kind, family))
+            advance(1)
+        for one in checked:
+            if not minari.exists(one.dataset_id):
+                write(one, family)
+            advance(1)
+    return checked
+
+
+def files_of(folder: Path, family: type[LearnedFamily]) -> list[tuple[Path, int, str]]:
+    """Path, task and kind of each of a family's files in a folder, by task.
+
+    Raises:
+        UserError: if there are none, or one is of a task that the family has not.
+    """
+    if not folder.is_dir():
+        raise NotFoundError(f"{folder}: there is no such folder. Name the one that holds {family.file_prefix}-0-prompt-expert.pkl.")
+    named = [(path, known) for path in folder.iterdir() if (known := NAME.fullmatch(path.name))]
+    found = [(path, int(known["number"]), known["kind"]) for path, known in named if known["prefix"] == family.file_prefix]
+    if not found:
+        others = sorted({known["prefix"] for _, known in named})
+        hint = f"It has files of {', '.join(others)}: choose another --family" if others else "Name another folder"
+        raise UserError(f"{folder} has no files such as {family.file_prefix}-0-prompt-expert.pkl, of {family.name}. {hint}.")
+    known_tasks = {number for split in family.splits.values() for numbers in split for number in numbers}
+    for path, number, _ in found:
+        if number not in known_tasks:
+            raise UserError(f"{path} is of task {number}, but {family.name} has tasks 0 to {max(known_tasks)}. Remove the file.")
+    return sorted(found, key=lambda file: file[1:])
+
+
+def read(path: Path) -> list[dict[str, np.ndarray]]:
+    """The episodes of a file: `observations`, `next_observations` `(T, S)`, `actions (T, A)`, `rewards (T,)`, `terminals (T,)`.
+
+    Where the file has no next observations, the last one is that before it. Nothing but NumPy arrays and plain values is made.
+
+    Raises:
+        UserError: if the file is not whole, names anything else, or holds something else than such episodes.
+    """
+    try:
+        with path.open("rb") as file:
+            content = ArraysOnly(path, file).load()
+    except UserError:
+        raise
+    except Exception as error:  # pickles break in many ways
+        raise UserError(f"{path} is not the whole of a pickle: {error or type(error).__name__}. Fetch it again.") from error
+    if not isinstance(content, list) or not content or not all(isinstance(episode, dict) for episode in content):
+        raise UserError(f"{path} is no list of episodes, each a dict of arrays. Name the published files, or files like them.")
+    return [_episode(f"{path}, episode {number}", raw) for number, raw in enumerate(content)]
+
+
+def _episode(where: str, raw: dict[str, Any]) -> dict[str, np.ndarray]:
+    ends = next((raw[key] for key in ("terminals", "dones") if key in raw), None)
+    if missing := [key for key in COLUMNS if key not in raw] or ([] if ends is not None else ["terminals"]):
+        raise UserError(f"{where}, has no {missing[0]}, but: {', '.join(map(str, raw))}. Mend it, or leave the file out.")
+    columns: dict[str, np.ndarray] = {key: np.asarray(raw[key]) for key in (*COLUMNS, "next_observations") if key in raw}
+    columns["terminals"] = np.asarray(ends)
+    for key in ("rewards", "terminals"):
+        columns[key] = columns[key].reshape(-1)
+    steps = len(columns["rewards"])
+    for key, values in columns.items():
+        dimensions = 1 if key in ("rewards", "terminals") else 2
+        like = columns["observations"].shape if key == "next_observations" else (steps, *values.shape[1:])
+        if values.ndim != dimensions or values.shape != like or not steps:
+            raise UserError(f"{where}: its {key} are of shape {values.shape}, for {steps} rewards. Mend it, or leave the file out.")
+        if key != "terminals" and values.dtype.kind != "f":
+            raise UserError(f"{where}: its {key} are of {values.dtype}, not float32 or float64. Mend it, or leave the file out.")
+        if key != "terminals" and not np.isfinite(values).all():
+            raise UserError(f"{where}: its {key} are not all finite. Mend it, or leave the file out.")
+    states = columns["observations"]
+    columns.setdefault("next_observations", np.concatenate([states[1:], states[-1:]]))
+    return columns
+
+
+def check(path: Path, number: int, kind: str, family: type[LearnedFamily]) -> Checked:
+    """Read a file and replay some of its steps, one at a time from the state that was observed.
+
+    Raises:
+        UserError: if it cannot be read, or is not of this task of this family.
+    """
+    episodes, task = read(path), family.bare_task(number)
+    env = task.make_env()
+    try:
+        for key, space in (("observations", env.observation_space), ("actions", env.action_space)):
+            sizes = {episode[key].shape[1] for episode in episodes}
+            if sizes != {space.shape[0]}:
+                raise UserError(
+                    f"{path} has {key} of size {min(sizes - set(space.shape))}, but {family.name} of {space.shape[0]}: it is of "
+                    "another family. Choose another --family, or leave the file out."
+                )
+        reward_error, observation_error = replay(env, episodes, task.id)
+    finally:
+        env.close()
+    for what, error in (("rewards", reward_error), ("observations", observation_error)):
+        if error > family.replay_tolerance:
+            raise UserError(
+                f"{path} does not agree with {task.id}: replayed in {task.env_name}, its {what} are off by {error:.2g}, where "
+                f"{family.replay_tolerance:g} is allowed. It is of another family or task: choose another --family, or leave "
+                "it out."
+            )
+    returns = [float(episode["rewards"].sum()) for episode in episodes]
+    steps = sum(len(episode["rewards"]) for episode in episodes)
+    dataset_id, mean = imported_id(family.name, number, kind), float(np.mean(returns))
+    return Checked(path, number, kind, dataset_id, len(episodes), steps, mean, reward_error, observation_error)
+
+
+def replay(env: gym.Env, episodes: Sequence[dict[str, np.ndarray]], key: str) -> tuple[float, float]:
+    """Median differences of rewards, and of observations relative to 1 + their size, over some of the steps.
+
+    (A last step without a recorded next observation is not compared.)
+    """
+    bare: Any = env.unwrapped
+    env.reset(seed=0)
+    steps = [(n, t) for n, episode in enumerate(episodes) for t in range(max(1, len(episode["rewards"]) - 1))]
+    chosen = generator(0, "replay", key).choice(len(steps), min(REPLAYED, len(steps)), replace=False)
+    reward_errors, observation_errors = [], []
+    for n, t in (steps[c] for c in chosen):
+        episode = episodes[n]
+        bare.set_observed(np.asarray(episode["observations"][t], np.float64))
+        observation, reward, *_ = bare.step(np.asarray(episode["actions"][t], np.float64))
+        following = episode["next_observations"][t]
+        reward_errors.append(abs(float(reward) - episode["rewards"][t]))
+        observation_errors.append(np.abs(observation - following) / (1 + np.abs(following)))
+    return float(np.median(reward_errors)), float(np.median(observation_errors))
+
+
+def write(one: Checked, family: type[LearnedFamily]) -> None:
+    """Write the dataset of a file that was checked."""
+    episodes, task = read(one.path), family.bare_task(one.number)
+    env = task.make_env()
+    demonstrations = []
+    for episode in episodes:
+        states, actions = episode["observations"].astype(np.float32), episode["actions"].astype(np.float32)
+        demonstrations.append(minari.Demonstration(states, actions, actions, episode["rewards"].astype(np.float64)))
+    finals = [episode["next_observations"][-1] for episode in episodes]
+    ended = [bool(e["terminals"][-1]) and len(e["terminals"]) < (task.horizon or 0) for e in episodes]
+    minari.write(one.dataset_id, demonstrations, finals, env, ended, f"Prompt-DT's own data, {one.path.name}")
+    env.close()
