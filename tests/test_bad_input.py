@@ -17,11 +17,12 @@ import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 from safetensors.torch import load_file, save_file
 
-from pdt_lightning import fit, tune
+from pdt_lightning import collect, fit, tune
 from pdt_lightning.data import minari
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from tests.commands import command
 from tests.conftest import POINT_FLAGS
+from tests.data import test_prompt_dt as files
 
 # Lightning's use of jsonargparse, which in a process of its own nobody sees.
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
@@ -358,6 +359,35 @@ TUNED = [
         option("--prompts={folder}/infinite", "{folder}/prompts", "point/07", "not all finite"),
     ),
 ]
+CHEETAH = ["--data.family=half-cheetah-vel"]
+LEARNED = [
+    option("--data.family_options.split=publishd", "training", "choose one of published, training", "Did you mean published?"),
+    option("--data.family_options.medium_share=0.5", 0.0, "--data.family_options.expert_share=1.0", "more than 1"),
+    option("--data.family_options.medium_share=-0.5", 0.0, "at least 0"),
+    option("--data.family_options.training_source=web", "collected", "choose one of collected, prompt-dt"),
+    Wrong("published data that were not imported", ["--data.family_options.training_source=prompt-dt"], [],
+          ["prompt-dt/half-cheetah-vel/00-expert-v0", "import-prompt-dt DIR --family half-cheetah-vel"]),
+    option("--data.family_options.candidate_source=web", "collected", "choose one of collected, prompt-dt"),
+    option("--data.family_options.experts={folder}/nowhere", "null", "{folder}/nowhere", "there is no such file"),
+    option("--data.family_options.experts={folder}/file", "null", "{folder}/file", "holds no expert"),
+]  # fmt: skip
+COLLECTED = [
+    Wrong("family to collect that is misspelt", ["pont"], ["point"], ["family=pont", "Did you mean point?"]),
+    Wrong("no family to collect", [], ["point"], ["family", "required"]),
+    Wrong("misspelt option of collect", ["point", "--worker=1"], ["point", "--workers=1"], ["Did you mean --workers?"]),
+    Wrong("family option of collect", ["point", '--family_options={"horizn": 3}'], ["point"],
+          ["--family_options.horizn", "Did you mean horizon?"]),
+    Wrong("workers of collect", ["point", "--workers=0"], ["point", "--workers=1"], ["--workers=0", "at least 1"]),
+    Wrong("experts that are not learned", ["point", "--train"], ["point"], ["--train", "not learned"]),
+    Wrong("steps of training experts", ["ant-dir", "--train", "--steps=10"], ["point"], ["--steps=10", "at least 10,000"]),
+    Wrong("experts below a file", ["ant-dir", "--train", "--out={folder}/file/a"], ["point"], ["--out", "{folder}/file is a file"]),
+    Wrong("experts over a file", ["ant-dir", "--train", "--out={folder}/file"], ["point"], ["{folder}/file is there already"]),
+    Wrong("published files of no family", ["import-prompt-dt", "{folder}"], ["point"], ["--family", "required"]),
+    Wrong("published files of the point", ["import-prompt-dt", "{folder}", "--family=point"], ["point"], ["no files of it"]),
+    Wrong("no folder of published files", ["import-prompt-dt", "{folder}/no", "--family=ant-dir"], ["point"], ["{folder}/no"]),
+    Wrong("empty folder of published files", ["import-prompt-dt", "{folder}", "--family=ant-dir"], ["point"],
+          ["no files such as ant_dir-0-prompt-expert.pkl"]),
+]  # fmt: skip
 PLACES = [
     option("--trainer.default_root_dir={folder}/file/a", "{folder}/runs", "{folder}/file is a file", what="runs below a file"),
     option("--config={folder}/nowhere.yaml", "{folder}/good.yaml", "nowhere.yaml", what="YAML that is missing"),
@@ -600,6 +630,32 @@ def test_tune_needs_a_checkpoint(refused):
     assert lacking(refused(tune.main, ["--rounds=3"]), ["--ckpt_path", "required"]) == []
 
 
+@pytest.mark.parametrize("row", LEARNED, ids=str)
+def test_an_option_of_a_family_with_learned_experts(row, refused, runs, monkeypatch, tmp_path):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    (tmp_path / "file").write_text("")
+    assert lacking(refused(fit.main, [*POINT, *CHEETAH, runs, *row.flags]), row.message) == []
+
+
+@pytest.fixture
+def own_minari(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+
+
+@pytest.mark.parametrize("row", COLLECTED, ids=str)
+def test_an_option_of_collect(row, refused, own_minari, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert lacking(refused(collect.main, row.flags), row.message) == []
+
+
+@pytest.mark.parametrize("what", files.BROKEN)
+def test_a_published_file(what, refused, own_minari, tmp_path):
+    files.write(tmp_path, files.BROKEN[what][0]())
+    said = refused(collect.main, ["import-prompt-dt", "{folder}", "--family=half-cheetah-vel"])
+    assert lacking(said, ["{folder}/cheetah_vel-0-prompt-expert.pkl"]) == []
+    assert files.RAN == []
+
+
 # Controls: the same flags with good values.
 
 
@@ -616,6 +672,17 @@ def test_good_options_of_metaworld(accepted, runs, no_training, monkeypatch):
     rows = [row for row in OPTIONS if row.flags[: len(METAWORLD)] == METAWORLD]
     assert len(rows) > 2
     accepted(fit.main, [*POINT, runs, *(flag for row in rows for flag in row.good)])
+
+
+def test_good_options_of_a_family_with_learned_experts(accepted, runs, no_training, monkeypatch):
+    for step in ("prepare_data", "setup"):
+        monkeypatch.setattr(MultiTaskDataModule, step, lambda *args: None)
+    accepted(fit.main, [*POINT, *CHEETAH, runs, *(flag for row in LEARNED for flag in row.good)])
+
+
+def test_good_options_of_collect(accepted, own_minari):
+    small = '--family_options={"training_demonstrations": 3, "candidate_demonstrations": 1}'
+    accepted(collect.main, ["point", "--workers=1", small])
 
 
 def test_good_datasets(accepted, runs, listed, tmp_path):
@@ -681,6 +748,6 @@ def test_bugs_keep_their_traceback(monkeypatch):
 
 
 def test_there_are_at_least_sixty_kinds():
-    tables = (OPTIONS, PLACES, YAMLS, DATASETS, WRITTEN, ENTRIES, CHECKPOINTS, RESUMED, TUNED)
+    tables = (OPTIONS, PLACES, YAMLS, DATASETS, WRITTEN, ENTRIES, CHECKPOINTS, RESUMED, TUNED, LEARNED, COLLECTED)
     assert sum(len(table) for table in tables) >= 60
     assert len({str(row) for table in tables for row in table}) == sum(len(table) for table in tables)

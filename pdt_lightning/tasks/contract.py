@@ -1,0 +1,108 @@
+"""What every family promises, checked in one call: for the tests of a package that adds one, and for ours."""
+
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from minari.dataset.minari_dataset import parse_dataset_id
+
+from pdt_lightning.seeding import generator
+from pdt_lightning.tasks.base import Recipe, Task, TaskFamily
+
+STEPS = 20  # of an expert and of a repeated episode
+
+
+def check_family(family: TaskFamily, tasks: Sequence[Task] | None = None) -> None:
+    """Check that a family keeps what the package relies on; some seconds for a simulator.
+
+    Ids are unique, and Minari takes those of datasets; environments can be built in another process, have one-dimensional boxes of
+    one size, repeat an episode by its seed, and last to the horizon; experts' actions lie in the box.
+
+    Args:
+        family: to be checked.
+        tasks: whose environments to play in; None: the first and the last of those trained on and of those tuned.
+
+    Raises:
+        AssertionError: naming the task and the promise.
+    """
+    assert family.training_tasks, "there is no task to train on"
+    for group in (family.training_tasks, family.heldout_tasks):
+        ids = [task.id for task in group]
+        assert len(set(ids)) == len(ids), f"two tasks have one id: {sorted(ids)}"
+    for task in family.training_tasks:
+        assert task.training_data, f"{task.id} is trained on and has no training_data"
+    for task in family.heldout_tasks:
+        assert task.prompt_data, f"{task.id} is tuned and has no prompt_data"
+    for name in [*family.recipes, *(name for task in family.tasks for name in (*task.training_data, *task.prompt_data))]:
+        try:
+            parse_dataset_id(name)
+        except ValueError as error:
+            raise AssertionError(f"Minari does not take {name} for the id of a dataset: {error}") from error
+    for name, recipe in family.recipes.items():
+        assert recipe.dataset_id == name, f"the recipe of {name} makes {recipe.dataset_id}"
+    observations, actions = family.spaces()
+    chosen = (
+        [group[n] for group in (family.training_tasks, family.heldout_tasks) if group for n in (0, -1)] if tasks is None else tasks
+    )
+    for task in {task.id: task for task in chosen}.values():
+        assert pickle.loads(pickle.dumps(task)) == task, f"{task.id} does not survive the way to another process"
+        assert task.facts()["environment"], f"{task.id}: Gymnasium cannot write its environment down; use a string entry point"
+        env = task.make_env()
+        try:
+            _check_environment(env, task, observations, actions)
+            for recipe in family.recipes.values():
+                if recipe.task.id == task.id:
+                    _check_expert(env, recipe)
+        finally:
+            env.close()
+
+
+def _check_environment(env: gym.Env, task: Task, observations: gym.spaces.Box, actions: gym.spaces.Box) -> None:
+    space: Any = env.action_space
+    assert env.observation_space.shape == observations.shape, f"{task.id} has observations of another size than the first task"
+    assert space.shape == actions.shape, f"{task.id} has actions of another size than the first task"
+    assert np.isfinite([space.low, space.high]).all(), f"{task.id} has actions without bounds"
+    first, again = _play(env, task, STEPS), _play(env, task, STEPS)
+    for one, two in zip(first, again, strict=True):
+        assert np.array_equal(one, two), f"{task.id}: two episodes of one seed and the same actions differ"
+    if task.horizon:
+        _play(env, task, task.horizon)
+
+
+def _play(env: gym.Env, task: Task, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Observations and rewards of an episode with random actions."""
+    rng = generator(0, "contract", task.id)
+    low, high = env.action_space.low, env.action_space.high
+    observation, _ = env.reset(seed=7)
+    seen, rewards = [np.asarray(observation)], []
+    for step in range(steps):
+        observation, reward, terminated, truncated, info = env.step(rng.uniform(low, high).astype(np.float32))
+        seen.append(np.asarray(observation))
+        rewards.append(float(reward))
+        assert not truncated or step + 1 == task.horizon, f"{task.id} is truncated after {step + 1} steps, before its horizon"
+        assert np.ndim(info.get("success", 0.0)) == 0, f"{task.id}: info['success'] is no number"
+        if terminated or truncated:
+            break
+    everything = np.array(seen), np.array(rewards)
+    assert everything[0].shape[1:] == env.observation_space.shape, f"{task.id}: observations are not of the shape of their space"
+    assert all(np.isfinite(values).all() for values in everything), f"{task.id}: not all observations and rewards are finite"
+    return everything
+
+
+def _check_expert(env: gym.Env, recipe: Recipe) -> None:
+    low, high = env.action_space.low, env.action_space.high
+    for maker in (recipe.expert, recipe.medium):
+        if maker is None:
+            continue
+        observation, _ = env.reset(seed=8)
+        expert = maker(env)
+        for _ in range(STEPS):
+            label = np.asarray(expert(observation))
+            assert label.shape == low.shape, f"{recipe.task.id}: its expert's action is of shape {label.shape}, not {low.shape}"
+            inside = (label >= low).all() and (label <= high).all()  # False for NaN
+            assert inside, f"{recipe.task.id}: its expert's action {label} is not in the box"
+            observation, _, terminated, truncated, _ = env.step(label.astype(np.float32))
+            if terminated or truncated:
+                break

@@ -1,0 +1,156 @@
+"""Small files like the published ones, played in the environment."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from pdt_lightning.data import minari, prompt_dt
+from pdt_lightning.errors import UserError
+from pdt_lightning.tasks.ant import AntDirectionFamily
+from pdt_lightning.tasks.half_cheetah import HalfCheetahDirectionFamily, HalfCheetahVelocityFamily
+
+VELOCITY = HalfCheetahVelocityFamily
+
+
+def episodes(family, number=0, count=2, steps=12, dtype=np.float32, ends="terminals", following=True):
+    env, found = family.bare_task(number).make_env(), []
+    rng = np.random.default_rng(number)
+    for seed in range(count):
+        states, actions, rewards, terminals = [env.reset(seed=seed)[0]], [], [], []
+        for _ in range(steps):
+            actions.append(rng.uniform(-1, 1, env.action_space.shape).astype(np.float32))
+            state, reward, over, *_ = env.step(actions[-1])
+            states.append(state)
+            rewards.append([reward])
+            terminals.append([over])
+        episode = {
+            "observations": np.array(states[:-1], dtype),
+            "next_observations": np.array(states[1:], dtype),
+            "actions": np.array(actions, dtype),
+            "rewards": np.array(rewards, dtype),
+            ends: np.array(terminals),
+        }
+        found.append(episode if following else {key: value for key, value in episode.items() if key != "next_observations"})
+    return found
+
+
+def write(folder, content, name="cheetah_vel-0-prompt-expert.pkl", protocol=4):
+    (folder / name).write_bytes(content if isinstance(content, bytes) else pickle.dumps(content, protocol))
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    (tmp_path / "files").mkdir()
+    return tmp_path / "files"
+
+
+def imported(folder, family=VELOCITY):
+    return prompt_dt.import_folder(folder, family, progress=False)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize(
+    "kind", [{}, {"dtype": np.float64}, {"ends": "dones"}, {"following": False}, {"following": False, "dtype": np.float64}], ids=str
+)
+def test_what_is_in_a_file_is_in_the_dataset(place, kind, protocol):
+    given = episodes(VELOCITY, **kind)
+    [one] = imported(write(place, given, protocol=protocol))
+    assert (one.number, one.kind, one.episodes, one.steps) == (0, "prompt-expert", 2, 24)
+    assert one.dataset_id == "prompt-dt/half-cheetah-vel/00-prompt-expert-v0"
+    assert one.mean_return == pytest.approx(np.mean([episode["rewards"].sum() for episode in given]), rel=1e-5)
+    assert max(one.reward_error, one.observation_error) < 1e-3
+    read = list(minari.read(one.dataset_id))
+    for episode, back in zip(given, read, strict=True):
+        assert np.array_equal(episode["observations"].astype(np.float32), back.states)
+        assert np.array_equal(episode["actions"].astype(np.float32), back.actions)
+        assert np.allclose(episode["rewards"][:, 0], back.rewards)
+        assert back.success is None
+
+
+@pytest.mark.parametrize("family", [HalfCheetahDirectionFamily, AntDirectionFamily])
+def test_every_family_has_its_files(place, family):
+    write(place, episodes(family, 1), f"{family.file_prefix}-1-expert.pkl")
+    [one] = imported(place, family)
+    assert one.dataset_id == f"prompt-dt/{family.name}/01-expert-v0"
+    assert minari.recorded_environment(one.dataset_id)["kwargs"] == dict(family.bare_task(1).env_kwargs)
+
+
+def test_what_was_imported_stays(place):
+    first = imported(write(place, episodes(VELOCITY)))
+    before = minari.path_of(first[0].dataset_id).stat().st_mtime_ns
+    assert imported(place) == first
+    assert minari.path_of(first[0].dataset_id).stat().st_mtime_ns == before
+
+
+RAN = []
+
+
+class Code:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self):
+        return RAN.append, (1,)
+
+
+def changed(key, change):
+    def make():
+        given = episodes(VELOCITY)
+        given[1][key] = change(given[1][key])
+        return given
+
+    return make
+
+
+def with_nan(values):
+    return np.where(np.arange(len(values))[:, None] == 3, np.nan, values).astype(values.dtype)
+
+
+BROKEN = {
+    "code": (lambda: [{"observations": Code()}], "names builtins.getattr|names .*append"),
+    "another class": (lambda: [{"observations": VELOCITY}], "names pdt_lightning.tasks.half_cheetah.HalfCheetahVelocityFamily"),
+    "a module's function": (lambda: b"cos\nsystem\n(S'true'\ntR.", "names os.system.*Nothing of it was run"),
+    "truncated": (lambda: pickle.dumps(episodes(VELOCITY))[:-500], "not the whole of a pickle"),
+    "empty": (lambda: b"", "not the whole of a pickle"),
+    "no pickle": (lambda: b"<html>404</html>", "not the whole of a pickle"),
+    "no list": (lambda: {"observations": np.zeros((3, 20))}, "no list of episodes"),
+    "no episodes": (list, "no list of episodes"),
+    "NaN in observations": (changed("observations", with_nan), "episode 1: its observations are not all finite"),
+    "NaN in rewards": (changed("rewards", with_nan), "episode 1: its rewards are not all finite"),
+    "a row too few": (changed("actions", lambda values: values[:-1]), r"episode 1: its actions are of shape \(11, 6\)"),
+    "whole numbers": (changed("observations", lambda values: values.astype(int)), "of int64, not float32 or float64"),
+    "no ends": (lambda: episodes(VELOCITY, ends="ends"), "has no terminals, but: obs"),
+    "of the ant": (lambda: episodes(AntDirectionFamily), "observations of size 27, but half-cheetah-vel of 20.*another family"),
+    "of the other half-cheetah": (lambda: episodes(HalfCheetahDirectionFamily), "rewards are off by.*another family or task"),
+    "of another task": (lambda: episodes(VELOCITY, 30), "rewards are off by.*another family or task"),
+    "of other physics": (changed("observations", lambda values: values * 1.5), "are off by"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_will_not_do_is_refused_by_name_and_nothing_is_written(place, what):
+    content, message = BROKEN[what]
+    write(write(place, content()), episodes(VELOCITY, 1), "cheetah_vel-1-prompt-expert.pkl")
+    with pytest.raises(UserError, match=message) as refused:
+        imported(place)
+    assert "cheetah_vel-0-prompt-expert.pkl" in str(refused.value)
+    assert not minari.path_of("prompt-dt").exists()
+    assert RAN == []
+
+
+def test_a_folder_without_files_of_the_family(place):
+    with pytest.raises(UserError, match=r"no files such as cheetah_vel-0-prompt-expert.pkl.*Name another folder"):
+        imported(place)
+    write(place, episodes(VELOCITY))
+    with pytest.raises(UserError, match="It has files of cheetah_vel: choose another --family"):
+        imported(place, AntDirectionFamily)
+    with pytest.raises(UserError, match="there is no such folder"):
+        imported(place / "below")
+
+
+def test_a_task_that_the_family_has_not(place):
+    write(place, episodes(VELOCITY), "cheetah_vel-40-expert.pkl")
+    with pytest.raises(UserError, match=r"cheetah_vel-40-expert.pkl is of task 40, but half-cheetah-vel has tasks 0 to 39"):
+        imported(place)
