@@ -11,6 +11,7 @@ from tests.commands import ROOT, command
 OVERLAYS = ("debug", "ddp")
 RUNS = sorted(path.stem for path in (ROOT / "conf").glob("*.yaml") if path.stem not in OVERLAYS)
 # Fewer demonstrations, so that collecting them takes seconds.
+FEW = ["--data.family_options.training_demonstrations=3", "--data.family_options.candidate_demonstrations=1"]
 SMALLER = {
     "metaworld": [
         "--data.family_options.extra_goal_seeds=[]",
@@ -19,11 +20,20 @@ SMALLER = {
         "--data.family_options.horizon=60",
     ],
     "point": [],
+    "half_cheetah_vel": [*FEW, "--tuning.tasks=[half-cheetah-vel/02]"],
+    "half_cheetah_dir": [*FEW, "--tuning.tasks=[half-cheetah-dir/01]"],
+    "ant_dir": ["--data.family_options.split=ood", *FEW, "--tuning.tasks=[ant-dir/04]"],
+    "ml10": [
+        "--data.family_options.goals=1",
+        *FEW,
+        "--data.family_options.horizon=40",
+        "--tuning.tasks=[ml10/drawer-open-v3-00]",
+    ],
 }
 
 
 def test_the_configurations_are_the_documented_ones():
-    assert RUNS == ["metaworld", "point"]
+    assert RUNS == ["ant_dir", "half_cheetah_dir", "half_cheetah_vel", "metaworld", "ml10", "point"]
     assert sorted(path.stem for path in (ROOT / "conf").glob("*.yaml")) == sorted([*RUNS, *OVERLAYS])
 
 

@@ -41,7 +41,7 @@ class PracticeEnv(gym.Env):
         self.env = tasks[0].make_env()
         self.bare: Any = self.env.unwrapped
         self.action_space = self.env.action_space
-        features = self.bare.shown(np.zeros(self.env.observation_space.shape))
+        features = self.bare.shown(self.env.reset(seed=0)[0])
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, features.shape, np.float32)
         self.rng = generator(seed, "practice", number)
         self.steps = 0

@@ -215,7 +215,7 @@ class LearnedFamily(TaskFamily):
         """Refuse experts of another family, by their sizes."""
         env: Any = task.make_env()
         try:
-            inputs = env.unwrapped.shown(np.zeros(env.observation_space.shape)).shape
+            inputs = env.unwrapped.shown(env.reset(seed=0)[0]).shape
             for maker in makers:
                 network = Network.load(maker.path, maker.stage)
                 seen = (network.mean.shape, network.layers[-1][1].shape)

@@ -152,6 +152,17 @@ def goals(env_name: str, metaworld_seed: int) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(goal) for goal in json.loads((place / "goals.json").read_text()))
 
 
+def goal_task(task_id: str, env_name: str, positions: tuple[float, ...], horizon: int, start_noise: float) -> Task:
+    """One goal of an environment, without demonstrations, which will decide what to ask for and its scale."""
+    return Task(
+        id=task_id,
+        env_id="pdt-lightning/ML1-v0",
+        env_kwargs={"env_name": env_name, "positions": positions, "horizon": horizon, "start_noise": start_noise},
+        horizon=horizon,
+        plane=HAND_PLANE,
+    )
+
+
 class MetaworldFamily(TaskFamily):
     """ML1: 45 goals to train on, 5 held out, and more training goals from further seeds of the benchmark.
 
@@ -196,15 +207,8 @@ class MetaworldFamily(TaskFamily):
         recipes: dict[str, Recipe] = {}
 
         def task(name: str, positions: tuple[float, ...], demonstrations: tuple[str, int]) -> Task:
-            bare = Task(
-                id=f"{env_name}/{name}",
-                env_id="pdt-lightning/ML1-v0",
-                env_kwargs={"env_name": env_name, "positions": positions, "horizon": horizon, "start_noise": start_noise},
-                horizon=horizon,
-                plane=HAND_PLANE,
-            )
             filled, own_recipes = demonstrated(
-                bare,
+                goal_task(f"{env_name}/{name}", env_name, positions, horizon, start_noise),
                 scripted,
                 demonstrations,
                 ("candidate_demonstrations", candidate_demonstrations),

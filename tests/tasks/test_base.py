@@ -5,7 +5,7 @@ from pdt_lightning.tasks import Task, families, make_family
 
 
 def test_our_families_are_registered_as_entry_points():
-    assert {"point", "metaworld", "minari"} <= set(families())
+    assert {"point", "metaworld", "metaworld-set", "half-cheetah-vel", "half-cheetah-dir", "ant-dir", "minari"} <= set(families())
 
 
 def test_unknown_family_is_named_with_those_there_are():
