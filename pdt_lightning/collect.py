@@ -36,6 +36,7 @@ def parser() -> Explaining:
     made.add_argument("--steps", type=int | None, default=None, help="Of their training; null: what the family needs.")
     made.add_argument("--seed", type=int, default=0, help="Of their training.")
     made.add_argument("--workers", type=int | None, default=None, help="Processes that collect; null: one a core.")
+    made.add_argument("--progress", type=bool, default=True, help="Show bars.")
     return made
 
 
@@ -46,6 +47,7 @@ def import_parser() -> Explaining:
     )
     made.add_argument("folder", type=str, help="With files such as cheetah_vel-7-prompt-expert.pkl.")
     made.add_argument("--family", type=str, required=True, help="Family whose files they are, such as half-cheetah-vel.")
+    made.add_argument("--progress", type=bool, default=True, help="Show a bar.")
     return made
 
 
@@ -56,7 +58,7 @@ def main(args: list[str]) -> None:
         import_published(args[1:])
         return
     config = parser().parse_args(args)
-    check_range("--workers", config.workers or 1, 1, 1024)
+    check_range("--workers", 1 if config.workers is None else config.workers, 1, 1024)
     options = dict(config.family_options or {})
     if config.train:
         options["experts"] = str(train(config, args))
@@ -70,7 +72,7 @@ def main(args: list[str]) -> None:
     check_datasets(family.training_tasks, "training_data", family.recipes)
     check_datasets(family.heldout_tasks, "prompt_data", family.recipes)
     check_writable("MINARI_DATASETS_PATH", minari.path_of(""))
-    new = collect([name for names in wanted.values() for name in names], family.recipes, config.workers)
+    new = collect([name for names in wanted.values() for name in names], family.recipes, config.workers, config.progress)
     summarise(config.family, wanted)
     say(f"{new} of them are new. They are Minari datasets, under {minari.path_of('')}.")
     if config.train:
@@ -84,7 +86,7 @@ def import_published(args: list[str]) -> None:
     if not issubclass(family, LearnedFamily):
         raise UserError(f"--family={config.family}: no files of it were published. Choose one such as half-cheetah-vel.")
     check_writable("MINARI_DATASETS_PATH", minari.path_of(""))
-    checked = prompt_dt.import_folder(Path(config.folder), family)
+    checked = prompt_dt.import_folder(Path(config.folder), family, config.progress)
     table = Table(title=f"{config.family}: files of {config.folder}, {prompt_dt.REPLAYED} steps of each replayed")
     for column in ("file", "episodes", "steps", "mean return", "reward off by", "observation off by", "Minari dataset"):
         table.add_column(column, justify="left" if column in ("file", "Minari dataset") else "right")
@@ -108,7 +110,7 @@ def train(config: Any, args: Sequence[str]) -> Path:
     check_writable("--out", path.parent)
     if path.exists():
         raise UserError(f"--out={path} is there already. Name another file, or remove it.")
-    practice.train(kind, path, steps, config.seed, f"python -m pdt_lightning.collect {shlex.join(args)}")
+    practice.train(kind, path, steps, config.seed, f"python -m pdt_lightning.collect {shlex.join(args)}", config.progress)
     return path
 
 

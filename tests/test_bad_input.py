@@ -630,16 +630,16 @@ def test_tune_needs_a_checkpoint(refused):
     assert lacking(refused(tune.main, ["--rounds=3"]), ["--ckpt_path", "required"]) == []
 
 
-@pytest.mark.parametrize("row", LEARNED, ids=str)
-def test_an_option_of_a_family_with_learned_experts(row, refused, runs, monkeypatch, tmp_path):
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
-    (tmp_path / "file").write_text("")
-    assert lacking(refused(fit.main, [*POINT, *CHEETAH, runs, *row.flags]), row.message) == []
-
-
 @pytest.fixture
 def own_minari(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    (tmp_path / "minari").mkdir()
+
+
+@pytest.mark.parametrize("row", LEARNED, ids=str)
+def test_an_option_of_a_family_with_learned_experts(row, refused, runs, own_minari, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert lacking(refused(fit.main, [*POINT, *CHEETAH, runs, *row.flags]), row.message) == []
 
 
 @pytest.mark.parametrize("row", COLLECTED, ids=str)
@@ -651,7 +651,7 @@ def test_an_option_of_collect(row, refused, own_minari, tmp_path):
 @pytest.mark.parametrize("what", files.BROKEN)
 def test_a_published_file(what, refused, own_minari, tmp_path):
     files.write(tmp_path, files.BROKEN[what][0]())
-    said = refused(collect.main, ["import-prompt-dt", "{folder}", "--family=half-cheetah-vel"])
+    said = refused(collect.main, ["import-prompt-dt", "{folder}", "--family=half-cheetah-vel", "--progress=false"])
     assert lacking(said, ["{folder}/cheetah_vel-0-prompt-expert.pkl"]) == []
     assert files.RAN == []
 
@@ -682,7 +682,7 @@ def test_good_options_of_a_family_with_learned_experts(accepted, runs, no_traini
 
 def test_good_options_of_collect(accepted, own_minari):
     small = '--family_options={"training_demonstrations": 3, "candidate_demonstrations": 1}'
-    accepted(collect.main, ["point", "--workers=1", small])
+    accepted(collect.main, ["point", "--workers=1", "--progress=false", small])
 
 
 def test_good_datasets(accepted, runs, listed, tmp_path):

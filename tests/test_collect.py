@@ -16,6 +16,10 @@ POINT = ["point", '--family_options={"training_demonstrations": 3, "candidate_de
 SMALL = '{"training_demonstrations": 3, "candidate_demonstrations": 2, "action_noise": 0.0}'
 
 
+# Lightning's use of jsonargparse, which in a process of its own nobody sees.
+pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
+
+
 @pytest.fixture(autouse=True)
 def own_datasets(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
@@ -47,11 +51,11 @@ def test_experts_are_trained_examined_and_used(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert f"--data.family_options.experts={out}" in said
     with safe_open(out, "numpy") as file:
-        known = file.metadata()
+        known = json.loads(file.metadata()["about"])
     assert known["command"] == f"python -m pdt_lightning.collect half-cheetah-dir --train --out={out} --steps=10000 --seed=3 " + (
         f"'--family_options={SMALL}' --workers=1"
     )
-    assert (known["family"], known["seed"], known["steps"]) == ("half-cheetah-dir", "3", "10000")
+    assert (known["family"], known["seed"], known["steps"]) == ("half-cheetah-dir", 3, 10000)
     options = {**json.loads(SMALL), "experts": str(out)}
     assert all(minari.exists(name) for name in make_family("half-cheetah-dir", options).recipes)
 
@@ -72,7 +76,7 @@ def test_a_seed_gives_the_same_experts(tmp_path):
         train(HalfCheetahDirectionFamily, tmp_path / name, 5000, 1, "test", progress=False)
     train(HalfCheetahDirectionFamily, tmp_path / "c", 5000, 2, "test", progress=False)
     a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
-    assert a == b != c.replace(b'"2"', b'"1"')
+    assert a == b != c
 
 
 def test_training_without_stable_baselines3(tmp_path, monkeypatch, capsys):

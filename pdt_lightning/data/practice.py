@@ -3,6 +3,7 @@
 Source: Schulman et al. 2017 (arXiv 1707.06347), as Stable-Baselines3 has it, which is needed here and nowhere else.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -120,8 +121,8 @@ def train(family: type[LearnedFamily], path: Path, steps: int, seed: int, comman
         model.learn(steps, Watch())
     tensors |= network_of(model, envs).tensors("expert")
     envs.close()
-    metadata = {"family": family.name, "command": command, "seed": str(seed), "steps": str(steps)}
-    write_atomically(path, save(tensors, metadata))
+    about = {"family": family.name, "command": command, "seed": seed, "steps": steps}
+    write_atomically(path, save(tensors, {"about": json.dumps(about)}))  # one entry: of several, the order in the file varies
 
 
 def learning_rate(left: float) -> float:

@@ -47,7 +47,10 @@ def check_family(family: TaskFamily, tasks: Sequence[Task] | None = None) -> Non
         [group[n] for group in (family.training_tasks, family.heldout_tasks) if group for n in (0, -1)] if tasks is None else tasks
     )
     for task in {task.id: task for task in chosen}.values():
-        assert pickle.loads(pickle.dumps(task)) == task, f"{task.id} does not survive the way to another process"
+        try:
+            assert pickle.loads(pickle.dumps(task)) == task
+        except Exception as error:  # pickling breaks in many ways
+            raise AssertionError(f"{task.id} does not survive the way to another process: {error}") from error
         assert task.facts()["environment"], f"{task.id}: Gymnasium cannot write its environment down; use a string entry point"
         env = task.make_env()
         try:

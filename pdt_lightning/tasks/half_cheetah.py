@@ -138,7 +138,7 @@ class HalfCheetahDirectionFamily(LearnedFamily):
     name = "half-cheetah-dir"
     file_prefix = "cheetah_dir"
     splits = LearnedFamily.split_off(len(DIRECTIONS), ())
-    practice_steps = 1_500_000
+    practice_steps = 600_000
     bare_task = staticmethod(direction_task)
 
     @staticmethod

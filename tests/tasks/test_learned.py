@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -5,6 +7,7 @@ from safetensors.numpy import save_file
 
 from pdt_lightning.data.practice import returns_of
 from pdt_lightning.tasks import families, make_family
+from pdt_lightning.tasks.base import family_class
 from pdt_lightning.tasks.learned import SHIPPED, Learned, Network
 
 LEARNED = ("half-cheetah-vel", "half-cheetah-dir", "ant-dir")
@@ -15,10 +18,10 @@ def test_experts_ship_with_the_command_that_made_them(name):
     path = SHIPPED / f"{name}.safetensors"
     assert path.stat().st_size < 1_000_000
     with safe_open(path, "numpy") as file:
-        metadata = file.metadata()
-    assert metadata["family"] == name
-    assert metadata["command"].startswith(f"python -m pdt_lightning.collect {name} --train")
-    assert {"seed", "steps"} <= set(metadata)
+        about = json.loads(file.metadata()["about"])
+    assert about["family"] == name
+    assert about["command"] == f"python -m pdt_lightning.collect {name} --train"
+    assert (about["seed"], about["steps"]) == (0, family_class(name).practice_steps)
 
 
 @pytest.mark.parametrize("name", LEARNED)
