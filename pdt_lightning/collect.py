@@ -6,8 +6,8 @@ python -m pdt_lightning.collect import-prompt-dt DIR --family half-cheetah-vel
 """
 
 import shlex
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from rich.table import Table
 from pdt_lightning.data import minari, practice, prompt_dt
 from pdt_lightning.data.checks import check_datasets
 from pdt_lightning.data.collect import collect
-from pdt_lightning.errors import UserError, check_range, check_writable, command
+from pdt_lightning.errors import NotFoundError, UserError, check_range, check_writable, command
 from pdt_lightning.options import DEBUG, Explaining
 from pdt_lightning.tasks.base import TaskFamily, families, family_class, make_family
 from pdt_lightning.tasks.learned import LearnedFamily
@@ -61,7 +61,7 @@ def main(args: list[str]) -> None:
     check_range("--workers", 1 if config.workers is None else config.workers, 1, 1024)
     options = dict(config.family_options or {})
     if config.train:
-        options["experts"] = str(train(config, args))
+        options["experts"] = str(train(config, options, args))
     family = make_family(config.family, options)
     if config.train:
         examine(family, options["experts"])
@@ -98,12 +98,18 @@ def import_published(args: list[str]) -> None:
     say(f"A run trains on them with --data.family={config.family} --data.family_options.training_source={source}")
 
 
-def train(config: Any, args: Sequence[str]) -> Path:
+def train(config: Any, options: Mapping[str, Any], args: Sequence[str]) -> Path:
     """Train the experts of the family that `config` names; the file that they are in."""
     name = config.family
     kind: Any = family_class(name)
     if not issubclass(kind, LearnedFamily):
         raise UserError(f"--train: the experts of {name} are not learned. Leave --train out.")
+    if "experts" in options:
+        raise UserError(
+            f"--train makes experts, but --family_options.experts={options['experts']} names some. Leave one of them out."
+        )
+    with suppress(NotFoundError):  # a family may have no experts yet; its options are checked all the same
+        make_family(name, options)
     steps, path = config.steps or kind.practice_steps, Path(config.out or f"{name}.safetensors").absolute()
     check_range("--steps", steps, 10_000, 10**10)
     practice.require()
@@ -150,5 +156,4 @@ def summarise(family: str, wanted: dict[str, list[str]]) -> None:
 
 
 if __name__ == "__main__":
-    print("Loading the libraries ...", file=sys.stderr, flush=True)
     main()

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from pdt_lightning import fit
+from pdt_lightning import collect, fit
 from tests.commands import ROOT, command
 from tests.conftest import POINT_FLAGS
 
@@ -14,12 +14,13 @@ README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines()]
 FITS = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.fit")]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+COLLECTS = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.collect")]
 TUNES = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.tune")]
 
 
 def test_all_commands_are_known():
     assert COMMANDS[:2] == ["make fit", "make test"]
-    assert len(COMMANDS) == 2 + len(FITS) + len(TUNES)
+    assert len(COMMANDS) == 2 + len(FITS) + len(TUNES) + len(COLLECTS)
     targets = re.findall(r"^(\w+):.*## ", (ROOT / "Makefile").read_text(), re.M)
     assert {"setup", "fit", "test", "check", "help"} <= set(targets)
 
@@ -31,6 +32,12 @@ def test_a_fit_command_parses_at_full_size(flags, monkeypatch, capsys):
         fit.main([*flags, *(() if "--print_config" in flags else ("--print_config",))])
     assert end.value.code == 0
     assert "rounds:" in capsys.readouterr().out
+
+
+def test_the_commands_that_collect_are_understood():
+    for flags in COLLECTS:
+        parsed = (collect.import_parser() if flags[0] == collect.IMPORT else collect.parser()).parse_args(flags)
+        assert parsed.family == "half-cheetah-vel"
 
 
 @pytest.fixture(scope="module")

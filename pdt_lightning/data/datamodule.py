@@ -26,7 +26,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
     """Demonstrations of a family's tasks.
 
     Args:
-        family: name of a task family: `point`, `metaworld`, `minari` (datasets of your own), or one of an installed package.
+        family: name of a task family: `point`, `metaworld`, `metaworld-set`, `half-cheetah-vel`, `half-cheetah-dir`, `ant-dir`,
+            `minari` (datasets of your own), or one of an installed package.
         family_options: options of the family, such as `{horizon: 150}`; its docstring lists them.
         context_steps: `K`, steps of the recent past that the model sees.
         attention: the model's; `published` trains on windows of `K` steps, `window` on chunks of episodes.

@@ -139,6 +139,7 @@ class LearnedFamily(TaskFamily):
     file_prefix: ClassVar[str]  # of the published files
     splits: ClassVar[Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]]  # by name, tasks to train on and to tune
     practice_steps: ClassVar[int]  # that training the experts takes
+    shipped: ClassVar[Path] = SHIPPED  # folder with `<name>.safetensors`
     # Median difference of a step of the published data that is played again: MuJoCo's versions round alike to 1e-3.
     replay_tolerance: ClassVar[float] = 5e-3
 
@@ -164,7 +165,7 @@ class LearnedFamily(TaskFamily):
                 f"--data.family_options.medium_share={medium_share} and --data.family_options.expert_share={expert_share} are more "
                 "than 1 together. Lower one of them."
             )
-        path = str(experts or SHIPPED / f"{self.name}.safetensors")
+        path = str(experts or self.shipped / f"{self.name}.safetensors")
         makers = [Learned(path, stage) for stage in STAGES]
         recipes: dict[str, Recipe] = {}
         training, tuned = self.splits[split]
