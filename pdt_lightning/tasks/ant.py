@@ -131,7 +131,7 @@ class AntDirectionFamily(LearnedFamily):
     name = "ant-dir"
     file_prefix = "ant_dir"
     splits = LearnedFamily.split_off(len(DIRECTIONS), HELD_OUT) | {"ood": OOD}
-    practice_steps = 3_000_000
+    practice_steps = 2_000_000
     replay_tolerance = 0.02  # older versions of MuJoCo reported no contact forces, which cost so much here
     bare_task = staticmethod(direction_task)
 
