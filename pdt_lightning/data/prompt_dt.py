@@ -26,6 +26,7 @@ COLUMNS = ("observations", "actions", "rewards")
 # What NumPy rebuilds arrays with, by the names that its versions have used.
 ALLOWED = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): np.array(0).__reduce__()[0] for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): np.zeros(1).__reduce_ex__(5)[0] for core in ("core", "_core")},
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): lambda text, _: text.encode("latin1"),  # bytes, in old protocols

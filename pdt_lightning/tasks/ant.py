@@ -29,6 +29,7 @@ HELD_OUT = (6, 17, 23, 30, 41)
 OOD = ((8, 13, 16, 20, 22, 26, 32, 37), (1, 4, 41))
 HORIZON = 200
 HEALTHY = (0.2, 1.0)  # metres, height of the torso
+VELOCITY_PLANE = ((13, "torso: velocity along x (m/s)"), (14, "along y (m/s)"))  # where the ant goes is not observed
 QUARTER = np.pi / 2
 LEGS = np.arange(4)
 ANKLE_SIGNS = np.array([1.0, -1.0, -1.0, 1.0])  # which way each leg's ankle bends for a positive angle
@@ -122,6 +123,7 @@ def direction_task(number: int) -> Task:
         horizon=HORIZON,
         target_return=500.0,
         return_scale=500.0,
+        plane=VELOCITY_PLANE,
     )
 
 

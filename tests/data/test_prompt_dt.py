@@ -51,7 +51,7 @@ def imported(folder, family=VELOCITY):
     return prompt_dt.import_folder(folder, family, progress=False)
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("protocol", [2, 4, 5])
 @pytest.mark.parametrize(
     "kind", [{}, {"dtype": np.float64}, {"ends": "dones"}, {"following": False}, {"following": False, "dtype": np.float64}], ids=str
 )
