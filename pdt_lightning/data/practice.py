@@ -82,6 +82,8 @@ def require() -> None:
 def train(family: type[LearnedFamily], path: Path, steps: int, seed: int, command: str, progress: bool = True) -> None:
     """Train the experts of a family and write them to a file, with an earlier stage of them as the medium expert.
 
+    Stable-Baselines3 seeds the global generators of Python, NumPy and torch; they follow from `seed` too.
+
     Args:
         family: all of its tasks are practised, held-out ones too: an expert is to demonstrate them.
         path: of the file.
