@@ -139,5 +139,5 @@ class AntDirectionFamily(LearnedFamily):
 
     @staticmethod
     def floor(task: Task) -> float:
-        """More than the 200 that standing still pays."""
-        return 300.0
+        """More than twice the 200 that standing still pays."""
+        return 500.0
