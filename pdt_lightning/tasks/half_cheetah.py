@@ -138,10 +138,10 @@ class HalfCheetahDirectionFamily(LearnedFamily):
     name = "half-cheetah-dir"
     file_prefix = "cheetah_dir"
     splits = LearnedFamily.split_off(len(DIRECTIONS), ())
-    practice_steps = 600_000
+    practice_steps = 1_500_000
     bare_task = staticmethod(direction_task)
 
     @staticmethod
     def floor(task: Task) -> float:
-        """One and a half metres per second, effort included."""
-        return 300.0
+        """Two and a half metres per second, effort included."""
+        return 500.0
