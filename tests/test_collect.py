@@ -73,8 +73,8 @@ def test_a_seed_gives_the_same_experts(tmp_path):
     from pdt_lightning.data.practice import train
 
     for name in "ab":
-        train(HalfCheetahDirectionFamily, tmp_path / name, 5000, 1, "test", progress=False)
-    train(HalfCheetahDirectionFamily, tmp_path / "c", 5000, 2, "test", progress=False)
+        train(HalfCheetahDirectionFamily, tmp_path / name, 4000, 1, "test", progress=False)
+    train(HalfCheetahDirectionFamily, tmp_path / "c", 4000, 2, "test", progress=False)
     a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
     assert a == b != c
 
