@@ -19,12 +19,14 @@ MOST_TASKS = 5  # in the figure of choices
 
 
 def write_figures(results: Results, summary: Mapping[str, Any], folder: Path) -> None:
-    """`figures/by_rollouts.png`, `figures/aggregate.png` and `figures/choices.png`."""
+    """`by_rollouts.png`, `aggregate.png`, `choices.png` and, of prompts of several segments, `attention.png` in `figures/`."""
     figures: dict[str, Figure] = {
         "by_rollouts": by_rollouts(summary),
         "aggregate": aggregate(summary),
         "choices": choices(results),
     }
+    if summary["attention"]:
+        figures["attention"] = attention(summary["attention"])
     for name, figure in figures.items():
         save_png(pixels(figure), folder / "figures" / f"{name}.png")
 
@@ -121,6 +123,33 @@ def choices(results: Results) -> Figure:
         "Segments recommended, over seeds and checkpoints: each line a demonstration, darker where chosen more often",
         x=0.01, ha="left", fontsize=12, fontweight="bold",
     )  # fmt: skip
+    return figure
+
+
+def attention(known: Mapping[str, Any]) -> Figure:
+    """Of an action's attention to its prompt, what goes to the most attended segment, the next, and so on: a panel a layer.
+
+    Args:
+        known: of a summary, `attention`.
+    """
+    layers, slots = np.shape(known["tuned"]["by_rank"])
+    figure = Figure(figsize=(2.9 * layers + 1.8, 3.6), dpi=DPI, facecolor="white", layout="constrained")
+    places = np.arange(slots)
+    for layer, axis in enumerate(figure.subplots(1, layers, sharey=True, squeeze=False)[0]):
+        for side, (kind, colour) in enumerate((("random", GREY), ("tuned", TUNED))):
+            shares = known[kind]["by_rank"][layer]
+            bars = axis.bar(places + 0.4 * side - 0.2, shares, 0.38, color=colour, label=f"{kind} prompts")
+            axis.bar_label(bars, [f"{share:.0%}" for share in shares], fontsize=8, color=colour)
+        axis.axhline(1 / slots, color="black", lw=0.8, ls=":", label="if all were alike")
+        axis.set_xticks(places, [f"{place + 1}." for place in places])
+        axis.set_ylim(0, 1.08)
+        whole = ", ".join(f"{known[kind]['to_prompt'][layer]:.0%}" for kind in ("random", "tuned"))
+        axis.set_title(f"layer {layer + 1}; to the prompt: {whole}", fontsize=9)
+        axis.set_xlabel("segment, most attended first")
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("share of the attention to the prompt")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle("Where an action's attention to its prompt goes", x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
 
 

@@ -89,6 +89,7 @@ def summarise(results: Results) -> dict[str, Any]:
         "oracle": _figures(results, results.of(ORACLE)),
         "tuners": tuners,
         "default_minus": _differences(results) if DEFAULT in plan.names else {},
+        "attention": _attention(results),
         "plan": plan.described(),
     }
 
@@ -132,6 +133,20 @@ def _differences(results: Results) -> dict[str, dict[str, dict[str, float]]]:
             better, better_low, better_high = improvement_interval(ours, theirs)
             found[name][str(rollouts)] = {"difference": mean, "low": low, "high": high}
             found[name][str(rollouts)] |= {"improvement": better, "improvement_low": better_low, "improvement_high": better_high}
+    return found
+
+
+def _attention(results: Results) -> dict[str, Any] | None:
+    """By kind of prompt and layer, of an action's attention: the share to the prompt, and of that to each segment, most first."""
+    rows = [row for job in results.jobs for row in job.get("attention", ())]
+    if not rows:
+        return None
+    found: dict[str, Any] = {}
+    for kind in ("random", "tuned"):
+        shares = np.array([row["shares"] for row in rows if row["kind"] == kind])  # (rows, layers, J)
+        whole = shares.sum(axis=-1)
+        ranked = -np.sort(-shares / np.maximum(whole, 1e-12)[..., None], axis=-1)
+        found[kind] = {"to_prompt": whole.mean(axis=0).tolist(), "by_rank": ranked.mean(axis=0).tolist()}
     return found
 
 

@@ -11,15 +11,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
 from pdt_lightning import oracle
 from pdt_lightning.baselines import finetuned
 from pdt_lightning.cli import load
-from pdt_lightning.comparison.plan import FINETUNE, ORACLE, UNTUNED, Job, Plan, variant
+from pdt_lightning.comparison.plan import DEFAULT, FINETUNE, ORACLE, UNTUNED, Job, Plan, variant
 from pdt_lightning.files import write_atomically
 from pdt_lightning.journal import Journal, path_of
+from pdt_lightning.model.attention import attention_along
 from pdt_lightning.phase import Draws, Figures, Subject
 from pdt_lightning.policy import Policy
 from pdt_lightning.rollout import Outcome, Rollout, RolloutPool, Row, one_thread, play_groups
@@ -28,6 +30,7 @@ from pdt_lightning.seeding import generator
 from pdt_lightning.tuners import Candidate, make_tuner
 
 PHASE = -2  # of no run and of no `tune`, so that no episode is one that either has played
+RANDOM_PROMPTS = 4  # of a cell, whose attention is compared with that of the recommended one
 
 
 def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object]) -> None:
@@ -133,7 +136,27 @@ def _tuned(plan: Plan, name: str, subjects: Sequence[Subject], policy: Policy, p
         for (seed, _), cell in zip(places, cells, strict=True)
         for trial in cell.trials
     ]
-    return {"seconds_per_round": seconds / len(trials) if trials else None, "trials": trials, "recommended": rows}
+    found = {"seconds_per_round": seconds / len(trials) if trials else None, "trials": trials, "recommended": rows}
+    if name == DEFAULT and plan.slots > 1 and policy.model.use_prompt:
+        choices = [candidate.choice or () for _, _, candidate in recommended[-len(cells) :]]
+        found["attention"] = _attention(plan, policy, places, choices)
+    return found
+
+
+def _attention(
+    plan: Plan, policy: Policy, places: Sequence[tuple[int, Subject]], choices: Sequence[Sequence[int]]
+) -> list[dict[str, Any]]:
+    """Where the transformer looks along a demonstration, prompted by what was recommended and by random prompts."""
+    rows = []
+    for (seed, subject), choice in zip(places, choices, strict=True):
+        segments, random = subject.segments, _draws(plan, seed).choices(subject, "attention", RANDOM_PROMPTS)
+        episode = seed % len(segments.episodes)
+        for kind, own in (("tuned", choice), *(("random", other) for other in random)):
+            prompt = segments.gather(np.array([own]))
+            shares = attention_along(policy.model, policy.context_steps, segments.episodes, episode, prompt, plan.slots)
+            shares = shares.mean(axis=1)  # (layers, J), over the steps
+            rows.append({"task": subject.task.id, "seed": seed, "kind": kind, "shares": shares.tolist()})
+    return rows
 
 
 def _oracle(plan: Plan, subjects: Sequence[Subject], play: Rollout) -> dict[str, Any]:

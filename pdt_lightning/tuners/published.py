@@ -24,15 +24,15 @@ class PublishedModel(RewardModel):
         features: `(N, F)` of all segments.
         slots: `J`.
         rng: of the first weights, drawn as PyTorch's linear layers draw theirs.
-        steps: of a fit.
         rate: of the descent.
+        steps: of a fit.
 
-    Source: Rietz et al. 2025, public code; the rate is ours, since the features' scale is.
+    Source: Rietz et al. 2025, public code.
     """
 
     HIDDEN = 16
 
-    def __init__(self, features: np.ndarray, slots: int, rng: np.random.Generator, steps: int = 1000, rate: float = 0.05):
+    def __init__(self, features: np.ndarray, slots: int, rng: np.random.Generator, rate: float, steps: int = 1000):
         super().__init__(features, slots)
         self.steps, self.rate = steps, np.float32(rate)
         self.inputs = (features * np.sqrt(features.shape[1])).astype(np.float32)  # of about unit size each
@@ -101,13 +101,17 @@ class PublishedBandit(SegmentTuner):
         rng: its only source of randomness.
         slots: `J`.
         features: `(N, F)` of the segments.
+        rate: of the perceptrons' descent.
 
-    Source: Rietz et al. 2025 (arXiv 2502.06358), public code.
+    Source: Rietz et al. 2025 (arXiv 2502.06358), public code; the rate is ours, since the features' scale is, and was tuned on
+    training tasks by `benchmarks/rivals.py`.
     """
 
-    def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, features: np.ndarray):
+    def __init__(
+        self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, features: np.ndarray, rate: float = 0.05
+    ):
         super().__init__(segments, budget, rng, slots)
-        self.model, self.exploration = PublishedModel(features, slots, rng), EpsilonGreedy()
+        self.model, self.exploration = PublishedModel(features, slots, rng, rate), EpsilonGreedy()
         self._fitted = 0
         self._mean, self._spread = 0.0, 1.0
 

@@ -141,7 +141,7 @@ def test_the_flat_bandit_knows_no_slots(segments, point_policy):
 def test_the_published_perceptron_against_torch(segments):
     """A thousand steps of plain gradient descent on all rollouts, each slot by itself."""
     features, slots, n = rng(1).normal(size=(12, 4)), 2, 25
-    model = PublishedModel(features, slots, rng(4), steps=1000)
+    model = PublishedModel(features, slots, rng(4), 0.05)
     choices, returns = rng(2).integers(12, size=(n, slots)), rng(3).normal(size=n)
     model.fit(choices, returns, rng())
     for slot in range(slots):
