@@ -19,11 +19,12 @@ def best_choice(terms: np.ndarray, taken: Sequence[Choice] = ()) -> Choice:
     >>> best_choice(np.array([[0.0, 2.0, 1.0], [5.0, 0.0, 0.0]]), [(1, 0)])
     (2, 0)
     """
-    order = np.argsort(-terms, axis=1, kind="stable")[:, : len(taken) + 1]
-    best = order[:, 0]
+    best = terms.argmax(axis=1)
     if tuple(best.tolist()) not in taken:
         return tuple(best.tolist())
-    slots = np.arange(len(terms))
+    slots, count = np.arange(len(terms)), min(len(taken) + 1, terms.shape[1])
+    order = np.argpartition(-terms, count - 1, axis=1)[:, :count]
+    order = np.take_along_axis(order, np.argsort(-np.take_along_axis(terms, order, axis=1), axis=1, kind="stable"), axis=1)
     lost = terms[slots, best][:, None] - terms[slots[:, None], order]
     for place in np.argsort(lost, axis=None, kind="stable"):
         slot, rank = np.unravel_index(place, lost.shape)

@@ -144,12 +144,12 @@ def test_the_published_perceptron_against_torch(segments):
     model = PublishedModel(features, slots, rng(4), 0.05)
     choices, returns = rng(2).integers(12, size=(n, slots)), rng(3).normal(size=n)
     model.fit(choices, returns, rng())
+    model.nets.parameters[:] = model.first
     for slot in range(slots):
-        sizes = (4, 16, 16, 1)
-        layers = [torch.nn.Linear(a, b) for a, b in pairwise(sizes)]
+        layers = [torch.nn.Linear(a, b) for a, b in pairwise((4, 16, 16, 1))]
         for number, layer in enumerate(layers):
-            layer.weight.data = torch.from_numpy(model.first[2 * number][slot].T.copy())
-            layer.bias.data = torch.from_numpy(model.first[2 * number + 1][slot, 0].copy())
+            layer.weight.data = torch.from_numpy(model.nets.parts[2 * number][slot].T.copy())
+            layer.bias.data = torch.from_numpy(model.nets.parts[2 * number + 1][slot, 0].copy())
         net = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2])
         inputs = torch.from_numpy(features * 2.0).float()  # sqrt of 4 features
         optimizer = torch.optim.SGD(net.parameters(), lr=float(model.rate))

@@ -3,12 +3,14 @@ import json
 import numpy as np
 import pytest
 
+from pdt_lightning.policy import Policy
 from pdt_lightning.tuners import TUNERS, ValueTuner, make_tuner
 from pdt_lightning.tuners.exploration import EpsilonGreedy
 from pdt_lightning.tuners.features import features
 from pdt_lightning.tuners.recommend import SequentialHalving, by_choice, worth
 from pdt_lightning.tuners.reward_models import LinearModel
 from pdt_lightning.tuners.structured import StructuredBandit
+from tests.conftest import untrained
 
 VARIANTS = [
     {"name": "structured"},
@@ -23,6 +25,12 @@ VARIANTS = [
 @pytest.fixture
 def segments(point_data):
     return point_data.segments("point/03")
+
+
+@pytest.fixture(scope="module")
+def point_policy(point_data):
+    """In one form of attention: a tuner sees no more of it than the features."""
+    return Policy(untrained(point_data, attention="window").model, 5)
 
 
 def tuner(segments, policy, budget=12, seed=0, slots=2, **options):
@@ -169,7 +177,7 @@ def test_a_prompt_that_was_never_tried_is_not_recommended(segments):
 
 def test_epsilon_falls_from_one_to_zero_over_the_first_fifth():
     model = LinearModel(np.eye(50), 1)
-    model._weights[7] = 1.0
+    model._mean[0, 7] = 1.0
     explore = EpsilonGreedy()
 
     def greedy(progress):
