@@ -164,7 +164,7 @@ def encode(name: str, steps: int) -> Callable[[], Iterator[Row]]:
 
 
 def bandit_round(name: str, count: int, reward_model: str = "linear") -> Callable[[], Iterator[Row]]:
-    """All of a tuner's arithmetic in a round, for two slots after 100 rollouts: told, it says what it thinks, and is asked again."""
+    """All of a tuner's arithmetic in a round, for two slots after 100 rollouts: told, it recommends, and is asked again."""
 
     def measured() -> Iterator[Row]:
         torch.set_num_threads(setting.PROCESSES)

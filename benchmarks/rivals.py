@@ -34,7 +34,7 @@ BUDGETS = (50, 250)
 GRIDS: dict[type, dict[str, tuple[float, ...]]] = {
     HillClimbing: {"sigma": (0.03, 0.1, 0.3, 1.0, 3.0)},
     ZORankSGD: {"rollouts": (5, 10), "mu": (0.1, 0.3, 1.0, 3.0), "rate": (0.3, 1.0, 3.0)},
-    PublishedBandit: {"rate": (0.01, 0.05, 0.2)},
+    PublishedBandit: {"rate": (0.01, 0.03, 0.1)},
 }
 Setting = tuple[type, dict[str, Any]]
 
@@ -79,7 +79,7 @@ def main() -> None:
     """Try all settings, print what they are worth."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ckpt_path", nargs="+", required=True)
-    parser.add_argument("--every", type=int, default=2, help="Of so many training tasks one is used.")
+    parser.add_argument("--every", type=int, default=4, help="Of so many training tasks one is used.")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--episodes", type=int, default=50, help="Fresh ones, for each recommendation.")
     parser.add_argument("--workers", type=int, default=2)
