@@ -9,6 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from pdt_lightning.comparison.plan import UNTUNED
 from pdt_lightning.comparison.report import Results
@@ -52,7 +53,8 @@ def by_rollouts(summary: Mapping[str, Any]) -> Figure:
         axis.fill_between(
             x, [known[b]["low"] for b in x], [known[b]["high"] for b in x], color=colours[name], alpha=0.25 if ours else 0.1, lw=0
         )
-        axis.plot(x, [known[b]["return"] for b in x], "o-", color=colours[name], lw=3 if ours else 1.5, ms=5, label=name)
+        means = [known[b]["return"] for b in x]
+        axis.plot(x, means, "o-", color=colours[name], lw=3 if ours else 1.5, ms=5, zorder=3 if ours else 2, label=name)
     axis.set_xscale("log")
     axis.set_xticks(budgets, [str(budget) for budget in budgets])
     axis.minorticks_off()
@@ -119,6 +121,7 @@ def choices(results: Results) -> Figure:
         axis.set_title(task, fontsize=10, loc="left")
     for axis in grid[-1]:
         axis.set_xlabel("step of the demonstration")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(
         "Segments recommended, over seeds and checkpoints: each line a demonstration, darker where chosen more often",
         x=0.01, ha="left", fontsize=12, fontweight="bold",
