@@ -237,7 +237,12 @@ class Known(report.Results):
             {"kind": "random", "shares": [[0.3, 0.1], [0.25, 0.25]]},
             {"kind": "random", "shares": [[0.1, 0.3], [0.5, 0.0]]},
         ]
-        self.plan, self.jobs, self.has_success, self.goal = plan(), [{"tuner": "structured", "attention": attention}], False, "return"
+        self.plan, self.jobs, self.has_success, self.goal = (
+            plan(),
+            [{"tuner": "structured", "attention": attention}],
+            False,
+            "return",
+        )
         self.recommended = [
             {"checkpoint": 0, "tuner": name, "task": task, "seed": seed, "rollouts": rollouts, "return": value, "success": None}
             for (name, rollouts), own in values.items()
