@@ -10,7 +10,7 @@ import argparse
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,7 @@ def main() -> None:
                 job = pool.submit(tried, path, setting, options.every, options.seeds, options.episodes)
                 job.add_done_callback(lambda _: advance(1))
                 jobs[number, path] = job
+        wait(jobs.values())  # within the bar
     table = Table(title="Recommended prompts on training tasks", title_justify="left")
     for column in ("tuner", "setting", *(f"return, {budget} rollouts" for budget in BUDGETS), "mean", "of checkpoints"):
         table.add_column(column)
