@@ -24,7 +24,7 @@ from pdt_lightning.seeding import generator
 from pdt_lightning.tasks.point import HUB, STEP_LENGTH
 
 SLOTS, PRETRAININGS, ROUNDS = (1, 2, 4), (0, 1, 2), 250
-VARIANTS = tuple(f"{DEFAULT}:{change}" for change in ("credit=whole", "exploration=ucb", "features=raw", "reward_model=mlp"))
+VARIANTS = tuple(f"{DEFAULT}:{change}" for change in ("credit=whole", "exploration=ucb", "features=raw"))
 SHOWN = (10, 25, 50, 250)  # rollouts
 # What the papers report after 250 rollouts, by segments in a prompt (Rietz et al. 2025; their layout is not published).
 PUBLISHED = {"untuned": ("0.0 ± 2.1", "6.3 ± 0.8", "8.3 ± 0.6"), "hill climbing": ("5.8 ± 3.8", "7.9 ± 1.6", "6.2 ± 4.0")}
