@@ -57,22 +57,20 @@ def tried(path: str, setting: Setting, every: int, seeds: int, episodes: int) ->
     policy = Policy(module.model.eval().requires_grad_(False), module.hparams["context_steps"])
     slots, pool = data.hparams["segments"], RolloutPool(0, 64)
     play = pool.with_policy(policy)
-    found = []
     with one_thread(), threadpool_limits(1):
         places, cells = [], []
-        for seed, name in itertools.product(range(seeds), names):
+        for budget, seed, name in itertools.product(BUDGETS, range(seeds), names):
             subject = Subject(data.prompt_tasks[name], data.segments(name), held_out=False)
             rng = generator(seed, "rivals", kind.__name__, name)
             made_of = features("raw", subject.segments, policy) if kind is PublishedBandit else policy
-            tuner = kind(subject.segments, BUDGETS[-1], rng, slots, made_of, **values)
+            tuner = kind(subject.segments, budget, rng, slots, made_of, **values)
             places.append((Draws(seed, PHASE, slots, episodes), subject))
             cells.append(Cell(subject.task, tuner, ("rivals", name, seed)))
-        for budget in BUDGETS:
-            search(cells, play, 0, "return", until=budget)
-            rows = [draws.judged(s, cell.tuner.best().prompt) for (draws, s), cell in zip(places, cells, strict=True)]
-            found.append(float(np.mean([o.total for outcomes in play_groups(play, rows) for o in outcomes])))
+        search(cells, play, 0, "return")
+        rows = [draws.judged(s, cell.tuner.best().prompt) for (draws, s), cell in zip(places, cells, strict=True)]
+        worth = np.array([outcome.total for outcomes in play_groups(play, rows) for outcome in outcomes])
     pool.close()
-    return found
+    return worth.reshape(len(BUDGETS), -1).mean(axis=1).tolist()
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ writes to `tables.md`; stopped, it goes on with the same command. About an hour 
 """
 
 import argparse
+import csv
 import json
 import os
 import subprocess
@@ -59,17 +60,17 @@ def compare(out: Path, slots: int) -> dict:
     """All tuners on all pretrainings with so many segments; the summary."""
     folder = out / f"compare_J{slots}"
     paths = [checkpoint(out, slots, seed) for seed in PRETRAININGS]
-    arguments = ["--ckpt_path", *paths, "--tuners", "all", *VARIANTS, "--rounds", str(ROUNDS), "--seeds", "5", "--width", "64"]
+    arguments = ["--ckpt_path", *paths, "--tuners", "all", *VARIANTS, "--rounds", str(ROUNDS), "--seeds", "5"]
+    arguments += ["--objective", "return", "--parallel", "1"]
     subprocess.run([sys.executable, "-m", "pdt_lightning.compare", *arguments, "--out", str(folder)], check=True)
     return json.loads((folder / "summary.json").read_text())
 
 
 def cells(out: Path, slots: int, name: str, rollouts: int) -> np.ndarray:
     """Return of what a tuner recommends, of every pretraining, goal and seed."""
-    lines = (out / f"compare_J{slots}" / "recommended.csv").read_text().splitlines()
-    rows = [dict(zip(lines[0].split(","), line.split(","), strict=False)) for line in lines[1:]]
-    wanted = (name, str(rollouts))
-    return np.array([float(row["return"]) for row in rows if (row["tuner"], row["rollouts"]) == wanted])
+    with (out / f"compare_J{slots}" / "recommended.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if (row["tuner"], row["rollouts"]) == (name, str(rollouts))]
+    return np.array([float(row["return"]) for row in rows])
 
 
 def informative(out: Path, slots: int, prompts: int = 60) -> tuple[float, float, float]:

@@ -46,7 +46,7 @@ class Exploration(ABC):
             model: fitted to what is known.
             progress: share of the budget that is spent, in [0, 1).
             rng: for what is left to chance.
-            taken: choices that this round tries already.
+            taken: choices whose outcomes are still open.
         """
 
 
@@ -67,7 +67,9 @@ class UCB(Exploration):
     Args:
         width: of the bound, in standard deviations of what the model still holds possible.
 
-    Source: Li et al. 2010 (LinUCB), Zhou et al. 2020 (NeuralUCB); the width is ours.
+    What is still open counts as known where the model can tell what it will teach, so that what is tried at once is not all alike.
+
+    Source: Li et al. 2010 (LinUCB), Zhou et al. 2020 (NeuralUCB); Desautels et al. 2014 for the open ones; the width is ours.
     """
 
     def __init__(self, width: float = 1.0):
@@ -75,7 +77,7 @@ class UCB(Exploration):
 
     def choose(self, model: RewardModel, progress: float, rng: np.random.Generator, taken: Sequence[Choice]) -> Choice:
         """The argmax of each slot's bounds; a random choice while all are alike."""
-        bounds = model.mean() + self.width * model.deviation()
+        bounds = model.mean() + self.width * model.deviation(taken)
         if np.ptp(bounds) < 1e-12:
             bounds = rng.random(bounds.shape)
         return best_choice(bounds, taken)

@@ -32,7 +32,7 @@ class Perceptrons:
         )
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
-        """`(..., n)` outputs of inputs `(..., n, F)`, kept for `descend`."""
+        """`(..., n)` outputs of inputs `(..., n, F)`, kept for `differentiate`."""
         w1, b1, w2, b2, w3, b3 = self.parts
         self._inputs = inputs
         self._first = inputs @ w1

@@ -71,7 +71,7 @@ class PublishedModel(RewardModel):
         """The same: it knows nothing of what else is possible."""
         return self._terms
 
-    def deviation(self) -> np.ndarray:
+    def deviation(self, expected: Sequence[Choice] = ()) -> np.ndarray:
         """None."""
         return np.zeros_like(self._terms)
 
@@ -117,7 +117,8 @@ class PublishedBandit(SegmentTuner):
         proposed: list[Choice] = []
         self._fit()
         for number in range(self.asked, self.asked + n):
-            proposed.append(self.exploration.choose(self.model, number / self.budget, self.rng, proposed))
+            open_ones = [*self.pending.values(), *proposed]
+            proposed.append(self.exploration.choose(self.model, number / self.budget, self.rng, open_ones))
         return proposed
 
     def _predict(self, proposals: Sequence[Choice]) -> Sequence[float]:

@@ -5,9 +5,11 @@ Shapes: `n` rollouts, `J` slots, `N` segments, `F` features.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
+from pdt_lightning.tuners.base import Choice
 from pdt_lightning.tuners.perceptrons import Perceptrons
 
 
@@ -35,8 +37,12 @@ class RewardModel(ABC):
         """`(J, N)` terms drawn from what the model still holds possible."""
 
     @abstractmethod
-    def deviation(self) -> np.ndarray:
-        """`(J, N)` standard deviation of such draws; one number for all before the first `fit`."""
+    def deviation(self, expected: Sequence[Choice] = ()) -> np.ndarray:
+        """`(J, N)` standard deviation of such draws; one number for all before the first `fit`.
+
+        Args:
+            expected: choices whose outcomes will be known soon; models count them in whose doubt does not depend on what they are.
+        """
 
 
 class LinearModel(RewardModel):
@@ -48,12 +54,14 @@ class LinearModel(RewardModel):
     Source: Bishop 2006, sections 3.3 and 3.5; Agrawal and Goyal 2013 for its posterior in Thompson sampling.
     """
 
+    CONSTANT = 1.0  # a feature that all prompts have
     RATIOS = np.logspace(-2, 2, 13)
     PRIOR_WEIGHT = 2.0
 
     def __init__(self, features: np.ndarray, slots: int):
-        super().__init__(features, slots)
-        self._design = np.zeros((0, slots * features.shape[1]))  # (n, J·F), the rollouts seen
+        # What was tried is better than most, so that the mean outcome is not that of the mean segment.
+        super().__init__(np.column_stack([features, np.full(len(features), self.CONSTANT * slots**-0.5)]), slots)
+        self._design = np.zeros((0, slots * self.features.shape[1]))  # (n, J·F), the rollouts seen
         self._vectors, self._spread = np.zeros((0, 0)), np.zeros(0)  # of the returns' covariance, in units of the prior variance
         self._prior, self._noise = 1.0, 1.0  # variances
         self._mean = np.zeros((slots, len(features)))
@@ -63,11 +71,14 @@ class LinearModel(RewardModel):
 
         All follows from one spectrum, of the rollouts' `(n, n)` products: few rollouts stand against many weights.
         """
-        self._design = self.features[choices].reshape(len(choices), -1)
+        self._design = self._rows(choices)
         values, self._vectors = np.linalg.eigh(self._design @ self._design.T)
         ratio, self._prior = self._evidence(values, returns)
         self._spread, self._noise = np.maximum(values, 0) + ratio, ratio * self._prior
         self._mean = self._terms(self._explained(returns))
+
+    def _rows(self, choices: np.ndarray) -> np.ndarray:
+        return self.features[choices].reshape(len(choices), -1)
 
     def _evidence(self, values: np.ndarray, returns: np.ndarray) -> tuple[float, float]:
         squares = np.square(self._vectors.T @ returns)
@@ -95,14 +106,19 @@ class LinearModel(RewardModel):
         noise = np.sqrt(self._noise) * rng.standard_normal(len(self._design))
         return self._mean + self._terms(prior - self._explained(self._design @ prior + noise))
 
-    def deviation(self) -> np.ndarray:
+    def deviation(self, expected: Sequence[Choice] = ()) -> np.ndarray:
         """Of the posterior; all alike before there is any."""
         if not len(self._design):
             return np.ones((self.slots, len(self.features)))
+        design, vectors, spread = self._design, self._vectors, self._spread
+        if expected:
+            design = np.concatenate([design, self._rows(np.array(expected))])
+            values, vectors = np.linalg.eigh(design @ design.T)
+            spread = np.maximum(values, 0) + self._noise / self._prior
         size, known = self.features.shape[1], np.zeros((self.slots, len(self.features)))
         for slot, own in enumerate(known):
-            products = self.features @ self._design[:, slot * size : (slot + 1) * size].T  # (N, n)
-            own += (np.square(products @ self._vectors) / self._spread).sum(axis=1)
+            products = self.features @ design[:, slot * size : (slot + 1) * size].T  # (N, n)
+            own += (np.square(products @ vectors) / spread).sum(axis=1)
         return np.sqrt(self._prior * np.maximum(np.square(self.features).sum(axis=1) - known, 0))
 
     def _terms(self, weights: np.ndarray) -> np.ndarray:
@@ -164,14 +180,14 @@ class MLPModel(RewardModel):
             return rng.standard_normal(self._terms_of_members.shape[1:])
         return self._terms_of_members[rng.integers(self.MEMBERS)]
 
-    def deviation(self) -> np.ndarray:
+    def deviation(self, expected: Sequence[Choice] = ()) -> np.ndarray:
         """Over the members."""
         deviation = self._terms_of_members.std(axis=0)
         return deviation if deviation.any() else np.ones_like(deviation)
 
 
 class Apart(RewardModel):
-    """A model for each slot by itself, each credited with the whole return, as published.
+    """A model for each slot by itself, each credited with the whole return, as published; a prompt is worth the mean of its slots'.
 
     Args:
         model: of which kind.
@@ -192,15 +208,16 @@ class Apart(RewardModel):
 
     def mean(self) -> np.ndarray:
         """Of each."""
-        return np.concatenate([model.mean() for model in self.models])
+        return np.concatenate([model.mean() for model in self.models]) / self.slots
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """From each."""
-        return np.concatenate([model.sample(rng) for model in self.models])
+        return np.concatenate([model.sample(rng) for model in self.models]) / self.slots
 
-    def deviation(self) -> np.ndarray:
+    def deviation(self, expected: Sequence[Choice] = ()) -> np.ndarray:
         """Of each."""
-        return np.concatenate([model.deviation() for model in self.models])
+        known = [[(choice[slot],) for choice in expected] for slot in range(self.slots)]
+        return np.concatenate([model.deviation(own) for model, own in zip(self.models, known, strict=True)]) / self.slots
 
 
 REWARD_MODELS: dict[str, type[RewardModel]] = {"linear": LinearModel, "mlp": MLPModel}

@@ -160,6 +160,7 @@ WRONG = {
         "--exploration=thomson",
         "Did you mean thompson?",
     ),
+    "a variant of what takes no options": (["--tuners", "uniform:features=raw"], "--tuners=uniform:features=raw", "no options"),
     "no rounds": (["--rounds=0"], "--rounds=0", "at least 1"),
     "no seeds": (["--seeds=0"], "--seeds=0", "at least 1"),
     "no oracle": (["--oracle_candidates=0"], "--oracle_candidates=0", "at least 1"),

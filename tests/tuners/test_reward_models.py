@@ -11,7 +11,12 @@ def rng():
     return np.random.default_rng(0)
 
 
-def test_posterior_by_hand():
+@pytest.fixture
+def without_constant(monkeypatch):
+    monkeypatch.setattr(LinearModel, "CONSTANT", 0.0)
+
+
+def test_posterior_by_hand(without_constant):
     """Two orthogonal segments, one slot: mean and spread of each term follow from its own rollouts alone."""
     model = LinearModel(np.eye(2), slots=1)
     model.RATIOS = np.array([0.5])
@@ -24,6 +29,25 @@ def test_posterior_by_hand():
     draws = np.array([model.sample(generator)[0] for generator in map(np.random.default_rng, range(4000))])
     assert draws.mean(axis=0) == pytest.approx(model.mean()[0], abs=0.1)
     assert draws.var(axis=0) == pytest.approx(0.5 * prior / np.array([3.5, 1.5]), rel=0.1)
+
+
+def test_the_mean_segment_is_not_worth_what_the_chosen_ones_brought():
+    """Good segments were tried nine times as often, so that returns are centred on theirs; the features are centred on all."""
+    features = np.repeat([[1.0], [-1.0]], 10, axis=0)  # the first ten bring 10, the others -10
+    choices = np.arange(40)[:, None] % 10
+    choices[:4] += 10
+    outcomes = np.where(choices[:, 0] < 10, 10.0, -10.0)
+    model = LinearModel(features, slots=1)
+    model.fit(choices, (outcomes - outcomes.mean()) / outcomes.std(), rng())
+    assert outcomes.mean() + outcomes.std() * model.mean().mean() == pytest.approx(0, abs=1)
+
+
+def test_what_is_about_to_be_known_is_no_longer_in_doubt():
+    model = LinearModel(np.eye(3), slots=1)
+    model.fit(np.array([[0], [0]]), np.array([1.0, -1.0]), rng())
+    open_ones = model.deviation([(1,)] * 5)[0]
+    assert open_ones[1] < 0.6 * model.deviation()[0, 1]
+    assert open_ones[2] == pytest.approx(model.deviation()[0, 2], rel=0.2)  # but for what all have in common
 
 
 def test_slots_are_credited_with_their_own_share():

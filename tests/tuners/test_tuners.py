@@ -111,6 +111,19 @@ def test_failed_rollouts_cost_budget_and_teach_nothing(segments, point_policy, o
     assert nothing.best().prompt.states.isfinite().all()
 
 
+@pytest.mark.parametrize("name", TUNERS)
+def test_restored_before_any_outcome_it_recommends_the_same(segments, point_policy, name):
+    made, restored = (tuner(segments, point_policy, seed=seed, name=name) for seed in (0, 1))
+    restored.load_state_dict(json.loads(json.dumps(made.state_dict())))
+    assert restored.best().prompt.tobytes() == made.best().prompt.tobytes()
+
+
+def test_asked_one_by_one_nothing_is_tried_twice_while_outcomes_are_open(segments, point_policy):
+    made = tuner(segments, point_policy, budget=40, name="structured", exploration="ucb")
+    made.tell([(candidate.id, play(candidate)) for candidate in made.ask(6)])
+    assert len({made.ask(1)[0].choice for _ in range(5)}) == 5
+
+
 def test_an_outcome_is_told_once(segments, point_policy):
     made = tuner(segments, point_policy, name="uniform")
     made.tell([(made.ask()[0].id, 1.0)])
