@@ -33,7 +33,7 @@ PHASE = -3  # of no run, `tune` or comparison
 BUDGETS = (50, 250)
 GRIDS: dict[type, dict[str, tuple[float, ...]]] = {
     HillClimbing: {"sigma": (0.03, 0.1, 0.3, 1.0, 3.0)},
-    ZORankSGD: {"rollouts": (5, 10), "mu": (0.1, 0.3, 1.0, 3.0), "rate": (0.3, 1.0, 3.0)},
+    ZORankSGD: {"rollouts": (5, 10), "mu": (0.1, 0.3, 1.0, 3.0), "rate": (0.1, 0.3, 1.0, 3.0)},
     PublishedBandit: {"rate": (0.01, 0.02, 0.05)},
 }
 Setting = tuple[type, dict[str, Any]]

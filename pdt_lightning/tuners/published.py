@@ -94,7 +94,7 @@ class PublishedBandit(SegmentTuner):
     """
 
     def __init__(
-        self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, features: np.ndarray, rate: float = 0.05
+        self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, features: np.ndarray, rate: float = 0.02
     ):
         super().__init__(segments, budget, rng, slots)
         self.model, self.exploration = PublishedModel(features, slots, rng, rate), EpsilonGreedy()
