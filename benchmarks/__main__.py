@@ -33,7 +33,7 @@ from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.phase import Subject, TuningOptions, tune
 from pdt_lightning.policy import Policy
 from pdt_lightning.rollout import RolloutPool, one_thread
-from pdt_lightning.tuners.reward_models import LinearModel
+from pdt_lightning.tuners import StructuredBandit
 
 RESULTS = Path(__file__).parent / "results.json"
 
@@ -163,28 +163,35 @@ def encode(name: str, steps: int) -> Callable[[], Iterator[Row]]:
     return measured
 
 
-def bandit_round() -> Iterator[Row]:
-    """Choosing among 1,000 segments for two slots after 100 rollouts: fit, draw, argmax."""
-    torch.set_num_threads(setting.PROCESSES)
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(1000, 128)) / np.sqrt(128)
-    choices, returns = rng.integers(1000, size=(100, 2)), rng.normal(size=100)
-    plainly = plain.Bandit(features, 2)
+def bandit_round(name: str, count: int, reward_model: str = "linear") -> Callable[[], Iterator[Row]]:
+    """All of a tuner's arithmetic in a round, for two slots after 100 rollouts: told, it recommends, and is asked again."""
 
-    def ours() -> None:
-        with one_thread(), threadpool_limits(1):
-            model = LinearModel(features, 2)
-            model.fit(choices, returns, rng)
-            model.sample(rng).argmax(axis=1)
+    def measured() -> Iterator[Row]:
+        torch.set_num_threads(setting.PROCESSES)
+        rng = np.random.default_rng(0)
+        segments = arms(count, setting.SEGMENT_STEPS)
+        segments.episode, segments.start = segments.episode[:count], segments.start[:count]
+        features = rng.normal(size=(count, 128)) / np.sqrt(128)
+        tuner = StructuredBandit(segments, 1000, rng, setting.SEGMENTS, features, reward_model)
+        tuner.tell([(candidate.id, rng.normal()) for candidate in tuner.ask(100)])
+        plainly = plain.Bandit(features, setting.SEGMENTS)
+        choices, returns = np.array(tuner.choices), np.array(tuner.outcomes)
 
-    seconds, plain_seconds = setting.paired(ours, lambda: plainly.round(choices, returns), 5)
-    yield less("bandit_round", "ms", 1e3 * seconds, 1e3 * plain_seconds)
+        def ours() -> None:
+            with one_thread(), threadpool_limits(1):
+                tuner.tell([(candidate.id, rng.normal()) for candidate in tuner.ask(1)])
+                tuner.best_value()
+
+        seconds, plain_seconds = setting.paired(ours, lambda: plainly.round(choices, returns), 5)
+        yield less(name, "ms", 1e3 * seconds, 1e3 * plain_seconds)
+
+    return measured
 
 
 def tuning() -> Iterator[Row]:
     """A whole tuning of five half-cheetah-sized tasks by 250 rollouts each, verdicts left out; the plain way from its parts."""
     torch.set_num_threads(setting.PROCESSES)
-    parts = {row.name: row.plain for part in (encode("encode", setting.SEGMENT_STEPS), bandit_round) for row in part()}
+    parts = {row.name: row.plain for part in (encode("encode", setting.SEGMENT_STEPS), ROWS["bandit_round"]) for row in part()}
     tasks = setting.half_cheetah()
     rate = measure(setting.model(), tasks, setting.SEGMENTS * setting.SEGMENT_STEPS, repeats=1).plain
     plain_seconds = 250 * setting.HORIZON / rate + (250 * parts["bandit_round"] + parts["encode"]) / 1e3
@@ -250,7 +257,9 @@ ROWS: dict[str, Callable[[], Iterator[Row]]] = {
     "rollout_pick_place": rollouts("rollout_pick_place", True, "bf16-true", setting.pick_place, PICK_PLACE),
     "encode": encode("encode", setting.SEGMENT_STEPS),
     "encode_short": encode("encode, J=1 H=5", 5),
-    "bandit_round": bandit_round,
+    "bandit_round": bandit_round("bandit_round", 1000),
+    "bandit_round_100k": bandit_round("bandit_round, 100,000 segments", 100_000),
+    "bandit_round_mlp": bandit_round("bandit_round, MLP ensemble", 1000, "mlp"),
     "memory": memory,
     "tuning": tuning,
     "rollout_growth": rollout_growth,

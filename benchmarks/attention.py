@@ -20,7 +20,7 @@ from scipy.stats import bootstrap
 
 from pdt_lightning.cli import RunCLI
 from pdt_lightning.data.batches import Pool
-from pdt_lightning.data.windows import context_windows, gather
+from pdt_lightning.data.windows import context_windows, windows_to_each_step
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.seeding import generator
 
@@ -40,10 +40,7 @@ def acting_error(model: PromptDecisionTransformer, pool: Pool, prompts: Pool, co
         task = np.array([episodes.task[episode]])
         prompt = prompts.prompts(rng.random((1, segments)), task).to(device)
         if model.window_steps is None:
-            position = np.arange(length)[:, None] - np.arange(context_steps)[::-1]
-            mask = position >= 0
-            indices = episodes.offsets[episode] + np.where(mask, position, 0)
-            context, labels = gather(episodes, indices, mask, np.full((length, 1), episode))
+            context, labels = windows_to_each_step(episodes, episode, context_steps)
             predicted, labels = model(context.to(device), type(prompt).cat([prompt] * length))[:, -1], labels[:, -1]
         else:
             context, labels = context_windows(episodes, np.array([episode]), np.array([0]), length)

@@ -29,8 +29,8 @@ class PlainPDT(PromptDecisionTransformer):
 
     def hidden(self, context: Steps, prompt: Prompt) -> Tensor:
         """`(B, P + T, D)`: the last layer's hidden states."""
-        first, first_valid = self._tokens(self.embed_prompt, prompt)
-        own, own_valid = self._tokens(self.embed_context, context)
+        first, first_valid = self.tokens(self.embed_prompt, prompt)
+        own, own_valid = self.tokens(self.embed_context, context)
         x = torch.cat([first, self.norm_context(own)], dim=1)
         valid = torch.cat([first_valid, own_valid], dim=1)
         tokens = x.shape[1]

@@ -39,7 +39,7 @@ def parser(saved: dict) -> Explaining:
     made.add_argument("--width", type=int, default=16, help="Rows in a forward pass.")
     made.add_argument("--precision", type=str, default="32-true", help="Of the transformer: 32-true, or bf16-true.")
     made.add_class_arguments(TuningOptions, skip=NOT_COMPARED)
-    kept = ("features", "reward_model", "exploration", "credit", "objective", "parallel")
+    kept = ("features", "reward_model", "exploration", "credit", "objective")
     made.set_defaults({"rounds": 250, "verdict_episodes": 100, **{name: saved[name] for name in kept if name in saved}})
     return made
 

@@ -94,14 +94,14 @@ class Policy:
     def encode(self, segments: Prompt, block: int | None = None) -> np.ndarray:
         """`(N, D)` float64: what the model makes of single segments, encoded in blocks.
 
-        `block` is the segments of a block; None: as many as have 2,000 tokens, whose activations stay in a processor's cache and in
+        `block` is the segments of a block; None: as many as have 1,500 tokens, whose activations stay in a processor's cache and in
         memory that is not handed back to the system after each block.
 
         Blocks are shared out among as many threads as torch had when the policy was made, each with whole blocks of its own: how a
         sum is split over threads would decide its last bits.
         """
 
-        rows = block or max(1, 2000 // (segments.mask.shape[1] * self.model.tokens_per_step))
+        rows = block or max(1, 1500 // (segments.mask.shape[1] * self.model.tokens_per_step))
         folded = self._folded  # made before the threads ask for it
 
         @torch.inference_mode()

@@ -1,5 +1,6 @@
 """Many cells of (task, tuner) advanced in lockstep: ask → one full batch of rollouts → tell. Knows nothing of Lightning."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -42,12 +43,14 @@ class Cell:
         tuner: chooses.
         key: by which the episodes' seeds are drawn; distinct for each cell of a study.
         trials: what was tried so far.
+        seconds: that the tuner's own arithmetic took so far.
     """
 
     task: Task
     tuner: Tuner
     key: tuple[Key, ...]
     trials: list[Trial] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 def value(outcome: Outcome, objective: str, scale: float) -> float | None:
@@ -82,7 +85,6 @@ def search(
     seed: int,
     objective: str = "auto",
     parallel: int = 1,
-    until: int | None = None,
 ) -> None:
     """Advance all cells until every budget is spent.
 
@@ -92,26 +94,27 @@ def search(
         seed: of the episodes.
         objective: see `value`.
         parallel: candidates that each cell tries in one round.
-        until: rollouts of a cell after which to pause; None: none.
 
     Raises:
         RuntimeError: if all rollouts of a cell failed.
     """
     while True:
-        asked = [
-            (cell, candidate)
-            for cell in cells
-            for candidate in cell.tuner.ask(parallel if until is None else min(parallel, until - cell.tuner.asked))
-        ]
+        asked = []
+        for cell in cells:
+            start = time.perf_counter()
+            asked += [(cell, candidate) for candidate in cell.tuner.ask(parallel)]
+            cell.seconds += time.perf_counter() - start
         if not asked:
             break
         rows = [Row(cell.task, candidate.prompt, integer(seed, "search", *cell.key, candidate.id)) for cell, candidate in asked]
         outcomes = play(rows)
         for cell in cells:
             own = [(candidate, row, o) for (c, candidate), row, o in zip(asked, rows, outcomes, strict=True) if c is cell]
-            scale = cell.task.return_scale or 1.0
-            cell.tuner.tell([(candidate.id, value(outcome, objective, scale)) for candidate, _, outcome in own])
+            values = [(candidate.id, value(o, objective, cell.task.return_scale or 1.0)) for candidate, _, o in own]
+            start = time.perf_counter()
+            cell.tuner.tell(values)
             known = cell.tuner.best_value()
+            cell.seconds += time.perf_counter() - start
             cell.trials += [Trial(c.id, c.choice, outcome, known, row.seed, c.predicted) for c, row, outcome in own]
     for cell in cells:
         if cell.trials and all(trial.outcome.failed for trial in cell.trials):

@@ -10,6 +10,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 PLAIN_WIDTH = 160  # of tables that are not shown in a terminal
+SECONDS_A_LINE = 10.0  # of a bar that is not: a log file keeps each of its states
 
 
 def in_terminal() -> bool:
@@ -57,5 +58,6 @@ def progress_bar(description: str, total: int, unit: str, visible: bool = True) 
             task = progress.add_task(description, total=total)
             yield lambda count: progress.update(task, advance=count, refresh=True)
     else:
-        with tqdm(total=total, desc=description, unit=unit, disable=not visible, miniters=0, smoothing=0) as plain:
+        options = {"disable": not visible, "mininterval": SECONDS_A_LINE, "miniters": 0, "smoothing": 0}
+        with tqdm(total=total, desc=description, unit=unit, **options) as plain:
             yield plain.update

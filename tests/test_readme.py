@@ -7,6 +7,7 @@ import shlex
 import pytest
 
 from pdt_lightning import collect, fit
+from pdt_lightning.tuners import TUNERS
 from tests.commands import ROOT, command
 from tests.conftest import POINT_FLAGS
 
@@ -15,12 +16,13 @@ COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", README, re.S) 
 FITS = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.fit")]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 COLLECTS = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.collect")]
+COMPARES = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.compare")]
 TUNES = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.tune")]
 
 
 def test_all_commands_are_known():
     assert COMMANDS[:2] == ["make fit", "make test"]
-    assert len(COMMANDS) == 2 + len(FITS) + len(TUNES) + len(COLLECTS)
+    assert len(COMMANDS) == 2 + sum(map(len, (FITS, TUNES, COLLECTS, COMPARES)))
     targets = re.findall(r"^(\w+):.*## ", (ROOT / "Makefile").read_text(), re.M)
     assert {"setup", "fit", "test", "check", "help"} <= set(targets)
 
@@ -55,6 +57,15 @@ def test_a_tune_command_runs(runs, flags, tmp_path):
     small = ["--verdict_episodes=2", f"--out={tmp_path}"] + ([] if "0" in flags else ["--parallel=16", "--rounds=16"])
     command("tune", *there, *small)
     assert (tmp_path / "summary.json").exists()
+
+
+@pytest.mark.parametrize("flags", COMPARES, ids=" ".join)
+def test_a_compare_command_runs(runs, flags, tmp_path):
+    there = [flag.replace("runs/point/", f"{runs}/runs/metaworld/", 1) for flag in flags]
+    small = ["--rounds=4", "--seeds=1", "--verdict_episodes=2", "--oracle_candidates=2", "--oracle_episodes=1", "--workers=1"]
+    command("compare", *there, *small, f"--out={tmp_path}")
+    listed = re.findall(r"^\| `(\w+)` \|", README, re.M)
+    assert set(json.loads((tmp_path / "summary.json").read_text())["tuners"]) == set(listed) & {*TUNERS, "finetune"}
 
 
 def test_the_resuming_command_goes_on_where_the_run_stopped(runs):

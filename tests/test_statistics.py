@@ -15,9 +15,12 @@ def test_tasks_weigh_alike_however_many_runs_they_have():
 
 
 def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end():
-    value, low, high = interquartile_interval([[-100.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 1000.0]])
-    assert value == pytest.approx((2 + 3 + 4 + 5) / 4)
-    assert 1.0 <= low < value < high <= 6.0
+    samples = [[-100.0, 1.0, 2.0, 3.0, 4.0, 5.0], [4.0, 5.0, 6.0, 7.0, 8.0, 1000.0]]
+    value, low, high = interquartile_interval(samples)
+    assert value == pytest.approx((3 + 4 + 4 + 5 + 5 + 6) / 6)
+    assert low < value < high
+    _, mean_low, mean_high = mean_interval(samples)
+    assert high - low < (mean_high - mean_low) / 10
 
 
 def test_intervals_hold_what_they_promise():

@@ -9,9 +9,10 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from pdt_lightning.comparison.plan import UNTUNED
-from pdt_lightning.comparison.report import Results
+from pdt_lightning.comparison.report import Results, of_goal
 from pdt_lightning.figures import DPI, ORACLE, TUNED, pixels, save_png
 from pdt_lightning.figures import UNTUNED as GREY
 
@@ -19,43 +20,45 @@ MOST_TASKS = 5  # in the figure of choices
 
 
 def write_figures(results: Results, summary: Mapping[str, Any], folder: Path) -> None:
-    """`figures/by_rollouts.png`, `figures/aggregate.png` and `figures/choices.png`."""
+    """`by_rollouts.png`, `aggregate.png`, `choices.png` and, of prompts of several segments, `attention.png` in `figures/`."""
     figures: dict[str, Figure] = {
         "by_rollouts": by_rollouts(summary),
         "aggregate": aggregate(summary),
         "choices": choices(results),
     }
+    if summary["attention"]:
+        figures["attention"] = attention(summary["attention"])
     for name, figure in figures.items():
         save_png(pixels(figure), folder / "figures" / f"{name}.png")
 
 
 def by_rollouts(summary: Mapping[str, Any]) -> Figure:
-    """Return of the recommended prompt after so many rollouts, with 95 % bands; what needs none lies at the left edge."""
+    """Worth of the recommended prompt after so many rollouts, with 95 % bands; what needs none lies at the left edge."""
+    goal = summary["goal"]
     figure = Figure(figsize=(9.0, 5.0), dpi=DPI, facecolor="white", layout="constrained")
     axis = figure.subplots()
     _levels(axis, summary, axis.axhspan, axis.axhline)
     colours = _colours(summary)
     budgets = sorted({int(budget) for own in summary["tuners"].values() for budget in own["by_rollouts"]} - {0})
     for number, (name, own) in enumerate(_ranked(summary)):
-        known = {int(budget): figures for budget, figures in own["by_rollouts"].items()}
+        known = {int(budget): of_goal(figures, goal) for budget, figures in own["by_rollouts"].items()}
         if name == UNTUNED:
             continue
         if 0 in known:
-            figures, place = known[0], budgets[0] * 0.72 * 0.96**number
-            spread = [[figures["return"] - figures["low"]], [figures["high"] - figures["return"]]]
-            axis.errorbar([place], [figures["return"]], yerr=spread, fmt="D", color=colours[name], ms=6, capsize=3, label=name)
+            (value, low, high), place = known[0], budgets[0] * 0.72 * 0.96**number
+            spread = [[value - low], [high - value]]
+            axis.errorbar([place], [value], yerr=spread, fmt="D", color=colours[name], ms=6, capsize=3, label=name)
             continue
         x = sorted(known)
         ours = name == summary["default"]
-        axis.fill_between(
-            x, [known[b]["low"] for b in x], [known[b]["high"] for b in x], color=colours[name], alpha=0.25 if ours else 0.1, lw=0
-        )
-        axis.plot(x, [known[b]["return"] for b in x], "o-", color=colours[name], lw=3 if ours else 1.5, ms=5, label=name)
+        means, lows, highs = zip(*(known[budget] for budget in x), strict=True)
+        axis.fill_between(x, lows, highs, color=colours[name], alpha=0.25 if ours else 0.1, lw=0)
+        axis.plot(x, means, "o-", color=colours[name], lw=3 if ours else 1.5, ms=5, zorder=3 if ours else 2, label=name)
     axis.set_xscale("log")
     axis.set_xticks(budgets, [str(budget) for budget in budgets])
     axis.minorticks_off()
     axis.set_xlabel("rollouts on the task (diamonds: none)")
-    axis.set_ylabel("return of the recommended prompt, fresh episodes")
+    axis.set_ylabel(f"{goal} of the recommended prompt, fresh episodes")
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", frameon=False)
     figure.suptitle("What a tuner recommends, by rollouts spent", x=0.01, ha="left", fontsize=12, fontweight="bold")
@@ -64,20 +67,20 @@ def by_rollouts(summary: Mapping[str, Any]) -> Figure:
 
 def aggregate(summary: Mapping[str, Any]) -> Figure:
     """Of every tuner: mean and interquartile mean with intervals, and the probability that the default is better."""
-    ranked = _ranked(summary)[::-1]
-    against = summary["default_minus"]
+    ranked, goal, against = _ranked(summary)[::-1], summary["goal"], summary["default_minus"]
     panels = 3 if against else 2
     figure = Figure(figsize=(3.6 * panels + 1.2, 0.42 * len(ranked) + 1.8), dpi=DPI, facecolor="white", layout="constrained")
     axes = figure.subplots(1, panels, sharey=True)
     colours, last = _colours(summary), str(summary["plan"]["options"]["rounds"])
-    for axis, (value, low, high) in zip(
-        axes, (("return", "low", "high"), ("interquartile_mean", "interquartile_low", "interquartile_high")), strict=False
-    ):
+    middle = ("interquartile_mean", "interquartile_low", "interquartile_high")
+    for axis, label in zip(axes, (goal, "interquartile mean"), strict=False):
         _levels(axis, summary, axis.axvspan, axis.axvline)
         for place, (name, own) in enumerate(ranked):
-            spread = [[own[value] - own[low]], [own[high] - own[value]]]
-            axis.errorbar([own[value]], [place], xerr=spread, fmt="o", color=colours[name], ms=7, capsize=4, lw=2)
-        axis.set_xlabel(value.replace("_", " "))
+            value, low, high = of_goal(own, goal) if label == goal else (own[part] for part in middle)
+            axis.errorbar(
+                [value], [place], xerr=[[value - low], [high - value]], fmt="o", color=colours[name], ms=7, capsize=4, lw=2
+            )
+        axis.set_xlabel(label)
     for place, (name, _) in enumerate(ranked):
         if name in against:
             own = against[name][last]
@@ -117,10 +120,38 @@ def choices(results: Results) -> Figure:
         axis.set_title(task, fontsize=10, loc="left")
     for axis in grid[-1]:
         axis.set_xlabel("step of the demonstration")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(
         "Segments recommended, over seeds and checkpoints: each line a demonstration, darker where chosen more often",
         x=0.01, ha="left", fontsize=12, fontweight="bold",
     )  # fmt: skip
+    return figure
+
+
+def attention(known: Mapping[str, Any]) -> Figure:
+    """Of an action's attention to its prompt, what goes to the most attended segment, the next, and so on: a panel a layer.
+
+    Args:
+        known: of a summary, `attention`.
+    """
+    layers, slots = np.shape(known["tuned"]["by_rank"])
+    figure = Figure(figsize=(2.9 * layers + 1.8, 3.6), dpi=DPI, facecolor="white", layout="constrained")
+    places = np.arange(slots)
+    for layer, axis in enumerate(figure.subplots(1, layers, sharey=True, squeeze=False)[0]):
+        for side, (kind, colour) in enumerate((("random", GREY), ("tuned", TUNED))):
+            shares = known[kind]["by_rank"][layer]
+            bars = axis.bar(places + 0.4 * side - 0.2, shares, 0.38, color=colour, label=f"{kind} prompts")
+            axis.bar_label(bars, [f"{share:.0%}" for share in shares], fontsize=8, color=colour)
+        axis.axhline(1 / slots, color="black", lw=0.8, ls=":", label="if all were alike")
+        axis.set_xticks(places, [f"{place + 1}." for place in places])
+        axis.set_ylim(0, 1.08)
+        whole = ", ".join(f"{known[kind]['to_prompt'][layer]:.0%}" for kind in ("random", "tuned"))
+        axis.set_title(f"layer {layer + 1}; to the prompt: {whole}", fontsize=9)
+        axis.set_xlabel("segment, most attended first")
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("share of the attention to the prompt")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle("Where an action's attention to its prompt goes", x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
 
 
@@ -144,7 +175,7 @@ def _chosen(axis: Axes, rows: list[dict[str, Any]]) -> None:
 
 
 def _ranked(summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    return sorted(summary["tuners"].items(), key=lambda item: -item[1]["return"])
+    return sorted(summary["tuners"].items(), key=lambda item: -item[1][summary["goal"]])
 
 
 def _colours(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,6 +187,6 @@ def _colours(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def _levels(axis: Axes, summary: Mapping[str, Any], span: Callable, line: Callable) -> None:
     for kind, colour in (("untuned", GREY), ("oracle", ORACLE)):
-        own = summary[kind]
-        span(own["low"], own["high"], color=colour, alpha=0.2, lw=0)
-        line(own["return"], color=colour, lw=1.5, ls="--", label=kind)
+        value, low, high = of_goal(summary[kind], summary["goal"])
+        span(low, high, color=colour, alpha=0.2, lw=0)
+        line(value, color=colour, lw=1.5, ls="--", label=kind)

@@ -26,6 +26,7 @@ ALL = (
     "rollout_free",
     UNTUNED,
 )
+WITH_OPTIONS = (DEFAULT, "flat")
 WITHOUT_ROLLOUTS = (FINETUNE, "rollout_free", "rollout_free_actions")
 
 
@@ -57,7 +58,7 @@ class Plan:
     Args:
         checkpoints: paths; of several, each is a pretraining of its own.
         tasks: ids.
-        names: of tuners, or of variants such as `structured:exploration=ucb,credit=whole`. The untuned are always among them.
+        names: of tuners, or of variants of the bandit such as `structured:exploration=ucb,credit=whole`; always with the untuned.
         seeds: of tuning, 0 to `seeds - 1`.
         slots: `J`, segments in a prompt.
         options: rounds, objective and what the tuners are made with.
@@ -101,13 +102,13 @@ class Plan:
         return sorted(jobs, key=lambda job: (-self.rollouts(job), job.name != "published", job.checkpoint))
 
     def rollouts(self, job: Job) -> int:
-        """Of a job, at most: a prompt that is recommended again is not judged again."""
+        """Of a job."""
         cells, judged = len(self.tasks) * self.seeds, self.options.verdict_episodes
         if job.name == ORACLE:
             tried = oracle.planned_rollouts(self.options.oracle_candidates, self.options.oracle_episodes)
             return len(self.tasks) * tried + cells * judged
         budgets = self.budgets_of(job.name)
-        return cells * (budgets[-1] + judged * len(budgets))
+        return cells * (sum(budgets) + judged * len(budgets))
 
     def described(self) -> dict[str, Any]:
         """As JSON, with a digest of each checkpoint in place of where it lies."""
@@ -127,9 +128,11 @@ def variant(name: str, options: TuningOptions) -> TuningOptions:
     tuner, colon, changes = name.partition(":")
     check_choice("--tuners", tuner, ("all", FINETUNE, *TUNERS))
     given: dict[str, Any] = dict(change.partition("=")[::2] for change in changes.split(",")) if colon else {}
+    if colon and tuner not in WITH_OPTIONS:
+        raise UserError(f"--tuners={name}: {tuner} takes no options. Only {' and '.join(WITH_OPTIONS)} have variants.")
     for option in given:
         check_choice(f"--tuners={name}: option", option, options.bandit)
-    return replace(options, **given) if tuner == FINETUNE else replace(options, tuner=tuner, **given)
+    return options if tuner == FINETUNE else replace(options, tuner=tuner, **given)
 
 
 def named(wanted: list[str]) -> tuple[str, ...]:

@@ -85,22 +85,30 @@ def summarise(results: Results) -> dict[str, Any]:
         }
     return {
         "default": DEFAULT,
+        "goal": results.goal,
         "untuned": _figures(results, results.of(UNTUNED)),
         "oracle": _figures(results, results.of(ORACLE)),
         "tuners": tuners,
         "default_minus": _differences(results) if DEFAULT in plan.names else {},
+        "attention": _attention(results),
         "plan": plan.described(),
     }
 
 
 def _figures(results: Results, rows: list[dict[str, Any]]) -> dict[str, float | None]:
-    returns = results.samples(rows, "return")
-    mean, low, high = mean_interval(returns)
-    middle, middle_low, middle_high = interquartile_interval(returns)
+    mean, low, high = mean_interval(results.samples(rows, "return"))
     figures: dict[str, float | None] = {"return": mean, "low": low, "high": high}
-    figures |= {"interquartile_mean": middle, "interquartile_low": middle_low, "interquartile_high": middle_high}
-    figures["success"] = mean_interval(results.samples(rows, "success"))[0] if results.has_success else None
+    success = mean_interval(results.samples(rows, "success")) if results.has_success else (None, None, None)
+    figures |= zip(("success", "success_low", "success_high"), success, strict=True)
+    middle = interquartile_interval(results.samples(rows, results.goal))
+    figures |= zip(("interquartile_mean", "interquartile_low", "interquartile_high"), middle, strict=True)
     return figures
+
+
+def of_goal(figures: Mapping[str, Any], goal: str) -> tuple[float, float, float]:
+    """Mean, lower and upper end of what was to be maximised."""
+    names = ("return", "low", "high") if goal == "return" else ("success", "success_low", "success_high")
+    return tuple(figures[name] for name in names)
 
 
 def _regret(results: Results, name: str, ceiling: Samples) -> dict[str, float | None]:
@@ -119,19 +127,33 @@ def _regret(results: Results, name: str, ceiling: Samples) -> dict[str, float | 
 
 
 def _differences(results: Results) -> dict[str, dict[str, dict[str, float]]]:
-    """Of each rival, by rollouts: our default's return minus theirs, cell by cell, and the probability that ours is better."""
+    """Of each rival, by rollouts: our default's goal minus theirs, cell by cell, and the probability that ours is better."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name in results.plan.names:
         if name == DEFAULT:
             continue
         found[name] = {}
         for rollouts in results.plan.budgets:
-            theirs = results.samples(results.of(name, rollouts) or results.of(name), "return")
-            ours = results.samples(results.of(DEFAULT, rollouts), "return")
+            theirs = results.samples(results.of(name, rollouts) or results.of(name), results.goal)
+            ours = results.samples(results.of(DEFAULT, rollouts), results.goal)
             mean, low, high = mean_interval([np.subtract(a, b) for a, b in zip(ours, theirs, strict=True)])
             better, better_low, better_high = improvement_interval(ours, theirs)
             found[name][str(rollouts)] = {"difference": mean, "low": low, "high": high}
             found[name][str(rollouts)] |= {"improvement": better, "improvement_low": better_low, "improvement_high": better_high}
+    return found
+
+
+def _attention(results: Results) -> dict[str, Any] | None:
+    """By kind of prompt and layer, of an action's attention: the share to the prompt, and of that to each segment, most first."""
+    rows = [row for job in results.jobs for row in job.get("attention", ())]
+    if not rows:
+        return None
+    found: dict[str, Any] = {}
+    for kind in ("random", "tuned"):
+        shares = np.array([row["shares"] for row in rows if row["kind"] == kind])  # (rows, layers, J)
+        whole = shares.sum(axis=-1)
+        ranked = -np.sort(-shares / np.maximum(whole, 1e-12)[..., None], axis=-1)
+        found[kind] = {"to_prompt": whole.mean(axis=0).tolist(), "by_rank": ranked.mean(axis=0).tolist()}
     return found
 
 
@@ -156,21 +178,21 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 def lines(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table, as text: untuned, each tuner by falling return, oracle."""
-    plan, tuners = summary["plan"], summary["tuners"]
+    plan, tuners, goal = summary["plan"], summary["tuners"], summary["goal"]
+    other = "success" if goal == "return" else "return"
     budgets = sorted({int(budget) for figures in tuners.values() for budget in figures["by_rollouts"]} - {0})
     shown = [budget for budget in budgets if budget in (50, plan["options"]["rounds"])]
-    with_success = summary["oracle"]["success"] is not None
-    header = ["tuner", *(f"return, {budget} rollouts" for budget in shown), "interquartile mean"]
-    header += ["success"] if with_success else []
-    header += ["rollouts to 95 %", "ms a round", "ours minus it, return"]
+    header = ["tuner", *(f"{goal}, {budget} rollouts" for budget in shown), "interquartile mean"]
+    header += [other] if summary["oracle"][other] is not None else []
+    header += ["rollouts to 95 %", "ms a round", "ours minus it"]
     rows = []
-    for name in sorted(tuners, key=lambda name: -tuners[name]["return"]):
+    for name in sorted(tuners, key=lambda name: -tuners[name][goal]):
         figures = tuners[name]
         known = figures["by_rollouts"]
         row = [f"{name} (default)" if name == summary["default"] else name]
         # What needs no rollouts, or is never tuned, is the same after any number of them.
-        row += [_interval(known.get(str(budget), figures)) for budget in shown]
-        row += [f"{figures['interquartile_mean']:.2f}"] + ([f"{figures['success']:.2f}"] if with_success else [])
+        row += [_interval(known.get(str(budget), figures), goal) for budget in shown]
+        row += [f"{figures[column]:.2f}" for column in ("interquartile_mean", other) if figures[column] is not None]
         row += [str(figures["rollouts_to_95"] if figures["rollouts_to_95"] is not None else "-")]
         row += ["-" if figures["seconds_per_round"] is None else f"{1000 * figures['seconds_per_round']:.1f}"]
         against = summary["default_minus"].get(name, {}).get(str(shown[0]))
@@ -179,13 +201,15 @@ def lines(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     if len(shown) > 1:
         header[-1] += f", {shown[0]}"
     oracle = summary["oracle"]
-    row = [ORACLE, *([_interval(oracle)] * len(shown)), f"{oracle['interquartile_mean']:.2f}"]
-    rows.append([*row, *([f"{oracle['success']:.2f}"] if with_success else []), "-", "-", "-"])
+    row = [ORACLE, *([_interval(oracle, goal)] * len(shown))]
+    row += [f"{oracle[column]:.2f}" for column in ("interquartile_mean", other) if oracle[column] is not None]
+    rows.append([*row, "-", "-", "-"])
     return header, rows
 
 
-def _interval(figures: Mapping[str, float]) -> str:
-    return f"{figures['return']:.2f} [{figures['low']:.2f}, {figures['high']:.2f}]"
+def _interval(figures: Mapping[str, float], goal: str) -> str:
+    value, low, high = of_goal(figures, goal)
+    return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def caption(summary: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def run(plan: Plan, jobs: Sequence[Job], folder: Path, workers: int) -> None:
                 stop.value = 1
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-    except Interrupted:
+    except (Interrupted, BrokenProcessPool):  # a signal to the whole group ends the workers too
+        if not request.heard:
+            raise
         raise Interrupted(str(int(request.signal or signal.SIGTERM))) from None
     finally:
         request.cease()

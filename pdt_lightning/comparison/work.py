@@ -6,20 +6,21 @@ Episodes follow from task and seed alone, so that whatever is compared is compar
 import functools
 import json
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
 from pdt_lightning import oracle
 from pdt_lightning.baselines import finetuned
 from pdt_lightning.cli import load
-from pdt_lightning.comparison.plan import FINETUNE, ORACLE, UNTUNED, Job, Plan, variant
+from pdt_lightning.comparison.plan import DEFAULT, FINETUNE, ORACLE, UNTUNED, Job, Plan, variant
 from pdt_lightning.files import write_atomically
 from pdt_lightning.journal import Journal, path_of
+from pdt_lightning.model.attention import attention_along
 from pdt_lightning.phase import Draws, Figures, Subject
 from pdt_lightning.policy import Policy
 from pdt_lightning.rollout import Outcome, Rollout, RolloutPool, Row, one_thread, play_groups
@@ -28,6 +29,7 @@ from pdt_lightning.seeding import generator
 from pdt_lightning.tuners import Candidate, make_tuner
 
 PHASE = -2  # of no run and of no `tune`, so that no episode is one that either has played
+RANDOM_PROMPTS = 4  # of a cell, whose attention is compared with that of the recommended one
 
 
 def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object]) -> None:
@@ -38,6 +40,8 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
         job: one of its jobs.
         folder: of the comparison. A journal of rollouts is kept there while the job lasts: stopped, it goes on where it was.
         on_rollouts: told how many rollouts have ended; may raise, to stop.
+
+    Fine-tuning alone, whose policies are many and soon played, begins again.
     """
     policy, subjects = _opened(plan.checkpoints[job.checkpoint], plan.tasks, plan.precision)
     notes = folder / "journal" / job.file(folder).stem
@@ -55,7 +59,7 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
             elif job.name == FINETUNE:
                 found = _finetuned(plan, subjects, policy, pool, on_rollouts)
             else:
-                found = _tuned(plan, job.name, subjects, policy, play)
+                found = _tuned(plan, job.checkpoint, job.name, subjects, policy, play)
     finally:
         journal.close()
         pool.close()
@@ -80,45 +84,43 @@ def _draws(plan: Plan, seed: int) -> Draws:
     return Draws(seed, PHASE, plan.slots, plan.options.verdict_episodes)
 
 
-def _tuned(plan: Plan, name: str, subjects: Sequence[Subject], policy: Policy, play: Rollout) -> dict[str, Any]:
-    options, places = variant(name, plan.options), _cells(plan, subjects)
-    budgets = plan.budgets_of(name)
-    start = time.perf_counter()
+def _tuned(plan: Plan, checkpoint: int, name: str, subjects: Sequence[Subject], policy: Policy, play: Rollout) -> dict[str, Any]:
+    options, budgets = variant(name, plan.options), plan.budgets_of(name)
+    # A search of its own for each budget, since tuners plan with theirs; all in one, so that batches are full.
+    places = [(budget, seed, subject) for budget in budgets for seed, subject in _cells(plan, subjects)]
     cells = [
         Cell(
             subject.task,
             make_tuner(
                 options.tuner,
                 subject.segments,
-                budgets[-1],
-                generator(seed, "compare", name, subject.task.id),
+                budget,
+                generator(seed, "compare", checkpoint, subject.task.id),
                 plan.slots,
                 policy,
                 **options.bandit,
             ),
-            ("compare", subject.task.id, seed),
+            ("compare", checkpoint, subject.task.id, seed),
         )
-        for seed, subject in places
+        for budget, seed, subject in places
     ]
-    recommended = []  # budget, number of the cell, candidate
-    for budget in budgets:
-        search(cells, play, 0, options.objective, options.parallel, until=budget)
-        recommended += [(budget, number, cell.tuner.best()) for number, cell in enumerate(cells)]
-    seconds = time.perf_counter() - start
+    search(cells, play, 0, options.objective, options.parallel)
+    recommended = [cell.tuner.best() for cell in cells]
 
-    def episodes(number: int, candidate: Candidate) -> list[Row]:
-        (seed, subject), count = places[number], plan.options.verdict_episodes
+    def episodes(seed: int, subject: Subject, candidate: Candidate) -> list[Row]:
         draws = _draws(plan, seed)
         # Untuned, it is a fresh random prompt each time that is judged.
-        return draws.untuned(subject, "verdict", count) if name == UNTUNED else draws.judged(subject, candidate.prompt)
+        if name == UNTUNED:
+            return draws.untuned(subject, "verdict", plan.options.verdict_episodes)
+        return draws.judged(subject, candidate.prompt)
 
-    # What is recommended again is judged once.
-    groups = {(number, candidate.prompt.tobytes()): episodes(number, candidate) for _, number, candidate in recommended}
-    verdicts = dict(zip(groups, play_groups(play, list(groups.values())), strict=True))
-    rows = []
-    for budget, number, candidate in recommended:
-        (seed, subject), outcomes = places[number], verdicts[number, candidate.prompt.tobytes()]
-        rows.append(_row(subject, seed, budget, outcomes, () if name == UNTUNED else candidate.choice or ()))
+    judged = list(zip(places, recommended, strict=True))
+    verdicts = play_groups(play, [episodes(seed, subject, candidate) for (_, seed, subject), candidate in judged])
+    rows = [
+        _row(subject, seed, budget, outcomes, () if name == UNTUNED else candidate.choice or ())
+        for ((budget, seed, subject), candidate), outcomes in zip(judged, verdicts, strict=True)
+    ]
+    last = [(seed, cell) for (budget, seed, _), cell in zip(places, cells, strict=True) if budget == budgets[-1]]
     trials = [
         {
             "task": cell.task.id,
@@ -130,10 +132,31 @@ def _tuned(plan: Plan, name: str, subjects: Sequence[Subject], policy: Policy, p
             "predicted": trial.predicted,
             "recommended_value": trial.recommended_value,
         }
-        for (seed, _), cell in zip(places, cells, strict=True)
+        for seed, cell in last
         for trial in cell.trials
     ]
-    return {"seconds_per_round": seconds / len(trials) if trials else None, "trials": trials, "recommended": rows}
+    seconds = sum(cell.seconds for _, cell in last) / len(trials) if trials else None
+    found = {"seconds_per_round": seconds, "trials": trials, "recommended": rows}
+    if name == DEFAULT and plan.slots > 1 and policy.model.use_prompt:
+        choices = [candidate.choice or () for candidate in recommended[-len(last) :]]
+        found["attention"] = _attention(plan, policy, _cells(plan, subjects), choices)
+    return found
+
+
+def _attention(
+    plan: Plan, policy: Policy, places: Sequence[tuple[int, Subject]], choices: Sequence[Sequence[int]]
+) -> list[dict[str, Any]]:
+    """Where the transformer looks along a demonstration, prompted by what was recommended and by random prompts."""
+    rows = []
+    for (seed, subject), choice in zip(places, choices, strict=True):
+        segments, random = subject.segments, _draws(plan, seed).choices(subject, "attention", RANDOM_PROMPTS)
+        episode = seed % len(segments.episodes)
+        for kind, own in (("tuned", choice), *(("random", other) for other in random)):
+            prompt = segments.gather(np.array([own]))
+            shares = attention_along(policy.model, policy.context_steps, segments.episodes, episode, prompt, plan.slots)
+            shares = shares.mean(axis=1)  # (layers, J), over the steps
+            rows.append({"task": subject.task.id, "seed": seed, "kind": kind, "shares": shares.tolist()})
+    return rows
 
 
 def _oracle(plan: Plan, subjects: Sequence[Subject], play: Rollout) -> dict[str, Any]:

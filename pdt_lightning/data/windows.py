@@ -100,3 +100,20 @@ def context_windows(episodes: Episodes, episode: np.ndarray, start: np.ndarray, 
     """
     indices, mask = window_indices(episodes, episode, start, steps)
     return gather(episodes, indices, mask, episode[:, None])
+
+
+def windows_to_each_step(episodes: Episodes, episode: int, steps: int) -> tuple[Steps, Tensor]:
+    """Of every step of an episode the window that ends with it, as a rollout in the published form sees it.
+
+    Args:
+        episodes: the flat arrays.
+        episode: its number.
+        steps: `T`, padded on the left.
+
+    Returns:
+        As many rows of `T` steps as the episode has, and `(B, T, A)` labels.
+    """
+    length = int(episodes.lengths_of(np.array(episode)))
+    position = np.arange(length)[:, None] - np.arange(steps)[::-1]
+    mask = position >= 0
+    return gather(episodes, episodes.offsets[episode] + np.where(mask, position, 0), mask, np.full((length, 1), episode))

@@ -1,58 +1,90 @@
-"""A frozen transformer with its attention's weights multiplied out, for acting and encoding.
+"""A frozen transformer with its weights multiplied out, for acting and encoding.
 
 Keys and values are linear in a block's normed input `y`: a score `(W_q x) · (W_k y)` is `(W_k' W_q x) · y`, and what is attended
 to, `W_o Σ w W_v y`, is `(W_o W_v) Σ w y`. With the products of weights taken once, no keys and values are computed, and remembering
 `y` alone halves what a later token has to read, which is what bounds it on a CPU. Each head needs products of full width, so this
 pays for few heads; the published size has one.
 
+Gains and biases of the norms are multiplied in too, and `y` has the constant `OFFSET` for a bias. Its sum is then known, `D` times
+that, and stands in for the 1 that a bias is multiplied by: matrices take the biases in, and no pass is spent on adding them.
+
 Shapes as in `transformer.py`; `n` tokens are attended to, and `R = T * heads`.
 """
 
+from collections import deque
+from collections.abc import Iterator
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pdt_lightning.model.transformer import Block, CausalTransformer
 
 LANES = 32  # numbers of 16 bits in a vector of 512
+OFFSET = 0.25  # a larger one costs `y` digits, a smaller one the matrices
 
 
-class FoldedAttention:
+class FoldedBlock:
     """Of one block."""
 
     def __init__(self, block: Block):
-        self.heads = block.heads
+        self.heads, self.dtype = block.heads, block.contract.weight.dtype
+        self.eps, self.offset = block.norm_attention.eps, torch.full_like(block.norm_attention.bias, OFFSET)
         # (heads, d, D) and (heads, d) for queries, keys and values
         (query, key, value), (query_bias, _, value_bias) = (
-            [part.unflatten(0, (block.heads, -1)) for part in weights.float().chunk(3)]
-            for weights in (block.query_key_value.weight, block.query_key_value.bias)
+            [part.unflatten(0, (block.heads, -1)) for part in y.chunk(3)]
+            for y in _without_norm(block.query_key_value, block.norm_attention)
         )
-        output = block.project.weight.float().unflatten(1, (block.heads, -1))  # (D, heads, d)
-        scale = query.shape[1] ** -0.5
-        # A key's bias adds the same to all scores of a query, and a softmax does not see that.
-        self.query, self.query_bias, self.output, self.output_bias = (
-            y.to(block.project.weight.dtype)
-            for y in (
-                torch.einsum("hdk,hdq->hkq", key, query).flatten(0, 1) * scale,
-                torch.einsum("hdk,hd->hk", key, query_bias).flatten() * scale,
-                torch.einsum("ohd,hdv->ohv", output, value).flatten(1),
-                torch.einsum("ohd,hd->o", output, value_bias) + block.project.bias.float(),
-            )
+        # A softmax does not see what is the same for all scores of a query: a key's bias, and the offset, which is taken out of
+        # the query since it would cost the scores digits.
+        key = (key - key.mean(dim=-1, keepdim=True)) * query.shape[1] ** -0.5
+        self.query = self._matrix(
+            torch.einsum("hdk,hdq->hkq", key, query).flatten(0, 1), torch.einsum("hdk,hd->hk", key, query_bias).flatten()
         )
+        output = block.project.weight.double().unflatten(1, (block.heads, -1))  # (D, heads, d)
+        self.output = self._matrix(
+            torch.einsum("ohd,hdv->ohv", output, value).flatten(1),
+            torch.einsum("ohd,hd->o", output, value_bias) + block.project.bias.double(),
+        )
+        self.expand = self._matrix(*_without_norm(block.expand, block.norm_perceptron))
+        self.contract = block.contract
 
-    def __call__(self, y: Tensor, past: Tensor, forbidden: Tensor) -> Tensor:
-        """`(B, T, D)`: what attention adds to tokens with normed inputs `y (B, T, D)`.
+    def _matrix(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """`(in, out)`: what does to inputs with a mean of `OFFSET` as `weight (out, in)` and `bias` do to them without it."""
+        return (weight + (bias / OFFSET - weight.sum(dim=1))[:, None] / weight.shape[1]).T.to(self.dtype).contiguous()
+
+    def norm(self, x: Tensor) -> Tensor:
+        """Normed input of attention or perceptron, from `x (B, T, D)`."""
+        return functional.layer_norm(x, self.offset.shape, None, self.offset, self.eps)
+
+    def attend(self, x: Tensor, y: Tensor, past: Tensor, mask: Tensor) -> Tensor:
+        """`(B, T, D)` from `x (B, T, D)` and what its tokens attend to.
 
         Args:
-            y: contiguous, or each row would multiply its own copy of the weights.
+            x: tokens.
+            y: `(B, T, D)` their normed inputs.
             past: `(B, n, D)` normed inputs of the tokens attended to.
-            forbidden: `(B or 1, R, n)` bool.
+            mask: `(B or 1, R or 1, n or 1)`, added to the scores.
         """
-        rows, tokens, width = y.shape
-        query = functional.linear(y, self.query, self.query_bias).view(rows, tokens * self.heads, width)
-        scores = (query @ past.transpose(-1, -2)).masked_fill_(forbidden, float("-inf"))
-        attended = (scores.softmax(dim=-1) @ past).view(rows, tokens, self.heads * width)
-        return functional.linear(attended, self.output, self.output_bias)
+        rows, tokens, width = x.shape
+        # One matrix of all tokens, or each row would multiply its own copy of the weights.
+        query = (y.flatten(0, 1) @ self.query).view(rows, tokens * self.heads, width)
+        weights = torch.baddbmm(mask, query, past.transpose(-1, -2)).softmax(dim=-1)
+        attended = (weights @ past).view(rows * tokens, self.heads * width)
+        return torch.addmm(x.flatten(0, 1), attended, self.output).view(x.shape)
+
+    def perceive(self, x: Tensor) -> Tensor:
+        """The block's perceptron, on `x (B, T, D)`."""
+        inner = self.norm(x).flatten(0, 1) @ self.expand
+        # Torch takes bf16 to float32 and back for it; as whole numbers they have the same signs.
+        (inner.view(torch.int16) if inner.element_size() == 2 else inner).relu_()
+        return self.contract(inner).view(x.shape).add_(x)
+
+
+def _without_norm(linear: nn.Linear, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
+    """Weights and bias for inputs that have neither the norm's gain nor its bias, in double precision."""
+    weight = linear.weight.double()
+    return weight * norm.weight, linear.bias + weight @ norm.bias.double()
 
 
 class FoldedTransformer:
@@ -63,38 +95,40 @@ class FoldedTransformer:
     """
 
     def __init__(self, transformer: CausalTransformer):
-        self.transformer = transformer
-        self.heads: int = transformer.blocks[0].heads  # type: ignore[assignment]
-        self.attention = [FoldedAttention(block) for block in transformer.blocks]  # type: ignore[arg-type]
+        self.norm, self.dtype = transformer.norm, transformer.norm.weight.dtype
+        self.blocks = [FoldedBlock(block) for block in transformer.blocks]  # type: ignore[arg-type]
+        self.heads: int = self.blocks[0].heads
 
-    def inputs(self, x: Tensor, valid: Tensor | None) -> tuple[list[Tensor], Tensor]:
-        """Normed inputs of each block, and what the last one's is the norm of, each `(B, T, D)`, for tokens that come first.
+    def mask(self, forbidden: Tensor) -> Tensor:
+        """What to add to scores, from a bool tensor."""
+        return torch.zeros(forbidden.shape, dtype=self.dtype, device=forbidden.device).masked_fill_(forbidden, float("-inf"))
+
+    def layers(self, x: Tensor, valid: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Before each block the tokens and its normed inputs, each `(B, T, D)`, for tokens that come first.
 
         Args:
             x: `(B, T, D)` embedded tokens.
             valid: `(B, T)` bool, False on padding; None: no padding.
         """
-        x, inputs, tokens = x.to(self.transformer.norm.weight.dtype), [], x.shape[1]
+        x, tokens = x.to(self.dtype), x.shape[1]
         place = torch.arange(tokens + missing(tokens), device=x.device)
         forbidden = (place > place[:tokens, None])[None]
         if valid is not None:
             # A padding token attends to itself, or its softmax would be over nothing.
             forbidden = (forbidden | ~_lengthened(valid[..., None])[:, None, :, 0]) & (place != place[:tokens, None])
-        forbidden = forbidden.repeat_interleave(self.heads, dim=1)
-        for attention, block in zip(self.attention, self.transformer.blocks, strict=True):
-            y = block.norm_attention(x)  # type: ignore[operator]
-            inputs.append(y)
-            if len(inputs) < len(self.attention):
-                x = block.perceive(x + attention(y, _lengthened(y), forbidden))  # type: ignore[operator]
-        return inputs, x
+        mask = self.mask(forbidden.repeat_interleave(self.heads, dim=1))
+        for block in self.blocks:
+            y = block.norm(x)
+            yield x, y
+            if block is not self.blocks[-1]:
+                x = block.perceive(block.attend(x, y, _lengthened(y), mask))
 
     def last(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        """`(B, D)`: the hidden state at the last of the tokens; arguments as for `inputs`."""
-        inputs, x = self.inputs(x, valid)
-        y = inputs[-1]
-        forbidden = torch.zeros(1, 1, 1, dtype=torch.bool, device=x.device) if valid is None else ~valid[:, None]
-        x = x[:, -1:] + self.attention[-1](y[:, -1:].contiguous(), y, forbidden)
-        return self.transformer.norm(self.transformer.blocks[-1].perceive(x))[:, 0]  # type: ignore[operator]
+        """`(B, D)`: the hidden state at the last of the tokens; arguments as for `layers`."""
+        (x, y), block = deque(self.layers(x, valid), maxlen=1).pop(), self.blocks[-1]
+        mask = x.new_zeros(1, 1, 1) if valid is None else self.mask(~valid[:, None])
+        x = block.attend(x[:, -1:], y[:, -1:], y, mask)
+        return self.norm(block.perceive(x))[:, 0]
 
 
 def missing(tokens: int) -> int:

@@ -57,7 +57,7 @@ class Rolling:
         # One step more than the window: a step's action comes with the next step, when its own oldest step is still seen.
         self.slots = (window.steps + 1) * window.tokens_per_step
         behind = self.slots + missing(prompts.shape[1] + self.slots)
-        self.past = [functional.pad(inputs, (0, 0, 0, behind)) for inputs in transformer.inputs(prompts, valid)[0]]
+        self.past = [functional.pad(inputs, (0, 0, 0, behind)) for _, inputs in transformer.layers(prompts, valid)]
         self.count = 0
         # Number of the token in each slot; a number never reached is never attended to.
         self.number = torch.full((behind,), 2**60, device=prompts.device)
@@ -65,22 +65,22 @@ class Rolling:
 
     def extend(self, tokens: Tensor) -> Tensor:
         """Compute the new tokens alone: a step's, behind the action of the step before."""
-        transformer, count, before = self.folded.transformer, tokens.shape[1], self.absent.shape[1]
+        folded, count, before = self.folded, tokens.shape[1], self.absent.shape[1]
         new = torch.arange(self.count, self.count + count, device=tokens.device)
         first = (self.count + 1) % self.slots  # an action and what follows it stand side by side, also where the ring closes
         self.count += count
         self.number[first : first + count] = new
         own = slice(before + first, before + first + count)
-        per_step, query = self.window.tokens_per_step, new.repeat_interleave(self.folded.heads)[:, None]
+        per_step, query = self.window.tokens_per_step, new.repeat_interleave(folded.heads)[:, None]
         outside = (self.number > query) | (query // per_step - self.number // per_step >= self.window.steps)
         shape = (len(self.absent), len(outside), -1)
-        forbidden = torch.cat([self.absent[:, None].expand(shape), outside.expand(shape)], dim=-1)
-        x = tokens.to(transformer.norm.weight.dtype)
+        mask = folded.mask(torch.cat([self.absent[:, None].expand(shape), outside.expand(shape)], dim=-1))
+        x = tokens.to(folded.dtype)
         last = self.past[-1]
-        for block, attention, past in zip(transformer.blocks, self.folded.attention, self.past, strict=True):
-            y = block.norm_attention(x)  # type: ignore[operator]
+        for block, past in zip(folded.blocks, self.past, strict=True):
+            y = block.norm(x)
             past[:, own] = y
             if past is last:
-                x, y, forbidden = x[:, -1:], y[:, -1:].contiguous(), forbidden[:, -self.folded.heads :]
-            x = block.perceive(x + attention(y, past, forbidden))  # type: ignore[operator]
-        return transformer.norm(x)[:, -1]
+                x, y, mask = x[:, -1:], y[:, -1:], mask[:, -folded.heads :]
+            x = block.perceive(block.attend(x, y, past, mask))
+        return folded.norm(x)[:, -1]

@@ -106,7 +106,8 @@ class PromptDecisionTransformer(nn.Module):
         """Actions with the action box mapped to [-1, 1]."""
         return (actions - self.action_mid) / self.action_half
 
-    def _tokens(self, embedding: Embedding, steps: Steps) -> tuple[Tensor, Tensor]:
+    def tokens(self, embedding: Embedding, steps: Steps) -> tuple[Tensor, Tensor]:
+        """`(B, tokens, D)` and, `(B, tokens)`, whether each is there, from steps in the environment's units."""
         embedded = embedding(steps, self.normalise_states(steps.states), self.normalise_actions(steps.actions))
         return embedded.flatten(1, 2), steps.mask.repeat_interleave(self.tokens_per_step, dim=1)
 
@@ -124,7 +125,7 @@ class PromptDecisionTransformer(nn.Module):
         Returns:
             `(B, steps, A)`, in the environment's unit; what stands at padded steps means nothing.
         """
-        tokens, valid = self._tokens(self.embed_context, context)
+        tokens, valid = self.tokens(self.embed_context, context)
         prefix = self.prefix(prompt) if self.use_prompt and prompt is not None else None
         states = slice(self.tokens_per_step - 2, None, self.tokens_per_step)
         return self._act(self.transformer(self.norm_context(tokens), valid, prefix, self._window, states))
@@ -134,7 +135,7 @@ class PromptDecisionTransformer(nn.Module):
         return self.transformer.prefix(*self._prompt_tokens(prompt))
 
     def _prompt_tokens(self, prompt: Prompt) -> tuple[Tensor, Tensor | None]:
-        tokens, valid = self._tokens(self.embed_prompt, prompt)
+        tokens, valid = self.tokens(self.embed_prompt, prompt)
         return (tokens, valid) if self.use_prompt else (tokens[:, :0], None)
 
     def memory(self, prompt: Prompt, context_steps: int, folded: FoldedTransformer | None = None) -> Memory:
@@ -181,7 +182,7 @@ class PromptDecisionTransformer(nn.Module):
 
         Source: Psi of Rietz et al. 2025 (arXiv 2502.06358), section 4.
         """
-        tokens, valid = self._tokens(self.embed_prompt, segments)
+        tokens, valid = self.tokens(self.embed_prompt, segments)
         return (folded or FoldedTransformer(self.transformer)).last(tokens, _where_padded(valid))
 
 

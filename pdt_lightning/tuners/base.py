@@ -147,6 +147,7 @@ class SegmentTuner(Tuner):
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
         super().__init__(segments, budget, rng, slots)
         self.choices: list[Choice] = []  # of the outcomes
+        self.pick: Choice = ()  # what is recommended whatever was told, or before; of some tuners
 
     def _learn(self, proposal: Choice, value: float) -> None:
         self.choices.append(proposal)
@@ -159,12 +160,13 @@ class SegmentTuner(Tuner):
 
     def state_dict(self) -> dict[str, Any]:
         """As for every tuner, and the choices."""
-        return {**super().state_dict(), "choices": plain(self.choices)}
+        return {**super().state_dict(), "choices": plain(self.choices), "pick": list(self.pick)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         super().load_state_dict(state)
         self.choices = [self._restored(choice) for choice in state["choices"]]
+        self.pick = tuple(state["pick"])
 
     def _restored(self, proposal: Sequence[int]) -> Choice:
         return tuple(proposal)

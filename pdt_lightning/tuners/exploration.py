@@ -19,11 +19,12 @@ def best_choice(terms: np.ndarray, taken: Sequence[Choice] = ()) -> Choice:
     >>> best_choice(np.array([[0.0, 2.0, 1.0], [5.0, 0.0, 0.0]]), [(1, 0)])
     (2, 0)
     """
-    order = np.argsort(-terms, axis=1, kind="stable")[:, : len(taken) + 1]
-    best = order[:, 0]
+    best = terms.argmax(axis=1)
     if tuple(best.tolist()) not in taken:
         return tuple(best.tolist())
-    slots = np.arange(len(terms))
+    slots, count = np.arange(len(terms)), min(len(taken) + 1, terms.shape[1])
+    order = np.argpartition(-terms, count - 1, axis=1)[:, :count]
+    order = np.take_along_axis(order, np.argsort(-np.take_along_axis(terms, order, axis=1), axis=1, kind="stable"), axis=1)
     lost = terms[slots, best][:, None] - terms[slots[:, None], order]
     for place in np.argsort(lost, axis=None, kind="stable"):
         slot, rank = np.unravel_index(place, lost.shape)
@@ -45,7 +46,7 @@ class Exploration(ABC):
             model: fitted to what is known.
             progress: share of the budget that is spent, in [0, 1).
             rng: for what is left to chance.
-            taken: choices that this round tries already.
+            taken: choices whose outcomes are still open.
         """
 
 
@@ -66,7 +67,9 @@ class UCB(Exploration):
     Args:
         width: of the bound, in standard deviations of what the model still holds possible.
 
-    Source: Li et al. 2010 (LinUCB), Zhou et al. 2020 (NeuralUCB); the width is ours.
+    What is still open counts as known where the model can tell what it will teach, so that what is tried at once is not all alike.
+
+    Source: Li et al. 2010 (LinUCB), Zhou et al. 2020 (NeuralUCB); Desautels et al. 2014 for the open ones; the width is ours.
     """
 
     def __init__(self, width: float = 1.0):
@@ -74,7 +77,7 @@ class UCB(Exploration):
 
     def choose(self, model: RewardModel, progress: float, rng: np.random.Generator, taken: Sequence[Choice]) -> Choice:
         """The argmax of each slot's bounds; a random choice while all are alike."""
-        bounds = model.mean() + self.width * model.deviation()
+        bounds = model.mean() + self.width * model.deviation(taken)
         if np.ptp(bounds) < 1e-12:
             bounds = rng.random(bounds.shape)
         return best_choice(bounds, taken)

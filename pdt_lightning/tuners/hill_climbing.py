@@ -24,7 +24,7 @@ class HillClimbing(ValueTuner):
     Source: the baseline of Rietz et al. 2025; `sigma` is ours, tuned on training tasks by `benchmarks/rivals.py`.
     """
 
-    def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, sigma: float = 0.3):
+    def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, sigma: float = 1.0):
         super().__init__(segments, budget, rng, slots, policy)
         self.sigma = sigma
         self.top, self.top_value = self.start, -np.inf

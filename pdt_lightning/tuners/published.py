@@ -1,7 +1,6 @@
 """The published bandit, as its public code has it: the rival that ours is measured by."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +10,7 @@ from pdt_lightning.policy import Policy
 from pdt_lightning.tuners.base import Choice, SegmentTuner, plain
 from pdt_lightning.tuners.exploration import EpsilonGreedy
 from pdt_lightning.tuners.features import features as features_of_segments
+from pdt_lightning.tuners.perceptrons import Perceptrons
 from pdt_lightning.tuners.reward_models import RewardModel
 
 
@@ -24,57 +24,43 @@ class PublishedModel(RewardModel):
         features: `(N, F)` of all segments.
         slots: `J`.
         rng: of the first weights, drawn as PyTorch's linear layers draw theirs.
-        steps: of a fit.
         rate: of the descent.
 
-    Source: Rietz et al. 2025, public code; the rate is ours, since the features' scale is.
+    Source: Rietz et al. 2025, public code.
     """
 
-    HIDDEN = 16
+    STEPS = 1000
 
-    def __init__(self, features: np.ndarray, slots: int, rng: np.random.Generator, steps: int = 1000, rate: float = 0.05):
+    def __init__(self, features: np.ndarray, slots: int, rng: np.random.Generator, rate: float):
         super().__init__(features, slots)
-        self.steps, self.rate = steps, np.float32(rate)
+        self.rate = rate
         self.inputs = (features * np.sqrt(features.shape[1])).astype(np.float32)  # of about unit size each
-        sizes = (features.shape[1], self.HIDDEN, self.HIDDEN, 1)
-        self.first: list[np.ndarray] = []
-        for fan_in, fan_out in pairwise(sizes):
-            for shape in ((slots, fan_in, fan_out), (slots, 1, fan_out)):
-                self.first.append(rng.uniform(-(fan_in**-0.5), fan_in**-0.5, shape).astype(np.float32))
+        self.nets = Perceptrons((slots,), features.shape[1])
+        bounds = [fan_in**-0.5 for fan_in in self.nets.fans]
+        parts = zip(bounds, self.nets.shapes, strict=True)
+        self.first = np.concatenate([rng.uniform(-bound, bound, shape).ravel() for bound, shape in parts]).astype(np.float32)
         self._terms = np.zeros((slots, len(features)))
 
     def fit(self, choices: np.ndarray, returns: np.ndarray, rng: np.random.Generator) -> None:
         """From the first weights; nothing is left to chance."""
         inputs, targets, weights = self._rows(choices, returns)
-        parameters = [part.copy() for part in self.first]
-        w1, b1, w2, b2, w3, b3 = parameters
-        rate = self.rate
-        for _ in range(self.steps):
-            h1 = np.maximum(inputs @ w1 + b1, 0)
-            h2 = np.maximum(h1 @ w2 + b2, 0)
-            d3 = (h2 @ w3 + b3 - targets) * weights
-            d2 = (d3 * w3.transpose(0, 2, 1)) * (h2 > 0)
-            d1 = (d2 @ w2.transpose(0, 2, 1)) * (h1 > 0)
-            w3 -= rate * (h2.transpose(0, 2, 1) @ d3)
-            b3 -= rate * d3.sum(axis=1, keepdims=True)
-            w2 -= rate * (h1.transpose(0, 2, 1) @ d2)
-            b2 -= rate * d2.sum(axis=1, keepdims=True)
-            w1 -= rate * (inputs.transpose(0, 2, 1) @ d1)
-            b1 -= rate * d1.sum(axis=1, keepdims=True)
-        hidden = np.maximum(np.maximum(self.inputs @ w1 + b1, 0) @ w2 + b2, 0)
-        self._terms = (hidden @ w3 + b3)[..., 0].astype(np.float64)
+        self.nets.parameters[:] = self.first
+        for _ in range(self.STEPS):
+            self.nets.differentiate((self.nets(inputs) - targets) * weights)
+            self.nets.parameters -= self.rate * self.nets.gradient
+        self._terms = self.nets(self.inputs).astype(np.float64)
 
     def _rows(self, choices: np.ndarray, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Inputs `(J, n, F)`, mean returns and weights `(J, n, 1)` of each slot's distinct segments, padded by weights of 0."""
+        """Inputs `(J, n, F)`, mean returns and weights `(J, n)` of each slot's distinct segments, padded by weights of 0."""
         found = [np.unique(column, return_inverse=True, return_counts=True) for column in choices.T]
         rows = max(len(segments) for segments, _, _ in found)
         inputs = np.zeros((len(found), rows, self.inputs.shape[1]), np.float32)
-        targets, weights = np.zeros((2, len(found), rows, 1), np.float32)
+        targets, weights = np.zeros((2, len(found), rows), np.float32)
         for slot, (segments, inverse, counts) in enumerate(found):
             own = slice(len(segments))
             inputs[slot, own] = self.inputs[segments]
-            targets[slot, own, 0] = np.bincount(inverse, returns) / counts
-            weights[slot, own, 0] = 2 * counts / len(returns)
+            targets[slot, own] = np.bincount(inverse, returns) / counts
+            weights[slot, own] = 2 * counts / len(returns)
         return inputs, targets, weights
 
     def mean(self) -> np.ndarray:
@@ -85,7 +71,7 @@ class PublishedModel(RewardModel):
         """The same: it knows nothing of what else is possible."""
         return self._terms
 
-    def deviation(self) -> np.ndarray:
+    def deviation(self, expected: Sequence[Choice] = ()) -> np.ndarray:
         """None."""
         return np.zeros_like(self._terms)
 
@@ -101,13 +87,17 @@ class PublishedBandit(SegmentTuner):
         rng: its only source of randomness.
         slots: `J`.
         features: `(N, F)` of the segments.
+        rate: of the perceptrons' descent.
 
-    Source: Rietz et al. 2025 (arXiv 2502.06358), public code.
+    Source: Rietz et al. 2025 (arXiv 2502.06358), public code; the rate is ours, since the features' scale is, and was tuned on
+    training tasks by `benchmarks/rivals.py`.
     """
 
-    def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, features: np.ndarray):
+    def __init__(
+        self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, features: np.ndarray, rate: float = 0.02
+    ):
         super().__init__(segments, budget, rng, slots)
-        self.model, self.exploration = PublishedModel(features, slots, rng), EpsilonGreedy()
+        self.model, self.exploration = PublishedModel(features, slots, rng, rate), EpsilonGreedy()
         self._fitted = 0
         self._mean, self._spread = 0.0, 1.0
 
@@ -127,7 +117,8 @@ class PublishedBandit(SegmentTuner):
         proposed: list[Choice] = []
         self._fit()
         for number in range(self.asked, self.asked + n):
-            proposed.append(self.exploration.choose(self.model, number / self.budget, self.rng, proposed))
+            open_ones = [*self.pending.values(), *proposed]
+            proposed.append(self.exploration.choose(self.model, number / self.budget, self.rng, open_ones))
         return proposed
 
     def _predict(self, proposals: Sequence[Choice]) -> Sequence[float]:
@@ -154,4 +145,4 @@ class PublishedBandit(SegmentTuner):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave; the perceptrons are fitted again."""
         super().load_state_dict(state)
-        self.model.first, self._fitted = [np.array(part, np.float32) for part in state["first"]], 0
+        self.model.first, self._fitted = np.array(state["first"], np.float32), 0

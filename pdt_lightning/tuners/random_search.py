@@ -12,9 +12,9 @@ class RandomSearch(Finalists):
 
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
         super().__init__(segments, budget, rng, slots)
-        self._pick = self._random_choice()  # what it recommends before it knows anything
+        self.pick = self._random_choice()  # what it recommends before it knows anything
 
-    def _explore(self, number: int, proposed: list[Choice]) -> Choice:
+    def _explore(self, number: int, open_ones: list[Choice]) -> Choice:
         return self._random_choice()
 
     def _estimates(self) -> dict[Choice, float]:
@@ -24,4 +24,4 @@ class RandomSearch(Finalists):
         return {choice: worth(mean, outcomes) for choice, outcomes in by_choice(self.choices, self.outcomes).items()}
 
     def _best(self) -> tuple[Choice, float]:
-        return super()._best() if self.outcomes else (self._pick, float("nan"))
+        return super()._best() if self.outcomes else (self.pick, float("nan"))

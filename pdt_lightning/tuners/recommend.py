@@ -1,7 +1,8 @@
 """Which prompt to recommend when every rollout is a coin: a share of the budget re-tries the finalists.
 
-Sequential halving (Karnin, Koren and Somekh 2013): all finalists are tried equally often, the worse half leaves, and so on. What
-a prompt is thought to be worth is the mean of its own rollouts, drawn towards the prediction as if that were `PRIOR_ROLLOUTS`
+After sequential halving (Karnin, Koren and Somekh 2013): the finalists are tried equally often, half as many are left, and so on;
+but who they are is decided anew at every re-trial, so that one that left may return when others disappoint. What a prompt is
+thought to be worth is the mean of its own rollouts, drawn towards the prediction as if that were `PRIOR_ROLLOUTS`
 rollouts more: one lucky rollout does not win.
 """
 
@@ -90,8 +91,8 @@ class Finalists(SegmentTuner):
         self.halving = SequentialHalving(reserve(budget))
 
     @abstractmethod
-    def _explore(self, number: int, proposed: list[Choice]) -> Choice:
-        """What rollout `number` tries, beside what this round proposes already."""
+    def _explore(self, number: int, open_ones: list[Choice]) -> Choice:
+        """What rollout `number` tries, beside the prompts whose outcomes are still open."""
 
     @abstractmethod
     def _estimates(self) -> dict[Choice, float]:
@@ -101,12 +102,13 @@ class Finalists(SegmentTuner):
         proposed: list[Choice] = []
         for number in range(self.asked, self.asked + n):
             estimates = self._estimates() if number >= self.exploring else {}
-            proposed.append(self._retry(number, proposed, estimates) if estimates else self._explore(number, proposed))
+            open_ones = [*self.pending.values(), *proposed]
+            proposed.append(self._retry(number, open_ones, estimates) if estimates else self._explore(number, open_ones))
         return proposed
 
-    def _retry(self, number: int, proposed: list[Choice], estimates: dict[Choice, float]) -> Choice:
+    def _retry(self, number: int, open_ones: list[Choice], estimates: dict[Choice, float]) -> Choice:
         counts = {choice: len(outcomes) for choice, outcomes in by_choice(self.choices, self.outcomes).items()}
-        for choice in [*self.pending.values(), *proposed]:
+        for choice in open_ones:
             counts[choice] = counts.get(choice, 0) + 1
         return self.halving.next(number - self.exploring, estimates, counts)
 

@@ -5,12 +5,12 @@ Shapes: `n` rollouts, `J` slots, `N` segments, `F` features.
 """
 
 from abc import ABC, abstractmethod
-from itertools import pairwise
+from collections.abc import Sequence
 
 import numpy as np
-import torch
-from scipy.linalg import cho_solve, solve_triangular
-from torch import Tensor
+
+from pdt_lightning.tuners.base import Choice
+from pdt_lightning.tuners.perceptrons import Perceptrons
 
 
 class RewardModel(ABC):
@@ -37,8 +37,12 @@ class RewardModel(ABC):
         """`(J, N)` terms drawn from what the model still holds possible."""
 
     @abstractmethod
-    def deviation(self) -> np.ndarray:
-        """`(J, N)` standard deviation of such draws; one number for all before the first `fit`."""
+    def deviation(self, expected: Sequence[Choice] = ()) -> np.ndarray:
+        """`(J, N)` standard deviation of such draws; one number for all before the first `fit`.
+
+        Args:
+            expected: choices whose outcomes will be known soon; models count them in whose doubt does not depend on what they are.
+        """
 
 
 class LinearModel(RewardModel):
@@ -50,28 +54,34 @@ class LinearModel(RewardModel):
     Source: Bishop 2006, sections 3.3 and 3.5; Agrawal and Goyal 2013 for its posterior in Thompson sampling.
     """
 
+    CONSTANT = 1.0  # a feature that all prompts have
     RATIOS = np.logspace(-2, 2, 13)
     PRIOR_WEIGHT = 2.0
 
     def __init__(self, features: np.ndarray, slots: int):
-        super().__init__(features, slots)
-        size = slots * features.shape[1]
-        self._weights = np.zeros(size)
-        self._factor = np.eye(size)  # upper Cholesky factor of the posterior precision, in units of the noise
-        self._noise = 1.0
+        # What was tried is better than most, so that the mean outcome is not that of the mean segment.
+        super().__init__(np.column_stack([features, np.full(len(features), self.CONSTANT * slots**-0.5)]), slots)
+        self._design = np.zeros((0, slots * self.features.shape[1]))  # (n, J·F), the rollouts seen
+        self._vectors, self._spread = np.zeros((0, 0)), np.zeros(0)  # of the returns' covariance, in units of the prior variance
+        self._prior, self._noise = 1.0, 1.0  # variances
+        self._mean = np.zeros((slots, len(features)))
 
     def fit(self, choices: np.ndarray, returns: np.ndarray, rng: np.random.Generator) -> None:
-        """Posterior of all slots' weights together, so that each slot is credited with its own share alone."""
-        design = self.features[choices].reshape(len(choices), -1)
-        ratio, prior = self._evidence(design, returns)
-        precision = design.T @ design + ratio * np.eye(design.shape[1])
-        self._factor = np.linalg.cholesky(precision).T
-        self._weights = cho_solve((self._factor, False), design.T @ returns)
-        self._noise = ratio * prior
+        """Posterior of all slots' weights together, so that each slot is credited with its own share alone.
 
-    def _evidence(self, design: np.ndarray, returns: np.ndarray) -> tuple[float, float]:
-        values, vectors = np.linalg.eigh(design @ design.T)
-        squares = np.square(vectors.T @ returns)
+        All follows from one spectrum, of the rollouts' `(n, n)` products: few rollouts stand against many weights.
+        """
+        self._design = self._rows(choices)
+        values, self._vectors = np.linalg.eigh(self._design @ self._design.T)
+        ratio, self._prior = self._evidence(values, returns)
+        self._spread, self._noise = np.maximum(values, 0) + ratio, ratio * self._prior
+        self._mean = self._terms(self._explained(returns))
+
+    def _rows(self, choices: np.ndarray) -> np.ndarray:
+        return self.features[choices].reshape(len(choices), -1)
+
+    def _evidence(self, values: np.ndarray, returns: np.ndarray) -> tuple[float, float]:
+        squares = np.square(self._vectors.T @ returns)
         spread = np.maximum(values, 0)[:, None] + self.RATIOS  # (n, ratios)
         n = len(returns)
         priors = ((squares[:, None] / spread).sum(axis=0) + self.PRIOR_WEIGHT) / (n + self.PRIOR_WEIGHT)
@@ -79,78 +89,86 @@ class LinearModel(RewardModel):
         best = int(evidence.argmax())
         return float(self.RATIOS[best]), float(priors[best])
 
+    def _explained(self, returns: np.ndarray) -> np.ndarray:
+        """`(J·F,)` posterior mean of the weights, had the rollouts brought these returns."""
+        return self._design.T @ (self._vectors @ ((self._vectors.T @ returns) / self._spread))
+
     def mean(self) -> np.ndarray:
         """Posterior mean of the terms."""
-        return self._terms(self._weights)
+        return self._mean
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
-        """Terms of weights drawn from the posterior."""
-        noise = solve_triangular(self._factor, rng.standard_normal(len(self._weights)), lower=False)
-        return self._terms(self._weights + np.sqrt(self._noise) * noise)
+        """Terms of weights drawn from the posterior: from the prior, then corrected by what they leave unexplained.
 
-    def deviation(self) -> np.ndarray:
-        """Of the posterior."""
-        size = self.features.shape[1]
-        spread = []
-        for slot in range(self.slots):
-            own = np.zeros((size * self.slots, len(self.features)))
-            own[slot * size : (slot + 1) * size] = self.features.T
-            spread.append(np.square(solve_triangular(self._factor, own, trans="T", lower=False)).sum(axis=0))
-        return np.sqrt(self._noise * np.array(spread)) if self._weights.any() else np.ones((self.slots, len(self.features)))
+        Source: Doucet 2010; Wilson et al. 2020 (arXiv 2002.09309), section 3, for the rule of Matheron.
+        """
+        prior = np.sqrt(self._prior) * rng.standard_normal(self._design.shape[1])
+        noise = np.sqrt(self._noise) * rng.standard_normal(len(self._design))
+        return self._mean + self._terms(prior - self._explained(self._design @ prior + noise))
+
+    def deviation(self, expected: Sequence[Choice] = ()) -> np.ndarray:
+        """Of the posterior; all alike before there is any."""
+        if not len(self._design):
+            return np.ones((self.slots, len(self.features)))
+        design, vectors, spread = self._design, self._vectors, self._spread
+        if expected:
+            design = np.concatenate([design, self._rows(np.array(expected))])
+            values, vectors = np.linalg.eigh(design @ design.T)
+            spread = np.maximum(values, 0) + self._noise / self._prior
+        size, known = self.features.shape[1], np.zeros((self.slots, len(self.features)))
+        for slot, own in enumerate(known):
+            products = self.features @ design[:, slot * size : (slot + 1) * size].T  # (N, n)
+            own += (np.square(products @ vectors) / spread).sum(axis=1)
+        return np.sqrt(self._prior * np.maximum(np.square(self.features).sum(axis=1) - known, 0))
 
     def _terms(self, weights: np.ndarray) -> np.ndarray:
         return weights.reshape(self.slots, -1) @ self.features.T
 
 
 class MLPModel(RewardModel):
-    """An ensemble of perceptrons 16-16 for each slot, refitted from fresh weights each time; all members train together.
+    """An ensemble of perceptrons for each slot, refitted from fresh weights each time; all members train together.
 
     Each member sees a bootstrap sample of the rollouts, so a member is a draw from what is still possible.
 
     Args:
         features: `(N, F)` of all segments.
         slots: `J`.
-        members: of the ensemble.
-        steps: full-batch updates a fit.
 
-    Source: Rietz et al. 2025, public code, for the sizes; Osband et al. 2016 for the bootstrap.
+    Source: Rietz et al. 2025, public code, for the sizes; Osband et al. 2016 for the bootstrap; Loshchilov and Hutter 2019 for
+    AdamW.
     """
 
-    HIDDEN = 16
+    MEMBERS = 5
+    STEPS = 200  # full-batch updates a fit
     LEARNING_RATE = 0.02
     WEIGHT_DECAY = 1e-2
 
-    def __init__(self, features: np.ndarray, slots: int, members: int = 5, steps: int = 200):
+    def __init__(self, features: np.ndarray, slots: int):
         super().__init__(features, slots)
-        self.members, self.steps = members, steps
         # Inputs of about unit size each, as perceptrons like them.
-        self._inputs = torch.from_numpy(features * np.sqrt(features.shape[1])).float()
-        self._terms_of_members = np.zeros((members, slots, len(features)))
+        self._inputs = (features * np.sqrt(features.shape[1])).astype(np.float32)
+        self._terms_of_members = np.zeros((self.MEMBERS, slots, len(features)))
 
-    # Inside a validation hook gradients are off, under `trainer.validate` even by inference mode.
-    @torch.inference_mode(False)
-    @torch.enable_grad()
     def fit(self, choices: np.ndarray, returns: np.ndarray, rng: np.random.Generator) -> None:
         """Train every member on its own bootstrap sample of the rollouts."""
-        torch_rng = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        n, sizes = len(returns), (self._inputs.shape[1], self.HIDDEN, self.HIDDEN, 1)
-        counts = rng.multinomial(n, np.full(n, 1 / n), size=self.members) if n > 1 else np.ones((self.members, n))
-        weight = torch.from_numpy(counts).float()
-        parameters = []
-        for fan_in, fan_out in pairwise(sizes):
-            matrix = torch.randn(self.members, self.slots, fan_in, fan_out, generator=torch_rng) * (2 / fan_in) ** 0.5
-            parameters += [matrix.requires_grad_(), torch.zeros(self.members, self.slots, 1, fan_out, requires_grad=True)]
-        optimizer = torch.optim.AdamW(parameters, lr=self.LEARNING_RATE, weight_decay=self.WEIGHT_DECAY)
-        inputs = self._inputs[torch.from_numpy(choices)].transpose(0, 1)  # (J, n, F)
-        targets = torch.from_numpy(returns).float()
-        for _ in range(self.steps):
-            predicted = _perceptrons(parameters, inputs).sum(dim=1)  # (members, n)
-            loss = (weight * (predicted - targets).square()).sum() / n
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        with torch.no_grad():
-            self._terms_of_members = _perceptrons(parameters, self._inputs.expand(self.slots, -1, -1)).double().numpy()
+        n, members = len(returns), self.MEMBERS
+        counts = rng.multinomial(n, np.full(n, 1 / n), size=members) if n > 1 else np.ones((members, n))
+        weights = (2 * counts[:, None] / n).astype(np.float32)  # (members, 1, n)
+        inputs = self._inputs[choices].swapaxes(0, 1)  # (J, n, F)
+        targets = returns.astype(np.float32)
+        nets = Perceptrons((members, self.slots), inputs.shape[-1])
+        for part, fan_in in zip(nets.parts[::2], nets.fans[::2], strict=True):
+            part[:] = rng.standard_normal(part.shape) * np.sqrt(2 / fan_in)
+        first, second = np.zeros((2, len(nets.parameters)), np.float32)  # moments
+        for step in range(1, self.STEPS + 1):
+            predicted = nets(inputs).sum(axis=1, keepdims=True)  # (members, 1, n)
+            nets.differentiate(np.repeat(weights * (predicted - targets), self.slots, axis=1))
+            first += 0.1 * (nets.gradient - first)
+            second += 0.001 * (np.square(nets.gradient) - second)
+            nets.parameters *= 1 - self.LEARNING_RATE * self.WEIGHT_DECAY
+            size = np.sqrt(second / (1 - 0.999**step)) + 1e-8
+            nets.parameters -= (self.LEARNING_RATE / (1 - 0.9**step)) * first / size
+        self._terms_of_members = nets(self._inputs).astype(float)
 
     def mean(self) -> np.ndarray:
         """Mean over the members."""
@@ -160,23 +178,16 @@ class MLPModel(RewardModel):
         """One member; before there is any, anything is possible."""
         if not self._terms_of_members.any():
             return rng.standard_normal(self._terms_of_members.shape[1:])
-        return self._terms_of_members[rng.integers(self.members)]
+        return self._terms_of_members[rng.integers(self.MEMBERS)]
 
-    def deviation(self) -> np.ndarray:
+    def deviation(self, expected: Sequence[Choice] = ()) -> np.ndarray:
         """Over the members."""
         deviation = self._terms_of_members.std(axis=0)
         return deviation if deviation.any() else np.ones_like(deviation)
 
 
-def _perceptrons(parameters: list[Tensor], inputs: Tensor) -> Tensor:
-    """`(members, J, n)` from `inputs (J, n, F)`."""
-    first, bias_1, second, bias_2, third, bias_3 = parameters
-    hidden = torch.relu(inputs @ first + bias_1)
-    return (torch.relu(hidden @ second + bias_2) @ third + bias_3)[..., 0]
-
-
 class Apart(RewardModel):
-    """A model for each slot by itself, each credited with the whole return, as published.
+    """A model for each slot by itself, each credited with the whole return, as published; a prompt is worth the mean of its slots'.
 
     Args:
         model: of which kind.
@@ -197,15 +208,16 @@ class Apart(RewardModel):
 
     def mean(self) -> np.ndarray:
         """Of each."""
-        return np.concatenate([model.mean() for model in self.models])
+        return np.concatenate([model.mean() for model in self.models]) / self.slots
 
     def sample(self, rng: np.random.Generator) -> np.ndarray:
         """From each."""
-        return np.concatenate([model.sample(rng) for model in self.models])
+        return np.concatenate([model.sample(rng) for model in self.models]) / self.slots
 
-    def deviation(self) -> np.ndarray:
+    def deviation(self, expected: Sequence[Choice] = ()) -> np.ndarray:
         """Of each."""
-        return np.concatenate([model.deviation() for model in self.models])
+        known = [[(choice[slot],) for choice in expected] for slot in range(self.slots)]
+        return np.concatenate([model.deviation(own) for model, own in zip(self.models, known, strict=True)]) / self.slots
 
 
 REWARD_MODELS: dict[str, type[RewardModel]] = {"linear": LinearModel, "mlp": MLPModel}

@@ -28,7 +28,7 @@ class RolloutFree(SegmentTuner):
 
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy):
         super().__init__(segments, 0, rng, slots)
-        self._pick = self._top(self._scores(policy))
+        self.pick = self._top(self._scores(policy))
 
     @classmethod
     def make(cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, **bandit: str) -> Self:
@@ -48,24 +48,15 @@ class RolloutFree(SegmentTuner):
                     and abs(int(segments.start[number] - segments.start[other])) < segments.steps
                     for other in picked
                 ]
-                if len(picked) < self.slots and (overlap or not any(near)):
+                if len(picked) < self.slots and number not in picked and (overlap or not any(near)):
                     picked.append(number)
-        return tuple(sorted(picked))
+        return tuple(sorted(picked[n % len(picked)] for n in range(self.slots)))
 
     def _propose(self, n: int) -> list[Choice]:
         return []
 
     def _best(self) -> tuple[Choice, float]:
-        return self._pick, float("nan")
-
-    def state_dict(self) -> dict:
-        """As for every tuner, and what it recommends."""
-        return {**super().state_dict(), "pick": list(self._pick)}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Take over what `state_dict` gave."""
-        super().load_state_dict(state)
-        self._pick = tuple(state["pick"])
+        return self.pick, float("nan")
 
 
 class LargestError(RolloutFree):

@@ -81,9 +81,9 @@ class StructuredBandit(Finalists):
         """With the features of the segments that the policy's transformer gives."""
         return cls(segments, budget, rng, slots, features_of_segments(features, segments, policy), **bandit)
 
-    def _explore(self, number: int, proposed: list[Choice]) -> Choice:
+    def _explore(self, number: int, open_ones: list[Choice]) -> Choice:
         self._fit()
-        return self.exploration.choose(self.model, number / self.budget, self.rng, proposed)
+        return self.exploration.choose(self.model, number / self.budget, self.rng, open_ones)
 
     def _fit(self) -> None:
         """Fit to the outcomes of exploration; re-trials judge single prompts and leave the model, and so the finalists, alone."""

@@ -54,9 +54,9 @@ class ZORankSGD(ValueTuner):
         rng: np.random.Generator,
         slots: int,
         policy: Policy,
-        rollouts: int = 5,
+        rollouts: int = 10,
         mu: float = 0.3,
-        rate: float = 0.3,
+        rate: float = 0.1,
     ):
         super().__init__(segments, budget, rng, slots, policy)
         self.rollouts, self.mu, self.rate = rollouts, mu, rate

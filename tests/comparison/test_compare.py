@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pdt_lightning import compare
-from pdt_lightning.comparison import report
+from pdt_lightning.comparison import figures, report
 from pdt_lightning.comparison.plan import ALL, BUDGETS, DEFAULT, Plan, claim, named, variant
 from pdt_lightning.errors import UserError
 from pdt_lightning.figures import pixels
@@ -25,6 +25,7 @@ from tests.conftest import POINT_FLAGS
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
 SMALL = ["--rounds=12", "--seeds=2", "--verdict_episodes=3", "--oracle_candidates=4", "--oracle_episodes=1", "--width=8"]
+FIGURES = {"by_rollouts.png", "aggregate.png", "choices.png", "attention.png"}
 SOME = ["--tuners", "structured", "zo_rank_sgd", "rollout_free", "finetune", "structured:exploration=ucb,credit=whole"]
 
 
@@ -74,7 +75,12 @@ def test_all_tuners_are_compared_on_every_cell(whole):
     assert "python -m pdt_lightning.compare" in text
     assert all(f"| {name}" in text for name in (*ALL, "oracle"))
     assert "structured (default)" in done.stdout
-    assert {path.name for path in (folder / "figures").iterdir()} == {"by_rollouts.png", "aggregate.png", "choices.png"}
+    assert {path.name for path in (folder / "figures").iterdir()} == FIGURES
+    for kind in ("random", "tuned"):
+        known = found["attention"][kind]
+        assert np.shape(known["by_rank"]) == (2, 2)  # layers, segments
+        assert np.sum(known["by_rank"], axis=1) == pytest.approx([1, 1])
+        assert all(0 < share < 1 for share in known["to_prompt"])
     assert not list((folder / "journal").glob("*"))
 
 
@@ -154,6 +160,7 @@ WRONG = {
         "--exploration=thomson",
         "Did you mean thompson?",
     ),
+    "a variant of what takes no options": (["--tuners", "uniform:features=raw"], "--tuners=uniform:features=raw", "no options"),
     "no rounds": (["--rounds=0"], "--rounds=0", "at least 1"),
     "no seeds": (["--seeds=0"], "--seeds=0", "at least 1"),
     "no oracle": (["--oracle_candidates=0"], "--oracle_candidates=0", "at least 1"),
@@ -226,7 +233,17 @@ class Known(report.Results):
     """Results worked out by hand: two tasks, two seeds, one checkpoint."""
 
     def __init__(self, values):
-        self.plan, self.jobs, self.has_success, self.goal = plan(), [], False, "return"
+        attention = [
+            {"kind": "tuned", "shares": [[0.1, 0.7], [0.2, 0.2]]},  # two layers, two segments
+            {"kind": "random", "shares": [[0.3, 0.1], [0.25, 0.25]]},
+            {"kind": "random", "shares": [[0.1, 0.3], [0.5, 0.0]]},
+        ]
+        self.plan, self.jobs, self.has_success, self.goal = (
+            plan(),
+            [{"tuner": "structured", "attention": attention}],
+            False,
+            "return",
+        )
         self.recommended = [
             {"checkpoint": 0, "tuner": name, "task": task, "seed": seed, "rollouts": rollouts, "return": value, "success": None}
             for (name, rollouts), own in values.items()
@@ -270,11 +287,12 @@ def test_a_summary_by_hand(monkeypatch):
     assert ten["difference"] == 2
     assert ten["improvement"] == 0.75  # on each task half of the pairs are won, half are ties
     assert found["default_minus"]["uniform"]["10"]["difference"] == 9
+    assert found["attention"]["tuned"]["to_prompt"] == pytest.approx([0.8, 0.4])
+    assert found["attention"]["random"]["by_rank"] == [pytest.approx([0.75, 0.25]), pytest.approx([0.75, 0.25])]
     header, rows = report.lines({**found, "command": "c"})
     assert [row[0] for row in rows] == ["structured (default)", "random_search", "uniform", "oracle"]
     assert all(len(row) == len(header) for row in rows)
-    from pdt_lightning.comparison import figures
-
-    for figure in (figures.by_rollouts(found), figures.aggregate(found), figures.choices(results)):
+    drawn = (figures.by_rollouts(found), figures.aggregate(found), figures.choices(results), figures.attention(found["attention"]))
+    for figure in drawn:
         image = pixels(figure)
         assert image.std() > 5

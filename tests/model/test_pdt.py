@@ -146,7 +146,7 @@ def test_the_prompt_matters_only_where_it_is_used():
 @torch.no_grad()
 def test_encoding_is_the_hidden_state_at_the_final_action():
     made, segments = model(), steps(Prompt, 5, 3, padded=False)
-    tokens, valid = made._tokens(made.embed_prompt, segments)
+    tokens, valid = made.tokens(made.embed_prompt, segments)
     assert torch.allclose(made.encode(segments), made.transformer(tokens, valid)[:, -1], atol=1e-6)
 
 

@@ -79,8 +79,9 @@ def test_zo_rank_sgd_descends_after_every_step_and_not_within_one(segments, poin
     assert made._values(made.best().prompt) == pytest.approx(wanted, abs=1e-4)
 
 
-def test_ucb_by_hand():
+def test_ucb_by_hand(monkeypatch):
     """Mean and deviation of the posterior of two orthogonal segments, of which one was tried three times and one once."""
+    monkeypatch.setattr(LinearModel, "CONSTANT", 0.0)
     model = LinearModel(np.eye(2), slots=1)
     model.RATIOS = np.array([0.5])
     model.fit(np.array([[0], [0], [0], [1]]), np.array([1.0, 2.0, 0.0, -3.0]), rng())
@@ -110,8 +111,8 @@ def test_apart_each_slot_is_credited_with_the_whole_return():
     for slot in (0, 1):
         alone = LinearModel(features, 1)
         alone.fit(choices[:, [slot]], returns, rng())
-        assert np.array_equal(both.mean()[slot], alone.mean()[0])
-        assert np.array_equal(both.deviation()[slot], alone.deviation()[0])
+        assert np.array_equal(2 * both.mean()[slot], alone.mean()[0])  # a prompt is worth the mean of its two slots
+        assert np.array_equal(2 * both.deviation()[slot], alone.deviation()[0])
 
 
 def test_with_one_segment_in_a_prompt_flat_and_structured_are_the_same(segments, point_policy):
@@ -141,15 +142,15 @@ def test_the_flat_bandit_knows_no_slots(segments, point_policy):
 def test_the_published_perceptron_against_torch(segments):
     """A thousand steps of plain gradient descent on all rollouts, each slot by itself."""
     features, slots, n = rng(1).normal(size=(12, 4)), 2, 25
-    model = PublishedModel(features, slots, rng(4), steps=1000)
+    model = PublishedModel(features, slots, rng(4), 0.05)
     choices, returns = rng(2).integers(12, size=(n, slots)), rng(3).normal(size=n)
     model.fit(choices, returns, rng())
+    model.nets.parameters[:] = model.first
     for slot in range(slots):
-        sizes = (4, 16, 16, 1)
-        layers = [torch.nn.Linear(a, b) for a, b in pairwise(sizes)]
+        layers = [torch.nn.Linear(a, b) for a, b in pairwise((4, 16, 16, 1))]
         for number, layer in enumerate(layers):
-            layer.weight.data = torch.from_numpy(model.first[2 * number][slot].T.copy())
-            layer.bias.data = torch.from_numpy(model.first[2 * number + 1][slot, 0].copy())
+            layer.weight.data = torch.from_numpy(model.nets.parts[2 * number][slot].T.copy())
+            layer.bias.data = torch.from_numpy(model.nets.parts[2 * number + 1][slot, 0].copy())
         net = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2])
         inputs = torch.from_numpy(features * 2.0).float()  # sqrt of 4 features
         optimizer = torch.optim.SGD(net.parameters(), lr=float(model.rate))

@@ -3,12 +3,14 @@ import json
 import numpy as np
 import pytest
 
+from pdt_lightning.policy import Policy
 from pdt_lightning.tuners import TUNERS, ValueTuner, make_tuner
 from pdt_lightning.tuners.exploration import EpsilonGreedy
 from pdt_lightning.tuners.features import features
 from pdt_lightning.tuners.recommend import SequentialHalving, by_choice, worth
 from pdt_lightning.tuners.reward_models import LinearModel
 from pdt_lightning.tuners.structured import StructuredBandit
+from tests.conftest import untrained
 
 VARIANTS = [
     {"name": "structured"},
@@ -23,6 +25,12 @@ VARIANTS = [
 @pytest.fixture
 def segments(point_data):
     return point_data.segments("point/03")
+
+
+@pytest.fixture(scope="module")
+def point_policy(point_data):
+    """In one form of attention: a tuner sees no more of it than the features."""
+    return Policy(untrained(point_data, attention="window").model, 5)
 
 
 def tuner(segments, policy, budget=12, seed=0, slots=2, **options):
@@ -103,6 +111,19 @@ def test_failed_rollouts_cost_budget_and_teach_nothing(segments, point_policy, o
     assert nothing.best().prompt.states.isfinite().all()
 
 
+@pytest.mark.parametrize("name", TUNERS)
+def test_restored_before_any_outcome_it_recommends_the_same(segments, point_policy, name):
+    made, restored = (tuner(segments, point_policy, seed=seed, name=name) for seed in (0, 1))
+    restored.load_state_dict(json.loads(json.dumps(made.state_dict())))
+    assert restored.best().prompt.tobytes() == made.best().prompt.tobytes()
+
+
+def test_asked_one_by_one_nothing_is_tried_twice_while_outcomes_are_open(segments, point_policy):
+    made = tuner(segments, point_policy, budget=40, name="structured", exploration="ucb")
+    made.tell([(candidate.id, play(candidate)) for candidate in made.ask(6)])
+    assert len({made.ask(1)[0].choice for _ in range(5)}) == 5
+
+
 def test_an_outcome_is_told_once(segments, point_policy):
     made = tuner(segments, point_policy, name="uniform")
     made.tell([(made.ask()[0].id, 1.0)])
@@ -169,7 +190,7 @@ def test_a_prompt_that_was_never_tried_is_not_recommended(segments):
 
 def test_epsilon_falls_from_one_to_zero_over_the_first_fifth():
     model = LinearModel(np.eye(50), 1)
-    model._weights[7] = 1.0
+    model._mean[0, 7] = 1.0
     explore = EpsilonGreedy()
 
     def greedy(progress):
