@@ -26,7 +26,8 @@ from pdt_lightning.tasks.point import HUB, STEP_LENGTH
 
 SLOTS, PRETRAININGS, ROUNDS = (1, 2, 4), (0, 1, 2), 250
 VARIANTS = tuple(f"{DEFAULT}:{change}" for change in ("credit=whole", "exploration=ucb", "features=raw"))
-SHOWN = (10, 25, 50, 250)  # rollouts
+SHOWN, JUDGED = (10, 25, 50, 250), (50, 250)  # rollouts
+FLOORS = (9.0, 9.5)  # of a cell's return, after those that are judged
 # What the papers report after 250 rollouts, by segments in a prompt (Rietz et al. 2025; their layout is not published).
 PUBLISHED = {"untuned": ("0.0 ± 2.1", "6.3 ± 0.8", "8.3 ± 0.6"), "hill climbing": ("5.8 ± 3.8", "7.9 ± 1.6", "6.2 ± 4.0")}
 PUBLISHED["Thompson sampling"] = ("9.9", "9.9", "9.8")
@@ -131,26 +132,27 @@ def tables(out: Path, summaries: dict[int, dict]) -> str:
     text.append("\n| our default | " + " | ".join(f"J={slots}" for slots in SLOTS) + " |")
     text.append("| --- |" + " ---: |" * len(SLOTS))
     line("untuned", [interval(summaries[slots]["untuned"]) for slots in SLOTS])
-    for rollouts, floor in ((50, 9.0), (250, 9.5)):
+    for rollouts, floor in zip(JUDGED, FLOORS, strict=True):
         line(f"{rollouts} rollouts", [interval(summaries[s]["tuners"][DEFAULT]["by_rollouts"][str(rollouts)]) for s in SLOTS])
         middle = [summaries[s]["tuners"][DEFAULT]["by_rollouts"][str(rollouts)]["interquartile_mean"] for s in SLOTS]
         line("interquartile mean", [f"{value:.2f}" for value in middle])
         own = [cells(out, slots, DEFAULT, rollouts) for slots in SLOTS]
         line(f"cells at {floor} or more", [f"{np.mean(values >= floor):.0%} of {len(values)}" for values in own])
     line("rollouts to 95 %", [str(summaries[slots]["tuners"][DEFAULT]["rollouts_to_95"]) for slots in SLOTS])
-    text.append("\n| default minus rival, paired | " + " | ".join(f"J={slots}, {n}" for slots in SLOTS for n in (50, 250)) + " |")
-    text.append("| --- |" + " ---: |" * (2 * len(SLOTS)))
+    text.append("\n| default minus rival, paired | " + " | ".join(f"J={slots}, {n}" for slots in SLOTS for n in JUDGED) + " |")
+    text.append("| --- |" + " ---: |" * (len(JUDGED) * len(SLOTS)))
     for name in (name for name in names if name != DEFAULT):
-        own = [summaries[slots]["default_minus"][name][str(n)] for slots in SLOTS for n in (50, 250)]
+        own = [summaries[slots]["default_minus"][name][str(n)] for slots in SLOTS for n in JUDGED]
         line(name, [f"{d['difference']:+.2f} [{d['low']:+.2f}, {d['high']:+.2f}]" for d in own])
-    text.append("\n| attention of the last layer | " + " | ".join(f"J={slots}" for slots in SLOTS[1:]) + " |")
-    text.append("| --- |" + " ---: |" * len(SLOTS[1:]))
-    alone = [informative(out, slots) for slots in SLOTS[1:]]
+    several = [slots for slots in SLOTS if slots > 1]
+    text.append("\n| attention of the last layer | " + " | ".join(f"J={slots}" for slots in several) + " |")
+    text.append("| --- |" + " ---: |" * len(several))
+    alone = [informative(out, slots) for slots in several]
     line("one informative segment among others: its share of the attention to the prompt", [f"{own[0]:.1%}" for own in alone])
     line("prompts in which it gets the most", [f"{own[1]:.1%}" for own in alone])
     line("share of all attention that goes to the prompt", [f"{own[2]:.0%}" for own in alone])
     for kind in ("random", "tuned"):
-        ranks = [summaries[slots]["attention"][kind]["by_rank"][-1] for slots in SLOTS[1:]]
+        ranks = [summaries[slots]["attention"][kind]["by_rank"][-1] for slots in several]
         line(f"{kind} prompts: share of each segment, most first", [", ".join(f"{share:.0%}" for share in own) for own in ranks])
     return "\n".join(text) + "\n"
 

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+from benchmarks import rivals, sparse_point
 from pdt_lightning import compare
 from pdt_lightning.comparison import figures, report
 from pdt_lightning.comparison.plan import ALL, BUDGETS, DEFAULT, Plan, claim, named, variant
@@ -106,6 +107,28 @@ def test_what_is_done_is_not_done_again_and_another_plan_is_refused(whole, check
         compare.main(["--ckpt_path", *map(str, checkpoints), "--out", str(folder), *SMALL, "--seeds=3"])
     assert ended.value.code == 2
     assert "with other seeds" in capsys.readouterr().err
+
+
+def test_the_study_tabulates_a_comparison(whole, checkpoints, monkeypatch):
+    folder, _ = whole
+    for name, value in {"SLOTS": (2,), "PRETRAININGS": (0, 1), "VARIANTS": (), "SHOWN": (10, 12), "JUDGED": (10, 12)}.items():
+        monkeypatch.setattr(sparse_point, name, value)
+    monkeypatch.setattr(sparse_point, "checkpoint", lambda out, slots, seed: str(checkpoints[seed]))
+    (folder / "compare_J2").symlink_to(folder)
+    text = sparse_point.tables(folder, {2: summary(folder)})
+    ours = [float(row["return"]) for row in table(folder / "recommended.csv") if (row["tuner"], row["rollouts"]) == (DEFAULT, "12")]
+    assert f"| {DEFAULT} | " in text
+    assert f"{np.mean(np.array(ours) >= 9.5):.0%} of 12" in text
+    assert sum(line.startswith("| published | ") for line in text.splitlines()) == 2  # its return, and how ours differs
+    assert "one informative segment" in text
+
+
+def test_a_setting_of_a_rival_is_tried_on_training_tasks(checkpoints, monkeypatch):
+    monkeypatch.setattr(rivals, "BUDGETS", (2, 4))
+    for setting in ((rivals.HillClimbing, {"sigma": 0.3}), (rivals.PublishedBandit, {"rate": 0.01})):
+        found = rivals.tried(str(checkpoints[0]), setting, 6, 1, 2)
+        assert len(found) == 2
+        assert all(-10 <= value <= 10 for value in found)
 
 
 def test_ranks_share_the_jobs_and_find_the_same(checkpoints, tmp_path):
