@@ -1,14 +1,15 @@
 """Many cells of (task, tuner) advanced in lockstep: ask → one full batch of rollouts → tell. Knows nothing of Lightning."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pdt_lightning.errors import UserError
 from pdt_lightning.rollout import Outcome, Rollout, Row
 from pdt_lightning.seeding import Key, integer
 from pdt_lightning.tasks.base import Task
-from pdt_lightning.tuners.base import Choice, Tuner
+from pdt_lightning.tuners.base import Candidate, Choice, Tuner
 
 RETURN_BREAKS_TIES = 1e-3  # weight of the return, in units of the task's scale, beside a success of 0 or 1
 
@@ -51,6 +52,13 @@ class Cell:
     key: tuple[Key, ...]
     trials: list[Trial] = field(default_factory=list)
     seconds: float = 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count the seconds while it lasts."""
+        start = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - start
 
 
 def value(outcome: Outcome, objective: str, scale: float) -> float | None:
@@ -101,21 +109,30 @@ def search(
     while True:
         asked = []
         for cell in cells:
-            start = time.perf_counter()
-            asked += [(cell, candidate) for candidate in cell.tuner.ask(parallel)]
-            cell.seconds += time.perf_counter() - start
+            with cell.timed():
+                asked += [(cell, candidate) for candidate in cell.tuner.ask(parallel)]
         if not asked:
             break
         rows = [Row(cell.task, candidate.prompt, integer(seed, "search", *cell.key, candidate.id)) for cell, candidate in asked]
         outcomes = play(rows)
-        for cell in cells:
-            own = [(candidate, row, o) for (c, candidate), row, o in zip(asked, rows, outcomes, strict=True) if c is cell]
-            values = [(candidate.id, value(o, objective, cell.task.return_scale or 1.0)) for candidate, _, o in own]
+        played: dict[int, list[tuple[Candidate, Row, Outcome]]] = {}
+        for (cell, candidate), row, outcome in zip(asked, rows, outcomes, strict=True):
+            played.setdefault(id(cell), []).append((candidate, row, outcome))
+        active = [cell for cell in cells if id(cell) in played]
+        for cell in active:
+            scale = cell.task.return_scale or 1.0
+            with cell.timed():
+                cell.tuner.tell([(candidate.id, value(o, objective, scale)) for candidate, _, o in played[id(cell)]])
+        for kind in dict.fromkeys(type(cell.tuner) for cell in active):
+            own = [cell for cell in active if type(cell.tuner) is kind]
             start = time.perf_counter()
-            cell.tuner.tell(values)
-            known = cell.tuner.best_value()
-            cell.seconds += time.perf_counter() - start
-            cell.trials += [Trial(c.id, c.choice, outcome, known, row.seed, c.predicted) for c, row, outcome in own]
+            kind.prepare([cell.tuner for cell in own])
+            for cell in own:
+                cell.seconds += (time.perf_counter() - start) / len(own)
+        for cell in active:
+            with cell.timed():
+                known = cell.tuner.best_value()
+            cell.trials += [Trial(c.id, c.choice, outcome, known, row.seed, c.predicted) for c, row, outcome in played[id(cell)]]
     for cell in cells:
         if cell.trials and all(trial.outcome.failed for trial in cell.trials):
             raise RuntimeError(f"every rollout of {cell.task.id} failed; the last one: {cell.trials[-1].outcome.failed}")

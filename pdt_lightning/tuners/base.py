@@ -87,6 +87,10 @@ class Tuner(ABC):
                 self.outcomes.append(float(value))
                 self._learn(proposal, float(value))
 
+    @classmethod  # noqa: B027  # most have nothing to do
+    def prepare(cls, tuners: Sequence[Self]) -> None:
+        """Do what many tuners of this kind do faster together, once they have been told; alone each would do the same later."""
+
     def best(self) -> Candidate:
         """The recommended prompt; its id is -1."""
         return self._candidate(-1, self._best()[0])

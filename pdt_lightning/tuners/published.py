@@ -13,6 +13,9 @@ from pdt_lightning.tuners.features import features as features_of_segments
 from pdt_lightning.tuners.perceptrons import Perceptrons
 from pdt_lightning.tuners.reward_models import RewardModel
 
+BLOCK = 32  # rows: of a few sizes, so that many fits have the same one and are made together
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
+
 
 class PublishedModel(RewardModel):
     """A perceptron 16-16 for each slot, credited with the whole return, refitted from its first weights every time.
@@ -36,26 +39,36 @@ class PublishedModel(RewardModel):
         self.rate = rate
         self.inputs = (features * np.sqrt(features.shape[1])).astype(np.float32)  # of about unit size each
         self.nets = Perceptrons((slots,), features.shape[1])
-        bounds = [fan_in**-0.5 for fan_in in self.nets.fans]
-        parts = zip(bounds, self.nets.shapes, strict=True)
-        self.first = np.concatenate([rng.uniform(-bound, bound, shape).ravel() for bound, shape in parts]).astype(np.float32)
+        shapes = zip(self.nets.fans, self.nets.shapes, strict=True)
+        self.first = [rng.uniform(-(fan_in**-0.5), fan_in**-0.5, shape).astype(np.float32) for fan_in, shape in shapes]
         self._terms = np.zeros((slots, len(features)))
 
     def fit(self, choices: np.ndarray, returns: np.ndarray, rng: np.random.Generator) -> None:
         """From the first weights; nothing is left to chance."""
-        inputs, targets, weights = self._rows(choices, returns)
-        self.nets.parameters[:] = self.first
-        for _ in range(self.STEPS):
-            self.nets.differentiate((self.nets(inputs) - targets) * weights)
-            self.nets.parameters -= self.rate * self.nets.gradient
-        self._terms = self.nets(self.inputs).astype(np.float64)
+        self.fit_together([self], [self.rows(choices, returns)])
 
-    def _rows(self, choices: np.ndarray, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Inputs `(J, n, F)`, mean returns and weights `(J, n)` of each slot's distinct segments, padded by weights of 0."""
+    @classmethod
+    def fit_together(cls, models: Sequence["PublishedModel"], rows: Sequence[Rows]) -> None:
+        """Fit models of one size, one rate and as many rows, each to its own: a step takes many small products at once."""
+        first = models[0]
+        inputs, targets, weights = (np.stack(parts) for parts in zip(*rows, strict=True))
+        nets = Perceptrons((len(models), first.slots), inputs.shape[-1])
+        for number, part in enumerate(nets.parts):
+            part[:] = np.stack([model.first[number] for model in models])
+        for _ in range(cls.STEPS):
+            nets.differentiate((nets(inputs) - targets) * weights)
+            nets.parameters -= first.rate * nets.gradient
+        for place, model in enumerate(models):
+            for part, own in zip(nets.parts, model.nets.parts, strict=True):
+                own[:] = part[place]
+            model._terms = model.nets(model.inputs).astype(np.float64)
+
+    def rows(self, choices: np.ndarray, returns: np.ndarray) -> Rows:
+        """Inputs `(J, n, F)`, mean returns and weights `(J, n)` of each slot's distinct segments; those added have no weight."""
         found = [np.unique(column, return_inverse=True, return_counts=True) for column in choices.T]
-        rows = max(len(segments) for segments, _, _ in found)
-        inputs = np.zeros((len(found), rows, self.inputs.shape[1]), np.float32)
-        targets, weights = np.zeros((2, len(found), rows), np.float32)
+        size = -(-max(len(segments) for segments, _, _ in found) // BLOCK) * BLOCK
+        inputs = np.zeros((len(found), size, self.inputs.shape[1]), np.float32)
+        targets, weights = np.zeros((2, len(found), size), np.float32)
         for slot, (segments, inverse, counts) in enumerate(found):
             own = slice(len(segments))
             inputs[slot, own] = self.inputs[segments]
@@ -107,11 +120,21 @@ class PublishedBandit(SegmentTuner):
         return cls(segments, budget, rng, slots, features_of_segments("raw", segments, policy))
 
     def _fit(self) -> None:
-        if len(self.outcomes) != self._fitted:
-            self._fitted = len(self.outcomes)
-            outcomes = np.array(self.outcomes)
-            self._mean, self._spread = float(outcomes.mean()), float(outcomes.std()) or 1.0
-            self.model.fit(np.array(self.choices), (outcomes - self._mean) / self._spread, self.rng)
+        self.prepare([self])
+
+    @classmethod
+    def prepare(cls, tuners: Sequence[Self]) -> None:
+        """Fit all that have been told something, those with as many rows together."""
+        groups: dict[tuple, list[tuple[PublishedModel, Rows]]] = {}
+        for tuner in tuners:
+            if len(tuner.outcomes) != tuner._fitted:
+                tuner._fitted = len(tuner.outcomes)
+                outcomes = np.array(tuner.outcomes)
+                tuner._mean, tuner._spread = float(outcomes.mean()), float(outcomes.std()) or 1.0
+                rows = tuner.model.rows(np.array(tuner.choices), (outcomes - tuner._mean) / tuner._spread)
+                groups.setdefault((rows[0].shape, tuner.model.rate), []).append((tuner.model, rows))
+        for group in groups.values():
+            PublishedModel.fit_together(*zip(*group, strict=True))
 
     def _propose(self, n: int) -> list[Choice]:
         proposed: list[Choice] = []
@@ -145,4 +168,4 @@ class PublishedBandit(SegmentTuner):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave; the perceptrons are fitted again."""
         super().load_state_dict(state)
-        self.model.first, self._fitted = np.array(state["first"], np.float32), 0
+        self.model.first, self._fitted = [np.array(part, np.float32) for part in state["first"]], 0

@@ -11,7 +11,7 @@ from pdt_lightning.tuners import make_tuner
 from pdt_lightning.tuners.exploration import UCB, best_choice
 from pdt_lightning.tuners.flat import POOL, FlatBandit
 from pdt_lightning.tuners.hill_climbing import HillClimbing
-from pdt_lightning.tuners.published import PublishedModel
+from pdt_lightning.tuners.published import PublishedBandit, PublishedModel
 from pdt_lightning.tuners.reward_models import Apart, LinearModel
 from pdt_lightning.tuners.rollout_free import LargestError, MostDifferentActions
 from pdt_lightning.tuners.structured import StructuredBandit
@@ -145,12 +145,11 @@ def test_the_published_perceptron_against_torch(segments):
     model = PublishedModel(features, slots, rng(4), 0.05)
     choices, returns = rng(2).integers(12, size=(n, slots)), rng(3).normal(size=n)
     model.fit(choices, returns, rng())
-    model.nets.parameters[:] = model.first
     for slot in range(slots):
         layers = [torch.nn.Linear(a, b) for a, b in pairwise((4, 16, 16, 1))]
         for number, layer in enumerate(layers):
-            layer.weight.data = torch.from_numpy(model.nets.parts[2 * number][slot].T.copy())
-            layer.bias.data = torch.from_numpy(model.nets.parts[2 * number + 1][slot, 0].copy())
+            layer.weight.data = torch.from_numpy(model.first[2 * number][slot].T.copy())
+            layer.bias.data = torch.from_numpy(model.first[2 * number + 1][slot, 0].copy())
         net = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2])
         inputs = torch.from_numpy(features * 2.0).float()  # sqrt of 4 features
         optimizer = torch.optim.SGD(net.parameters(), lr=float(model.rate))
@@ -160,6 +159,20 @@ def test_the_published_perceptron_against_torch(segments):
             optimizer.step()
         with torch.no_grad():
             assert model.mean()[slot] == pytest.approx(net(inputs)[:, 0].numpy(), abs=0.02)
+
+
+def test_fitted_together_each_fits_as_it_would_alone(segments, point_policy):
+    def told(seed):
+        made = make_tuner("published", segments, 60, rng(seed), 2, point_policy)
+        drawn = rng(seed)
+        made.tell([(candidate.id, float(drawn.normal())) for candidate in made.ask(20 + 20 * (seed == 2))])
+        return made
+
+    together = [told(seed) for seed in range(3)]
+    PublishedBandit.prepare(together)
+    for seed, tuner in enumerate(together):
+        assert np.array_equal(tuner.estimates(), told(seed).estimates())
+    assert len({tuner.model.rows(np.array(tuner.choices), np.array(tuner.outcomes))[0].shape for tuner in together}) == 2
 
 
 def test_rollout_free_tuners_ask_for_nothing_and_take_segments_apart(segments, point_policy):
