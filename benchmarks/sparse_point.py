@@ -62,7 +62,8 @@ def compare(out: Path, slots: int) -> dict:
     folder = out / f"compare_J{slots}"
     paths = [checkpoint(out, slots, seed) for seed in PRETRAININGS]
     arguments = ["--ckpt_path", *paths, "--tuners", "all", *VARIANTS, "--rounds", str(ROUNDS), "--seeds", "5"]
-    arguments += ["--objective", "return", "--parallel", "1"]
+    # An episode is a coin: with two of each, the oracle would be a lucky prompt and not the best.
+    arguments += ["--objective", "return", "--parallel", "1", "--oracle_episodes", "20"]
     subprocess.run([sys.executable, "-m", "pdt_lightning.compare", *arguments, "--out", str(folder)], check=True)
     return json.loads((folder / "summary.json").read_text())
 
