@@ -115,11 +115,12 @@ def test_the_study_tabulates_a_comparison(whole, checkpoints, monkeypatch):
         monkeypatch.setattr(sparse_point, name, value)
     monkeypatch.setattr(sparse_point, "checkpoint", lambda out, slots, seed: str(checkpoints[seed]))
     (folder / "compare_J2").symlink_to(folder)
-    text = sparse_point.tables(folder, {2: summary(folder)})
+    text = sparse_point.tables(folder, {2: summary(folder)}, {2: summary(folder)})
     ours = [float(row["return"]) for row in table(folder / "recommended.csv") if (row["tuner"], row["rollouts"]) == (DEFAULT, "12")]
     assert f"| {DEFAULT} | " in text
     assert f"{np.mean(np.array(ours) >= 9.5):.0%} of 12" in text
     assert sum(line.startswith("| published | ") for line in text.splitlines()) == 2  # its return, and how ours differs
+    assert "| J=2, published | " in text
     assert "one informative segment" in text
 
 
