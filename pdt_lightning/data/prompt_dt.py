@@ -4,7 +4,6 @@ Source: Xu et al. 2022 (arXiv 2206.13499), whose data are files such as `cheetah
 a dict of arrays.
 """
 
-import pickle
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from pdt_lightning.data import minari
+from pdt_lightning.data import arrays_only, minari
 from pdt_lightning.errors import NotFoundError, UserError
 from pdt_lightning.seeding import generator
 from pdt_lightning.tasks.learned import LearnedFamily, imported_id
@@ -23,14 +22,6 @@ from pdt_lightning.terminal import progress_bar
 NAME = re.compile(r"(?P<prefix>\w+)-(?P<number>\d+)-(?P<kind>(?:prompt-)?expert)\.pkl")
 REPLAYED = 50  # steps of a file
 COLUMNS = ("observations", "actions", "rewards")
-# What NumPy rebuilds arrays with, by the names that its versions have used.
-ALLOWED = {
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): np.array(0).__reduce__()[0] for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): np.zeros(1).__reduce_ex__(5)[0] for core in ("core", "_core")},
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): lambda text, _: text.encode("latin1"),  # bytes, in old protocols
-}
 
 
 @dataclass(frozen=True)
@@ -58,23 +49,6 @@ class Checked:
     mean_return: float
     reward_error: float
     observation_error: float
-
-
-class ArraysOnly(pickle.Unpickler):
-    """Rebuilds NumPy arrays and plain values; whatever else a pickle names is refused before it is looked up."""
-
-    def __init__(self, path: Path, file: Any):
-        super().__init__(file, encoding="latin1")  # arrays of Python 2
-        self.path = path
-
-    def find_class(self, module: str, name: str) -> Any:
-        """What may be named, or the error that says what was."""
-        if (module, name) not in ALLOWED:
-            raise UserError(
-                f"{self.path} names {module}.{name}, but demonstrations need NumPy arrays only. Nothing of it was run; do not use "
-                "this file."
-            )
-        return ALLOWED[module, name]
 
 
 def import_folder(folder: Path, family: type[LearnedFamily], progress: bool = True) -> list[Checked]:
@@ -133,36 +107,40 @@ def read(path: Path) -> list[dict[str, np.ndarray]]:
     Raises:
         UserError: if the file is not whole, names anything else, or holds something else than such episodes.
     """
-    try:
-        with path.open("rb") as file:
-            content = ArraysOnly(path, file).load()
-    except UserError:
-        raise
-    except Exception as error:  # pickles break in many ways
-        raise UserError(f"{path} is not the whole of a pickle: {error or type(error).__name__}. Fetch it again.") from error
+    content = arrays_only.load(path)
     if not isinstance(content, list) or not content or not all(isinstance(episode, dict) for episode in content):
         raise UserError(f"{path} is no list of episodes, each a dict of arrays. Name the published files, or files like them.")
     return [_episode(f"{path}, episode {number}", raw) for number, raw in enumerate(content)]
 
 
 def _episode(where: str, raw: dict[str, Any]) -> dict[str, np.ndarray]:
-    ends = next((raw[key] for key in ("terminals", "dones") if key in raw), None)
-    if missing := [key for key in COLUMNS if key not in raw] or ([] if ends is not None else ["terminals"]):
-        raise UserError(f"{where}, has no {missing[0]}, but: {', '.join(map(str, raw))}. Mend it, or leave the file out.")
-    columns: dict[str, np.ndarray] = {key: np.asarray(raw[key]) for key in (*COLUMNS, "next_observations") if key in raw}
-    columns["terminals"] = np.asarray(ends)
-    for key in ("rewards", "terminals"):
-        columns[key] = columns[key].reshape(-1)
+    way_out = "Mend it, or leave the file out."
+    ends = next((key for key in ("terminals", "dones") if key in raw), "terminals")
+    if missing := [key for key in (*COLUMNS, ends) if key not in raw]:
+        raise UserError(f"{where}, has no {missing[0]}, but: {', '.join(key for key in raw if isinstance(key, str))}. {way_out}")
+    columns = {}
+    for key in (*COLUMNS, "next_observations", ends):
+        if key not in raw:
+            continue
+        values = getattr(raw[key], "values", None) if isinstance(raw[key], arrays_only.Array) else None
+        if values is None:
+            raise UserError(f"{where}: its {key} are of {type(raw[key]).__name__}, not an array of numbers. {way_out}")
+        columns["terminals" if key == ends else key] = values.reshape(-1) if key in ("rewards", ends) else values
     steps = len(columns["rewards"])
     for key, values in columns.items():
         dimensions = 1 if key in ("rewards", "terminals") else 2
         like = columns["observations"].shape if key == "next_observations" else (steps, *values.shape[1:])
         if values.ndim != dimensions or values.shape != like or not steps:
-            raise UserError(f"{where}: its {key} are of shape {values.shape}, for {steps} rewards. Mend it, or leave the file out.")
-        if key != "terminals" and values.dtype.kind != "f":
-            raise UserError(f"{where}: its {key} are of {values.dtype}, not float32 or float64. Mend it, or leave the file out.")
-        if key != "terminals" and not np.isfinite(values).all():
-            raise UserError(f"{where}: its {key} are not all finite. Mend it, or leave the file out.")
+            raise UserError(f"{where}: its {key} are of shape {values.shape}, for {steps} rewards. {way_out}")
+        if key == "terminals":
+            if not np.isin(values, (0, 1)).all():
+                raise UserError(f"{where}: its {key} are not all true or false, 1 or 0. {way_out}")
+            continue
+        if values.dtype.kind != "f":
+            raise UserError(f"{where}: its {key} are of {values.dtype}, not float32 or float64. {way_out}")
+        with np.errstate(over="ignore"):
+            if not np.isfinite(values.astype(np.float32)).all():
+                raise UserError(f"{where}: its {key} are not all finite in float32. {way_out}")
     states = columns["observations"]
     columns.setdefault("next_observations", np.concatenate([states[1:], states[-1:]]))
     return columns

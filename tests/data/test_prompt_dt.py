@@ -95,9 +95,16 @@ class Code:
         return RAN.append, (1,)
 
 
+class Hollow:
+    """An array that is begun and not filled."""
+
+    def __reduce__(self):
+        return np.zeros(1).__reduce__()[:2]
+
+
 def changed(key, change):
     def make():
-        given = episodes(VELOCITY)
+        given = episodes(VELOCITY, dtype=np.float64)
         given[1][key] = change(given[1][key])
         return given
 
@@ -120,6 +127,15 @@ BROKEN = {
     "NaN in observations": (changed("observations", with_nan), "episode 1: its observations are not all finite"),
     "NaN in rewards": (changed("rewards", with_nan), "episode 1: its rewards are not all finite"),
     "a row too few": (changed("actions", lambda values: values[:-1]), r"episode 1: its actions are of shape \(11, 6\)"),
+    "infinite in float32": (changed("actions", lambda values: values * 1e300), "its actions are not all finite in float32"),
+    "lists": (changed("actions", lambda values: values.tolist()), "episode 1: its actions are of list, not an array"),
+    "ragged lists": (changed("rewards", lambda values: [[1.0], [1.0, 2.0]]), "its rewards are of list, not an array"),
+    "lists of arrays": (changed("rewards", list), "its rewards are of list, not an array"),
+    "no array": (changed("terminals", lambda values: None), "its terminals are of NoneType, not an array"),
+    "an array without values": (changed("rewards", lambda values: Hollow()), "its rewards are of Reconstruct, not an array"),
+    "NaN in terminals": (changed("terminals", lambda values: with_nan(values.astype(float))), "its terminals are not all true"),
+    "numbers in terminals": (changed("terminals", lambda values: 0.5 + values), "its terminals are not all true or false"),
+    "half precision": (changed("actions", lambda values: values.astype(np.float16)), "holds arrays of f2"),
     "whole numbers": (changed("observations", lambda values: values.astype(int)), "of int64, not float32 or float64"),
     "no ends": (lambda: episodes(VELOCITY, ends="ends"), "has no terminals, but: obs"),
     "of the ant": (lambda: episodes(AntDirectionFamily), "observations of size 27, but half-cheetah-vel of 20.*another family"),
