@@ -87,13 +87,22 @@ def import_published(args: list[str]) -> None:
         raise UserError(f"--family={config.family}: no files of it were published. Choose one such as half-cheetah-vel.")
     check_writable("MINARI_DATASETS_PATH", minari.path_of(""))
     checked = prompt_dt.import_folder(Path(config.folder), family, config.progress)
-    table = Table(title=f"{config.family}: files of {config.folder}, {prompt_dt.REPLAYED} steps of each replayed")
-    for column in ("file", "episodes", "steps", "mean return", "reward off by", "observation off by", "Minari dataset"):
+    table = Table(title=f"{config.family}: files of {config.folder}, {prompt_dt.REPLAYED} steps or more of each replayed")
+    for column in (
+        "file",
+        "episodes",
+        "steps",
+        "mean return",
+        "reward off by (median, 90 %)",
+        "observation off by",
+        "Minari dataset",
+    ):
         table.add_column(column, justify="left" if column in ("file", "Minari dataset") else "right")
     for one in checked:
-        errors = (f"{one.reward_error:.1e}", f"{one.observation_error:.1e}")
+        errors = (", ".join(f"{error:.0e}" for error in pair) for pair in (one.reward_error, one.observation_error))
         table.add_row(one.path.name, str(one.episodes), f"{one.steps:,}", f"{one.mean_return:.1f}", *errors, one.dataset_id)
     show(table)
+    say(f"{sum(one.new for one in checked)} of them are new. They are Minari datasets, under {minari.path_of('')}.")
     source = "prompt-dt" if any(one.kind == "expert" for one in checked) else "prompt-dt-prompts"
     say(f"A run trains on them with --data.family={config.family} --data.family_options.training_source={source}")
 

@@ -4,6 +4,8 @@ Source: Xu et al. 2022 (arXiv 2206.13499), whose data are files such as `cheetah
 a dict of arrays.
 """
 
+import hashlib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +22,8 @@ from pdt_lightning.tasks.learned import LearnedFamily, imported_id
 from pdt_lightning.terminal import progress_bar
 
 NAME = re.compile(r"(?P<prefix>\w+)-(?P<number>\d+)-(?P<kind>(?:prompt-)?expert)\.pkl")
-REPLAYED = 50  # steps of a file
+REPLAYED = 50  # steps of a file, at least; some of every episode
+TAIL = 0.9  # quantile of the differences that is bounded beside the median: a tenth may be contacts that fell out otherwise
 COLUMNS = ("observations", "actions", "rewards")
 
 
@@ -36,8 +39,11 @@ class Checked:
         episodes: in it.
         steps: of all episodes.
         mean_return: of an episode.
-        reward_error: median difference of a replayed reward.
-        observation_error: median difference of the values of a replayed observation, relative to 1 + their size.
+        reward_error: median difference of a replayed reward, and the one that nine in ten stay below.
+        observation_error: the same of the values of a replayed observation, relative to 1 + their size; of each step the median
+            value for the first, the worst for the second.
+        digest: of the file.
+        new: whether it is not on this machine yet.
     """
 
     path: Path
@@ -47,8 +53,10 @@ class Checked:
     episodes: int
     steps: int
     mean_return: float
-    reward_error: float
-    observation_error: float
+    reward_error: tuple[float, float]
+    observation_error: tuple[float, float]
+    digest: str
+    new: bool
 
 
 def import_folder(folder: Path, family: type[LearnedFamily], progress: bool = True) -> list[Checked]:
@@ -63,7 +71,8 @@ def import_folder(folder: Path, family: type[LearnedFamily], progress: bool = Tr
         What was found, by task.
 
     Raises:
-        UserError: naming the file and what is wrong with it; nothing is written then.
+        UserError: naming the file and what is wrong with it, or the dataset that was imported from another file of that name;
+            nothing is written then.
     """
     found = files_of(folder, family)
     checked = []
@@ -72,7 +81,7 @@ def import_folder(folder: Path, family: type[LearnedFamily], progress: bool = Tr
             checked.append(check(path, number, kind, family))
             advance(1)
         for one in checked:
-            if not minari.exists(one.dataset_id):
+            if one.new:
                 write(one, family)
             advance(1)
     return checked
@@ -150,7 +159,7 @@ def check(path: Path, number: int, kind: str, family: type[LearnedFamily]) -> Ch
     """Read a file and replay some of its steps, one at a time from the state that was observed.
 
     Raises:
-        UserError: if it cannot be read, or is not of this task of this family.
+        UserError: if it cannot be read, is not of this task of this family, or was imported with another content.
     """
     episodes, task = read(path), family.bare_task(number)
     env = task.make_env()
@@ -162,40 +171,62 @@ def check(path: Path, number: int, kind: str, family: type[LearnedFamily]) -> Ch
                     f"{path} has {key} of size {min(sizes - set(space.shape))}, but {family.name} of {space.shape[0]}: it is of "
                     "another family. Choose another --family, or leave the file out."
                 )
-        reward_error, observation_error = replay(env, episodes, task.id)
+        rewards, observations = replay(env, episodes, task.id)
     finally:
         env.close()
-    for what, error in (("rewards", reward_error), ("observations", observation_error)):
-        if error > family.replay_tolerance:
-            raise UserError(
-                f"{path} does not agree with {task.id}: replayed in {task.env_name}, its {what} are off by {error:.2g}, where "
-                f"{family.replay_tolerance:g} is allowed. It is of another family or task: choose another --family, or leave "
-                "it out."
-            )
-    returns = [float(episode["rewards"].sum()) for episode in episodes]
+    for what, (median, tail) in (("rewards", rewards), ("observations", observations)):
+        for error, allowed, share in ((median, family.replay_tolerance, "half"), (tail, family.replay_bounds[what], "a tenth")):
+            if not error <= allowed:  # NaN too
+                raise UserError(
+                    f"{path} does not agree with {task.id}: replayed in {task.env_name}, its {what} are off by {error:.2g} or more "
+                    f"in {share} of the steps, where {allowed:g} is allowed. It is of another family or task, or damaged: choose "
+                    "another --family, or leave it out."
+                )
+    returns = [float(episode["rewards"].sum(dtype=np.float64)) for episode in episodes]
     steps = sum(len(episode["rewards"]) for episode in episodes)
     dataset_id, mean = imported_id(family.name, number, kind), float(np.mean(returns))
-    return Checked(path, number, kind, dataset_id, len(episodes), steps, mean, reward_error, observation_error)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=10)).hexdigest()
+    new = not minari.exists(dataset_id)
+    if not new and digest not in minari.recorded(dataset_id).get("algorithm_name", ""):
+        raise UserError(
+            f"{path} is not the file that Minari dataset {dataset_id} was imported from. Remove {minari.path_of(dataset_id)} to "
+            "import this one, or leave the file out."
+        )
+    return Checked(path, number, kind, dataset_id, len(episodes), steps, mean, rewards, observations, digest, new)
 
 
-def replay(env: gym.Env, episodes: Sequence[dict[str, np.ndarray]], key: str) -> tuple[float, float]:
-    """Median differences of rewards, and of observations relative to 1 + their size, over some of the steps.
+def replay(env: gym.Env, episodes: Sequence[dict[str, np.ndarray]], key: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """How far rewards, and observations relative to 1 + their size, are off in some steps of every episode.
 
     (A last step without a recorded next observation is not compared.)
+
+    Args:
+        env: of the task.
+        episodes: as `read` gives them.
+        key: of the draw of steps.
+
+    Returns:
+        Median and high quantile, for rewards and for observations: see `Checked`.
     """
     bare: Any = env.unwrapped
     env.reset(seed=0)
-    steps = [(n, t) for n, episode in enumerate(episodes) for t in range(max(1, len(episode["rewards"]) - 1))]
-    chosen = generator(0, "replay", key).choice(len(steps), min(REPLAYED, len(steps)), replace=False)
-    reward_errors, observation_errors = [], []
-    for n, t in (steps[c] for c in chosen):
-        episode = episodes[n]
-        bare.set_observed(np.asarray(episode["observations"][t], np.float64))
-        observation, reward, *_ = bare.step(np.asarray(episode["actions"][t], np.float64))
-        following = episode["next_observations"][t]
-        reward_errors.append(abs(float(reward) - episode["rewards"][t]))
-        observation_errors.append(np.abs(observation - following) / (1 + np.abs(following)))
-    return float(np.median(reward_errors)), float(np.median(observation_errors))
+    rng, each = generator(0, "replay", key), math.ceil(REPLAYED / len(episodes))
+    rewards, typical, worst = [], [], []
+    for episode in episodes:
+        steps = max(1, len(episode["rewards"]) - 1)
+        for t in rng.choice(steps, min(each, steps), replace=False):
+            bare.set_observed(np.asarray(episode["observations"][t], np.float64))
+            observation, reward, *_ = bare.step(np.asarray(episode["actions"][t], np.float64))
+            following = np.asarray(episode["next_observations"][t], np.float64)
+            rewards.append(abs(float(reward) - float(episode["rewards"][t])))
+            off = np.abs(observation - following) / (1 + np.abs(following))
+            typical.append(np.median(off))
+            worst.append(off.max())
+    return (
+        (float(np.median(rewards)), float(np.quantile(rewards, TAIL))),
+        (float(np.median(typical)), float(np.quantile(worst, TAIL))),
+    )
 
 
 def write(one: Checked, family: type[LearnedFamily]) -> None:
@@ -208,5 +239,5 @@ def write(one: Checked, family: type[LearnedFamily]) -> None:
         demonstrations.append(minari.Demonstration(states, actions, actions, episode["rewards"].astype(np.float64)))
     finals = [episode["next_observations"][-1] for episode in episodes]
     ended = [bool(e["terminals"][-1]) and len(e["terminals"]) < (task.horizon or 0) for e in episodes]
-    minari.write(one.dataset_id, demonstrations, finals, env, ended, f"Prompt-DT's own data, {one.path.name}")
+    minari.write(one.dataset_id, demonstrations, finals, env, ended, f"Prompt-DT's own data, {one.path.name}, BLAKE2b {one.digest}")
     env.close()
