@@ -59,6 +59,8 @@ class AntDirectionEnv(AntEnv):
         progress = float(velocity @ (np.cos(self.direction), np.sin(self.direction)))
         effort = 0.5 * float(np.square(action).sum())
         contact = 5e-4 * float(np.square(np.clip(self.data.cfrc_ext, -1.0, 1.0)).sum())
+        if self.render_mode == "human":
+            self.render()
         return self._get_obs(), progress - effort - contact + 1.0, not self.is_healthy, False, {}
 
     def set_observed(self, observation: np.ndarray) -> None:
