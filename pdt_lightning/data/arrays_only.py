@@ -6,6 +6,7 @@ could set, and all have a `__setstate__`, without which a file could set attribu
 """
 
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,13 @@ class ArraysOnly(pickle.Unpickler):
         return NAMES[module, name]
 
 
+def _check_memo(file: Any, size: int) -> None:
+    """Refuse places in the memo that no file of `size` bytes has use for: the unpickler takes memory for all before them."""
+    for opcode, place, _ in pickletools.genops(file):
+        if opcode.name in ("PUT", "LONG_BINPUT") and (place or 0) > size:
+            raise Refused(f"a memo of {place:,} places")
+
+
 def load(path: Path) -> Any:
     """What a file holds, with an `Array` for each array.
 
@@ -134,6 +142,8 @@ def load(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
+            _check_memo(file, path.stat().st_size)
+            file.seek(0)
             return ArraysOnly(path, file).load()
     except UserError:
         raise

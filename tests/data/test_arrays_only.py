@@ -56,6 +56,8 @@ HOSTILE = {
     ),
     "too large": pickle.dumps(array((HUGE,), np.dtype("f8"))),
     "no strides": pickle.dumps(array((HUGE,), np.dtype("f8"), b"A" * 8, 0, (0,))),
+    "a large memo": b"]r\xfe\xff\xff\xff.",
+    "a large memo of protocol 0": b"]p4294967294\n.",
     "a large state": pickle.dumps(
         Made(PLAIN.__reduce__()[0], (np.ndarray, (HUGE,), b"b"), (1, (HUGE,), np.dtype("f8"), False, b"A" * 8))
     ),
