@@ -19,8 +19,8 @@ from pdt_lightning.data.checks import check_datasets
 from pdt_lightning.data.collect import collect
 from pdt_lightning.errors import NotFoundError, UserError, check_range, check_writable, command
 from pdt_lightning.options import DEBUG, Explaining
-from pdt_lightning.tasks.base import TaskFamily, families, family_class, make_family
-from pdt_lightning.tasks.learned import LearnedFamily
+from pdt_lightning.tasks.base import families, family_class, make_family
+from pdt_lightning.tasks.learned import LearnedFamily, imported_id
 from pdt_lightning.terminal import say, show
 
 IMPORT = "import-prompt-dt"
@@ -34,7 +34,7 @@ def parser() -> Explaining:
     made.add_argument("--train", action="store_true", help="Train its experts first; needs Stable-Baselines3.")
     made.add_argument("--out", type=str | None, default=None, help="File for them; null: <family>.safetensors in this folder.")
     made.add_argument("--steps", type=int | None, default=None, help="Of their training; null: what the family needs.")
-    made.add_argument("--seed", type=int, default=0, help="Of their training.")
+    made.add_argument("--seed", type=int | None, default=None, help="Of their training; null: 0.")
     made.add_argument("--workers", type=int | None, default=None, help="Processes that collect; null: one a core.")
     made.add_argument("--progress", type=bool, default=True, help="Show bars.")
     return made
@@ -59,12 +59,15 @@ def main(args: list[str]) -> None:
         return
     config = parser().parse_args(args)
     check_range("--workers", 1 if config.workers is None else config.workers, 1, 1024)
+    for option in ("out", "steps", "seed"):
+        if not config.train and (given := config[option]) is not None:
+            raise UserError(f"--{option}={given} is of training experts, without --train. Add --train, or leave --{option} out.")
     options = dict(config.family_options or {})
     if config.train:
         options["experts"] = str(train(config, options, args))
     family = make_family(config.family, options)
     if config.train:
-        examine(family, options["experts"])
+        examine(type(family), options["experts"])
     wanted = {
         "to train on": [name for task in family.training_tasks for name in task.training_data],
         "for prompts": [name for task in family.heldout_tasks for name in task.prompt_data],
@@ -83,19 +86,37 @@ def import_published(args: list[str]) -> None:
     """Check and import a folder of published files, and say what was found."""
     config = import_parser().parse_args(args)
     family: Any = family_class(config.family)
-    if not issubclass(family, LearnedFamily):
+    if not issubclass(family, LearnedFamily) or not family.file_prefix:
         raise UserError(f"--family={config.family}: no files of it were published. Choose one such as half-cheetah-vel.")
     check_writable("MINARI_DATASETS_PATH", minari.path_of(""))
     checked = prompt_dt.import_folder(Path(config.folder), family, config.progress)
-    table = Table(title=f"{config.family}: files of {config.folder}, {prompt_dt.REPLAYED} steps of each replayed")
-    for column in ("file", "episodes", "steps", "mean return", "reward off by", "observation off by", "Minari dataset"):
+    table = Table(title=f"{config.family}: files of {config.folder}, {prompt_dt.REPLAYED} steps or more of each replayed")
+    for column in (
+        "file",
+        "episodes",
+        "steps",
+        "mean return",
+        "reward off by (median, 90 %)",
+        "observation off by",
+        "Minari dataset",
+    ):
         table.add_column(column, justify="left" if column in ("file", "Minari dataset") else "right")
     for one in checked:
-        errors = (f"{one.reward_error:.1e}", f"{one.observation_error:.1e}")
+        errors = (", ".join(f"{error:.0e}" for error in pair) for pair in (one.reward_error, one.observation_error))
         table.add_row(one.path.name, str(one.episodes), f"{one.steps:,}", f"{one.mean_return:.1f}", *errors, one.dataset_id)
     show(table)
-    source = "prompt-dt" if any(one.kind == "expert" for one in checked) else "prompt-dt-prompts"
-    say(f"A run trains on them with --data.family={config.family} --data.family_options.training_source={source}")
+    say(f"{sum(one.new for one in checked)} of them are new. They are Minari datasets, under {minari.path_of('')}.")
+    training = set(family.splits["published"][0])
+    for kind, source in (("expert", "prompt-dt"), ("prompt-expert", "prompt-dt-prompts")):
+        if not any(one.kind == kind for one in checked):
+            continue
+        if missing := sorted(number for number in training if not minari.exists(imported_id(family.name, number, kind))):
+            say(
+                f"To train on them, {len(missing)} of {len(training)} tasks still want their file, such as "
+                f"{family.file_prefix}-{missing[0]}-{kind}.pkl"
+            )
+        else:
+            say(f"A run trains on them with --data.family={config.family} --data.family_options.training_source={source}")
 
 
 def train(config: Any, options: Mapping[str, Any], args: Sequence[str]) -> Path:
@@ -110,24 +131,24 @@ def train(config: Any, options: Mapping[str, Any], args: Sequence[str]) -> Path:
         )
     with suppress(NotFoundError):  # a family may have no experts yet; its options are checked all the same
         make_family(name, options)
-    steps, path = config.steps or kind.practice_steps, Path(config.out or f"{name}.safetensors").absolute()
+    steps = kind.practice_steps if config.steps is None else config.steps
+    path = Path(config.out or f"{name}.safetensors").absolute()
     check_range("--steps", steps, 10_000, 10**10)
     practice.require()
     check_writable("--out", path.parent)
     if path.exists():
         raise UserError(f"--out={path} is there already. Name another file, or remove it.")
-    practice.train(kind, path, steps, config.seed, f"python -m pdt_lightning.collect {shlex.join(args)}", config.progress)
+    practice.train(kind, path, steps, config.seed or 0, f"python -m pdt_lightning.collect {shlex.join(args)}", config.progress)
     return path
 
 
-def examine(family: TaskFamily, path: str) -> None:
-    """Refuse experts that miss the floor of return of a task; show what each gets.
+def examine(family: Any, path: str) -> None:
+    """Refuse experts of a learned family that miss the floor of return of a task that was practised; show what each gets.
 
     Raises:
         UserError: naming the tasks.
     """
-    assert isinstance(family, LearnedFamily)
-    tasks = family.tasks
+    tasks = practice.practised(family)
     reached, medium = (practice.returns_of(path, stage, tasks) for stage in ("expert", "medium"))
     table = Table(title=f"Experts of {path}, mean return of {practice.EPISODES} episodes")
     for column in ("task", "floor", "expert", "medium"):
@@ -138,7 +159,7 @@ def examine(family: TaskFamily, path: str) -> None:
     if below := [task.id for task, high in zip(tasks, reached, strict=True) if high < family.floor(task)]:
         raise UserError(
             f"--steps: the experts in {path} return less than the floor in {len(below)} of {len(tasks)} tasks, such as {below[0]}; "
-            "nothing was collected. Raise --steps, or try another --seed."
+            "nothing was collected. Remove that file, and raise --steps or try another --seed."
         )
 
 

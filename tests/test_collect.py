@@ -3,13 +3,17 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 from safetensors import safe_open
 
 from pdt_lightning import collect
-from pdt_lightning.data import minari
+from pdt_lightning.data import minari, practice
+from pdt_lightning.errors import UserError
 from pdt_lightning.tasks import make_family
+from pdt_lightning.tasks.ant import AntDirectionFamily
 from pdt_lightning.tasks.half_cheetah import HalfCheetahDirectionFamily
+from pdt_lightning.tasks.learned import LearnedFamily
 from tests.data.test_prompt_dt import VELOCITY, episodes, write
 
 POINT = ["point", '--family_options={"training_demonstrations": 3, "candidate_demonstrations": 2}', "--workers=1"]
@@ -65,8 +69,29 @@ def test_experts_below_the_floor_collect_nothing(tmp_path, capsys):
     assert ended(collect.main, flags) == 2
     said = capsys.readouterr().err
     assert "less than the floor in 2 of 2 tasks, such as half-cheetah-dir/00" in said
-    assert "Raise --steps" in said
+    assert "Remove that file, and raise --steps" in said
     assert not (tmp_path / "minari").exists()
+
+
+def test_experts_are_judged_in_the_tasks_of_all_splits(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        practice, "returns_of", lambda path, stage, tasks: np.where([task.id[-2:] == "06" for task in tasks], 0, 999)
+    )
+    with pytest.raises(UserError, match=r"in 1 of 50 tasks, such as ant-dir/06"):
+        collect.examine(AntDirectionFamily, "file")
+
+
+@pytest.mark.parametrize("flag", ["--out=own.safetensors", "--steps=20000", "--seed=0", "--steps=0"])
+def test_options_of_training_are_refused_without_it(flag, capsys):
+    assert ended(collect.main, [*POINT, flag]) == 2
+    said = capsys.readouterr().err
+    assert f"{flag} is of training experts, without --train" in said
+    assert "Add --train" in said
+
+
+def test_no_steps_are_too_few(tmp_path, capsys):
+    assert ended(collect.main, ["half-cheetah-vel", "--train", f"--out={tmp_path / 'x.safetensors'}", "--steps=0"]) == 2
+    assert "--steps=0: it has to be at least 10,000" in capsys.readouterr().err
 
 
 def test_a_seed_gives_the_same_experts(tmp_path):
@@ -86,6 +111,23 @@ def test_training_without_stable_baselines3(tmp_path, monkeypatch, capsys):
     assert "pip install 'pdt-lightning[experts]'" in said
     assert "leave --train out" in said
     assert not list(tmp_path.iterdir())
+
+
+def test_an_import_of_some_tasks_says_what_is_missing(tmp_path, capsys):
+    write(tmp_path, episodes(VELOCITY, 5), "cheetah_vel-5-prompt-expert.pkl")
+    collect.main(["import-prompt-dt", tmp_path, "--family=half-cheetah-vel"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 of them are new" in said
+    assert "34 of 35 tasks still want their file, such as cheetah_vel-0-prompt-expert.pkl" in said
+    assert "training_source" not in said
+    collect.main(["import-prompt-dt", tmp_path, "--family=half-cheetah-vel"])
+    assert "0 of them are new" in capsys.readouterr().out
+
+
+def test_a_family_without_published_files(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(VELOCITY, "file_prefix", LearnedFamily.file_prefix)
+    assert ended(collect.main, ["import-prompt-dt", tmp_path, "--family=half-cheetah-vel"]) == 2
+    assert "--family=half-cheetah-vel: no files of it were published" in capsys.readouterr().err
 
 
 def test_imported_data_train_and_tune(tmp_path, capsys):

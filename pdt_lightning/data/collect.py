@@ -54,14 +54,13 @@ def collect(dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: 
 def demonstrate(recipe: Recipe) -> None:
     """Make and write one dataset. Executed actions carry the noise; the noise-free ones are kept beside them as labels."""
     env = recipe.task.make_env()
-    experts = round(recipe.expert_share * recipe.episodes)
-    skilled = max(experts, round((recipe.expert_share + recipe.medium_share) * recipe.episodes)) if recipe.medium else experts
+    experts, weaker = recipe.counts
     low, high = env.action_space.low, env.action_space.high
     episodes, finals, terminated = [], [], []
     for number in range(recipe.episodes):
         rng = generator(recipe.seed, "collect", recipe.dataset_id, number)
         state, _ = env.reset(seed=integer(recipe.seed, "start", recipe.dataset_id, number))
-        maker = recipe.expert if number < experts else recipe.medium if number < skilled else None
+        maker = recipe.expert if number < experts else recipe.medium if number < experts + weaker else None
         expert = maker(env) if maker else None
         states, actions, labels, rewards, successes = [], [], [], [], []
         over = False

@@ -174,16 +174,28 @@ def _episodes(dataset_id: str, storage: MinariStorage) -> Iterator[dict]:
         raise kept.unreadable(dataset_id, error) from error
 
 
+def recorded(dataset_id: str) -> dict:
+    """What a dataset on this machine says of itself, as Minari names it.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    try:
+        return dict(MinariStorage.read_raw_metadata(path_of(dataset_id) / "data"))
+    except (OSError, ValueError) as error:
+        raise kept.unreadable(dataset_id, error) from error
+
+
 def recorded_environment(dataset_id: str) -> dict | None:
     """The specification of the environment that a dataset on this machine was recorded in, as plain values; None: it names none.
 
     Raises:
         UserError: if the dataset cannot be read.
     """
+    text = recorded(dataset_id).get("env_spec")
     try:
-        text = MinariStorage.read_raw_metadata(path_of(dataset_id) / "data").get("env_spec")
         return json.loads(text) if text else None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise kept.unreadable(dataset_id, error) from error
 
 

@@ -35,12 +35,21 @@ class PracticeEnv(gym.Env):
         tasks: of one environment, whose arguments may be changed between episodes.
         seed: of the draws and the starts.
         number: of this environment among those side by side.
+
+    Raises:
+        UserError: if the environment has no attribute of an argument's name, so that changing it would change nothing.
     """
 
     def __init__(self, tasks: Sequence[Task], seed: int, number: int):
         self.tasks = tasks
         self.env = tasks[0].make_env()
         self.bare: Any = self.env.unwrapped
+        for name in sorted({name for task in tasks for name in task.env_kwargs}):
+            if not hasattr(self.bare, name):
+                raise UserError(
+                    f"--train: {tasks[0].env_name} has no attribute {name}, though its tasks differ in that argument. Keep it as "
+                    f"self.{name}, and read it at each step."
+                )
         self.action_space = self.env.action_space
         features = self.bare.shown(self.env.reset(seed=0)[0])
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, features.shape, np.float32)
@@ -79,13 +88,19 @@ def require() -> None:
         ) from error
 
 
+def practised(family: type[LearnedFamily]) -> list[Task]:
+    """The tasks of all splits of a family, held-out ones too: an expert is to demonstrate them."""
+    numbers = sorted({number for split in family.splits.values() for group in split for number in group})
+    return [family.bare_task(number) for number in numbers]
+
+
 def train(family: type[LearnedFamily], path: Path, steps: int, seed: int, command: str, progress: bool = True) -> None:
     """Train the experts of a family and write them to a file, with an earlier stage of them as the medium expert.
 
     Stable-Baselines3 seeds the global generators of Python, NumPy and torch; they follow from `seed` too.
 
     Args:
-        family: all of its tasks are practised, held-out ones too: an expert is to demonstrate them.
+        family: whose tasks are practised, all of them.
         path: of the file.
         steps: of the environment.
         seed: of everything.
@@ -102,8 +117,7 @@ def train(family: type[LearnedFamily], path: Path, steps: int, seed: int, comman
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
     torch.set_num_threads(1)
-    numbers = sorted({number for split in family.splits.values() for group in split for number in group})
-    tasks = [family.bare_task(number) for number in numbers]
+    tasks = practised(family)
     side_by_side = DummyVecEnv([lambda n=n: Monitor(PracticeEnv(tasks, seed, n)) for n in range(ENVIRONMENTS)])
     envs = VecNormalize(side_by_side, clip_obs=CLIP, gamma=SETTINGS["gamma"])
     options = {**SETTINGS, "learning_rate": learning_rate, "policy_kwargs": POLICY, "seed": integer(seed, "ppo"), "device": "cpu"}

@@ -4,7 +4,8 @@ Source: Xu et al. 2022 (arXiv 2206.13499), whose data are files such as `cheetah
 a dict of arrays.
 """
 
-import pickle
+import hashlib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,23 +15,16 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from pdt_lightning.data import minari
+from pdt_lightning.data import arrays_only, minari
 from pdt_lightning.errors import NotFoundError, UserError
 from pdt_lightning.seeding import generator
 from pdt_lightning.tasks.learned import LearnedFamily, imported_id
 from pdt_lightning.terminal import progress_bar
 
 NAME = re.compile(r"(?P<prefix>\w+)-(?P<number>\d+)-(?P<kind>(?:prompt-)?expert)\.pkl")
-REPLAYED = 50  # steps of a file
+REPLAYED = 50  # steps of a file, at least; some of every episode
+TAIL = 0.9  # quantile of the differences that is bounded beside the median: a tenth may be contacts that fell out otherwise
 COLUMNS = ("observations", "actions", "rewards")
-# What NumPy rebuilds arrays with, by the names that its versions have used.
-ALLOWED = {
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): np.array(0).__reduce__()[0] for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): np.zeros(1).__reduce_ex__(5)[0] for core in ("core", "_core")},
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): lambda text, _: text.encode("latin1"),  # bytes, in old protocols
-}
 
 
 @dataclass(frozen=True)
@@ -45,8 +39,11 @@ class Checked:
         episodes: in it.
         steps: of all episodes.
         mean_return: of an episode.
-        reward_error: median difference of a replayed reward.
-        observation_error: median difference of the values of a replayed observation, relative to 1 + their size.
+        reward_error: median difference of a replayed reward, and the one that nine in ten stay below.
+        observation_error: the same of the values of a replayed observation, relative to 1 + their size; of each step the median
+            value for the first, the worst for the second.
+        digest: of the file.
+        new: whether it is not on this machine yet.
     """
 
     path: Path
@@ -56,25 +53,10 @@ class Checked:
     episodes: int
     steps: int
     mean_return: float
-    reward_error: float
-    observation_error: float
-
-
-class ArraysOnly(pickle.Unpickler):
-    """Rebuilds NumPy arrays and plain values; whatever else a pickle names is refused before it is looked up."""
-
-    def __init__(self, path: Path, file: Any):
-        super().__init__(file, encoding="latin1")  # arrays of Python 2
-        self.path = path
-
-    def find_class(self, module: str, name: str) -> Any:
-        """What may be named, or the error that says what was."""
-        if (module, name) not in ALLOWED:
-            raise UserError(
-                f"{self.path} names {module}.{name}, but demonstrations need NumPy arrays only. Nothing of it was run; do not use "
-                "this file."
-            )
-        return ALLOWED[module, name]
+    reward_error: tuple[float, float]
+    observation_error: tuple[float, float]
+    digest: str
+    new: bool
 
 
 def import_folder(folder: Path, family: type[LearnedFamily], progress: bool = True) -> list[Checked]:
@@ -89,7 +71,8 @@ def import_folder(folder: Path, family: type[LearnedFamily], progress: bool = Tr
         What was found, by task.
 
     Raises:
-        UserError: naming the file and what is wrong with it; nothing is written then.
+        UserError: naming the file and what is wrong with it, or the dataset that was imported from another file of that name;
+            nothing is written then.
     """
     found = files_of(folder, family)
     checked = []
@@ -98,7 +81,7 @@ def import_folder(folder: Path, family: type[LearnedFamily], progress: bool = Tr
             checked.append(check(path, number, kind, family))
             advance(1)
         for one in checked:
-            if not minari.exists(one.dataset_id):
+            if one.new:
                 write(one, family)
             advance(1)
     return checked
@@ -133,36 +116,40 @@ def read(path: Path) -> list[dict[str, np.ndarray]]:
     Raises:
         UserError: if the file is not whole, names anything else, or holds something else than such episodes.
     """
-    try:
-        with path.open("rb") as file:
-            content = ArraysOnly(path, file).load()
-    except UserError:
-        raise
-    except Exception as error:  # pickles break in many ways
-        raise UserError(f"{path} is not the whole of a pickle: {error or type(error).__name__}. Fetch it again.") from error
+    content = arrays_only.load(path)
     if not isinstance(content, list) or not content or not all(isinstance(episode, dict) for episode in content):
         raise UserError(f"{path} is no list of episodes, each a dict of arrays. Name the published files, or files like them.")
     return [_episode(f"{path}, episode {number}", raw) for number, raw in enumerate(content)]
 
 
 def _episode(where: str, raw: dict[str, Any]) -> dict[str, np.ndarray]:
-    ends = next((raw[key] for key in ("terminals", "dones") if key in raw), None)
-    if missing := [key for key in COLUMNS if key not in raw] or ([] if ends is not None else ["terminals"]):
-        raise UserError(f"{where}, has no {missing[0]}, but: {', '.join(map(str, raw))}. Mend it, or leave the file out.")
-    columns: dict[str, np.ndarray] = {key: np.asarray(raw[key]) for key in (*COLUMNS, "next_observations") if key in raw}
-    columns["terminals"] = np.asarray(ends)
-    for key in ("rewards", "terminals"):
-        columns[key] = columns[key].reshape(-1)
+    way_out = "Mend it, or leave the file out."
+    ends = next((key for key in ("terminals", "dones") if key in raw), "terminals")
+    if missing := [key for key in (*COLUMNS, ends) if key not in raw]:
+        raise UserError(f"{where}, has no {missing[0]}, but: {', '.join(key for key in raw if isinstance(key, str))}. {way_out}")
+    columns = {}
+    for key in (*COLUMNS, "next_observations", ends):
+        if key not in raw:
+            continue
+        values = getattr(raw[key], "values", None) if isinstance(raw[key], arrays_only.Array) else None
+        if values is None:
+            raise UserError(f"{where}: its {key} are of {type(raw[key]).__name__}, not an array of numbers. {way_out}")
+        columns["terminals" if key == ends else key] = values.reshape(-1) if key in ("rewards", ends) else values
     steps = len(columns["rewards"])
     for key, values in columns.items():
         dimensions = 1 if key in ("rewards", "terminals") else 2
         like = columns["observations"].shape if key == "next_observations" else (steps, *values.shape[1:])
         if values.ndim != dimensions or values.shape != like or not steps:
-            raise UserError(f"{where}: its {key} are of shape {values.shape}, for {steps} rewards. Mend it, or leave the file out.")
-        if key != "terminals" and values.dtype.kind != "f":
-            raise UserError(f"{where}: its {key} are of {values.dtype}, not float32 or float64. Mend it, or leave the file out.")
-        if key != "terminals" and not np.isfinite(values).all():
-            raise UserError(f"{where}: its {key} are not all finite. Mend it, or leave the file out.")
+            raise UserError(f"{where}: its {key} are of shape {values.shape}, for {steps} rewards. {way_out}")
+        if key == "terminals":
+            if not np.isin(values, (0, 1)).all():
+                raise UserError(f"{where}: its {key} are not all true or false, 1 or 0. {way_out}")
+            continue
+        if values.dtype.kind != "f":
+            raise UserError(f"{where}: its {key} are of {values.dtype}, not float32 or float64. {way_out}")
+        with np.errstate(over="ignore"):
+            if not np.isfinite(values.astype(np.float32)).all():
+                raise UserError(f"{where}: its {key} are not all finite in float32. {way_out}")
     states = columns["observations"]
     columns.setdefault("next_observations", np.concatenate([states[1:], states[-1:]]))
     return columns
@@ -172,7 +159,7 @@ def check(path: Path, number: int, kind: str, family: type[LearnedFamily]) -> Ch
     """Read a file and replay some of its steps, one at a time from the state that was observed.
 
     Raises:
-        UserError: if it cannot be read, or is not of this task of this family.
+        UserError: if it cannot be read, is not of this task of this family, or was imported with another content.
     """
     episodes, task = read(path), family.bare_task(number)
     env = task.make_env()
@@ -184,40 +171,62 @@ def check(path: Path, number: int, kind: str, family: type[LearnedFamily]) -> Ch
                     f"{path} has {key} of size {min(sizes - set(space.shape))}, but {family.name} of {space.shape[0]}: it is of "
                     "another family. Choose another --family, or leave the file out."
                 )
-        reward_error, observation_error = replay(env, episodes, task.id)
+        rewards, observations = replay(env, episodes, task.id)
     finally:
         env.close()
-    for what, error in (("rewards", reward_error), ("observations", observation_error)):
-        if error > family.replay_tolerance:
-            raise UserError(
-                f"{path} does not agree with {task.id}: replayed in {task.env_name}, its {what} are off by {error:.2g}, where "
-                f"{family.replay_tolerance:g} is allowed. It is of another family or task: choose another --family, or leave "
-                "it out."
-            )
-    returns = [float(episode["rewards"].sum()) for episode in episodes]
+    for what, (median, tail) in (("rewards", rewards), ("observations", observations)):
+        for error, allowed, share in ((median, family.replay_tolerance, "half"), (tail, family.replay_bounds[what], "a tenth")):
+            if not error <= allowed:  # NaN too
+                raise UserError(
+                    f"{path} does not agree with {task.id}: replayed in {task.env_name}, its {what} are off by {error:.2g} or more "
+                    f"in {share} of the steps, where {allowed:g} is allowed. It is of another family or task, or damaged: choose "
+                    "another --family, or leave it out."
+                )
+    returns = [float(episode["rewards"].sum(dtype=np.float64)) for episode in episodes]
     steps = sum(len(episode["rewards"]) for episode in episodes)
     dataset_id, mean = imported_id(family.name, number, kind), float(np.mean(returns))
-    return Checked(path, number, kind, dataset_id, len(episodes), steps, mean, reward_error, observation_error)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=10)).hexdigest()
+    new = not minari.exists(dataset_id)
+    if not new and digest not in minari.recorded(dataset_id).get("algorithm_name", ""):
+        raise UserError(
+            f"{path} is not the file that Minari dataset {dataset_id} was imported from. Remove {minari.path_of(dataset_id)} to "
+            "import this one, or leave the file out."
+        )
+    return Checked(path, number, kind, dataset_id, len(episodes), steps, mean, rewards, observations, digest, new)
 
 
-def replay(env: gym.Env, episodes: Sequence[dict[str, np.ndarray]], key: str) -> tuple[float, float]:
-    """Median differences of rewards, and of observations relative to 1 + their size, over some of the steps.
+def replay(env: gym.Env, episodes: Sequence[dict[str, np.ndarray]], key: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """How far rewards, and observations relative to 1 + their size, are off in some steps of every episode.
 
     (A last step without a recorded next observation is not compared.)
+
+    Args:
+        env: of the task.
+        episodes: as `read` gives them.
+        key: of the draw of steps.
+
+    Returns:
+        Median and high quantile, for rewards and for observations: see `Checked`.
     """
     bare: Any = env.unwrapped
     env.reset(seed=0)
-    steps = [(n, t) for n, episode in enumerate(episodes) for t in range(max(1, len(episode["rewards"]) - 1))]
-    chosen = generator(0, "replay", key).choice(len(steps), min(REPLAYED, len(steps)), replace=False)
-    reward_errors, observation_errors = [], []
-    for n, t in (steps[c] for c in chosen):
-        episode = episodes[n]
-        bare.set_observed(np.asarray(episode["observations"][t], np.float64))
-        observation, reward, *_ = bare.step(np.asarray(episode["actions"][t], np.float64))
-        following = episode["next_observations"][t]
-        reward_errors.append(abs(float(reward) - episode["rewards"][t]))
-        observation_errors.append(np.abs(observation - following) / (1 + np.abs(following)))
-    return float(np.median(reward_errors)), float(np.median(observation_errors))
+    rng, each = generator(0, "replay", key), math.ceil(REPLAYED / len(episodes))
+    rewards, typical, worst = [], [], []
+    for episode in episodes:
+        steps = max(1, len(episode["rewards"]) - 1)
+        for t in rng.choice(steps, min(each, steps), replace=False):
+            bare.set_observed(np.asarray(episode["observations"][t], np.float64))
+            observation, reward, *_ = bare.step(np.asarray(episode["actions"][t], np.float64))
+            following = np.asarray(episode["next_observations"][t], np.float64)
+            rewards.append(abs(float(reward) - float(episode["rewards"][t])))
+            off = np.abs(observation - following) / (1 + np.abs(following))
+            typical.append(np.median(off))
+            worst.append(off.max())
+    return (
+        (float(np.median(rewards)), float(np.quantile(rewards, TAIL))),
+        (float(np.median(typical)), float(np.quantile(worst, TAIL))),
+    )
 
 
 def write(one: Checked, family: type[LearnedFamily]) -> None:
@@ -230,5 +239,5 @@ def write(one: Checked, family: type[LearnedFamily]) -> None:
         demonstrations.append(minari.Demonstration(states, actions, actions, episode["rewards"].astype(np.float64)))
     finals = [episode["next_observations"][-1] for episode in episodes]
     ended = [bool(e["terminals"][-1]) and len(e["terminals"]) < (task.horizon or 0) for e in episodes]
-    minari.write(one.dataset_id, demonstrations, finals, env, ended, f"Prompt-DT's own data, {one.path.name}")
+    minari.write(one.dataset_id, demonstrations, finals, env, ended, f"Prompt-DT's own data, {one.path.name}, BLAKE2b {one.digest}")
     env.close()

@@ -139,6 +139,13 @@ class Recipe:
     medium_share: float = 0.0
 
     @property
+    def counts(self) -> tuple[int, int]:
+        """Episodes that the expert makes, and then the weaker one."""
+        experts = round(self.expert_share * self.episodes)
+        skilled = max(experts, round((self.expert_share + self.medium_share) * self.episodes))
+        return experts, skilled - experts
+
+    @property
     def dataset_id(self) -> str:
         """A Minari id that changes with anything that would change the data, so that stale data is never reused."""
         content = (
@@ -273,6 +280,12 @@ def demonstrated(
         "training": Recipe(task, "training", training[1], expert, **settings),
         "prompt": Recipe(task, "prompt", prompts[1], expert, **mixed, **settings),
     }
+    for (name, value), count in zip(mixed.items(), recipes["prompt"].counts, strict=True):
+        if value > 0 and not count:
+            raise UserError(
+                f"--data.family_options.{name}={value} of --data.family_options.{prompts[0]}={prompts[1]} rounds to no episode. "
+                f"Raise one of them, or set {name} to 0."
+            )
     ids = {role: (recipe.dataset_id,) for role, recipe in recipes.items()}
     return replace(task, training_data=ids["training"], prompt_data=ids["prompt"]), {
         recipe.dataset_id: recipe for recipe in recipes.values()

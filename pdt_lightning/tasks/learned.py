@@ -39,7 +39,7 @@ class Learned:
 
     @property
     def __name__(self) -> str:
-        return f"learned {self.stage}"
+        return "learned" if self.stage == "expert" else f"learned {self.stage}"
 
     @property
     def mark(self) -> str:
@@ -121,6 +121,8 @@ def imported_id(family: str, number: int, kind: str) -> str:
 class LearnedFamily(TaskFamily):
     """Tasks of one environment that differ in a goal, with learned experts, or with the published Prompt-DT demonstrations.
 
+    Counts, shares, noise, seed and experts are of collected demonstrations: the published ones are taken as they are.
+
     Args:
         split: `published`, `training` (the tasks that are trained on are tuned as well), or another that the family has.
         training_demonstrations: episodes for each training task.
@@ -131,17 +133,20 @@ class LearnedFamily(TaskFamily):
         collection_seed: seed of the demonstrations.
         training_source: `collected`, or `prompt-dt`, the published files once imported; `prompt-dt-prompts` trains on the few
             published demonstrations for prompts instead of the large files.
-        candidate_source: `collected` or `prompt-dt`.
+        candidate_source: `collected` or `prompt-dt`; not together with `prompt-dt-prompts` where tasks that are trained on are
+            tuned, for these prompts would be the training episodes.
         experts: file of experts that `pdt_lightning.collect --train` has written; null: those that ship with the package.
     """
 
     name: ClassVar[str]
-    file_prefix: ClassVar[str]  # of the published files
+    file_prefix: ClassVar[str] = ""  # of the published files; empty: there are none
     splits: ClassVar[Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]]  # by name, tasks to train on and to tune
     practice_steps: ClassVar[int]  # that training the experts takes
     shipped: ClassVar[Path] = SHIPPED  # folder with `<name>.safetensors`
-    # Median difference of a step of the published data that is played again: MuJoCo's versions round alike to 1e-3.
+    # Of steps of the published data that are played again, the difference that half of them and nine in ten may reach: MuJoCo's
+    # versions round alike to 1e-3, and apart at contacts. Observations relative to 1 + their size, by the worst value of a step.
     replay_tolerance: ClassVar[float] = 5e-3
+    replay_bounds: ClassVar[Mapping[str, float]] = MappingProxyType({"rewards": 0.05, "observations": 0.5})
 
     def __init__(
         self,
@@ -169,6 +174,12 @@ class LearnedFamily(TaskFamily):
         makers = [Learned(path, stage) for stage in STAGES]
         recipes: dict[str, Recipe] = {}
         training, tuned = self.splits[split]
+        if training_source == "prompt-dt-prompts" and candidate_source == "prompt-dt" and set(training) & set(tuned):
+            raise UserError(
+                f"--data.family_options.candidate_source={candidate_source} takes prompts from the episodes that "
+                f"--data.family_options.training_source={training_source} trains on, in split={split}, which tunes tasks that are "
+                "trained on. Choose candidate_source=collected, or training_source=prompt-dt."
+            )
         tasks = {}
         for number in sorted({*training, *tuned}):
             task, own = demonstrated(

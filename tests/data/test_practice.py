@@ -1,9 +1,13 @@
+from dataclasses import replace
+
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from pdt_lightning.data.practice import PracticeEnv, network_of, returns_of
+from pdt_lightning.errors import UserError
 from pdt_lightning.tasks.ant import DIRECTIONS, direction_task
-from pdt_lightning.tasks.half_cheetah import VELOCITIES, velocity_task
+from pdt_lightning.tasks.half_cheetah import VELOCITIES, HalfCheetahVelocityEnv, velocity_task
 from pdt_lightning.tasks.learned import SHIPPED, Learned
 
 
@@ -29,6 +33,17 @@ def test_the_goal_that_is_shown_is_the_one_that_is_rewarded():
     plain.reset(seed=0)
     plain.set_state(*start)
     assert plain.step(plain.acted(action))[1] == pytest.approx(reward, abs=1e-4)
+
+
+def test_an_argument_that_the_environment_does_not_keep_is_refused():
+    class Forgetful(HalfCheetahVelocityEnv):
+        def __init__(self, pace: float):
+            super().__init__(pace)
+
+    spec = gym.envs.registration.EnvSpec("forgetful/Env-v0", Forgetful)
+    task = replace(velocity_task(3), env_id=spec, env_kwargs={"pace": 1.0})
+    with pytest.raises(UserError, match=r"forgetful/Env-v0 has no attribute pace.*self.pace"):
+        PracticeEnv([task], 0, 0)
 
 
 def test_an_episode_of_practice_lasts_to_the_horizon():

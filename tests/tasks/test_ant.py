@@ -88,3 +88,12 @@ def test_an_expert_sees_and_does_the_same_after_a_quarter_turn_of_everything(tur
 
 def test_the_family_keeps_the_contract():
     check_family(make_family("ant-dir"))
+
+
+def test_each_step_is_shown_in_a_window_only():
+    env, shown = AntDirectionEnv(1.0), []
+    env.render = lambda: shown.append(env.render_mode)
+    env.reset(seed=0)
+    for env.render_mode in (None, "rgb_array", "human"):
+        env.step(np.zeros(8, np.float32))
+    assert shown == ["human"]

@@ -6,6 +6,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from pdt_lightning.data.practice import returns_of
+from pdt_lightning.errors import UserError
 from pdt_lightning.tasks import families, make_family
 from pdt_lightning.tasks.base import family_class
 from pdt_lightning.tasks.learned import SHIPPED, Learned, Network
@@ -48,8 +49,8 @@ def test_dataset_ids_change_with_experts_and_shares():
 
     ids = {
         prompts(),
-        prompts(expert_share=0.1),
-        prompts(expert_share=0.1, medium_share=0.4),
+        prompts(expert_share=0.2),
+        prompts(expert_share=0.2, medium_share=0.4),
         prompts(medium_share=0.0, expert_share=0.5),
         prompts(training_demonstrations=7, candidate_demonstrations=6),
     }
@@ -81,11 +82,19 @@ def test_mixed_candidates_come_in_order_of_skill(tmp_path, monkeypatch):
 
 
 def test_sources_name_what_the_importer_writes():
-    options = {"training_source": "prompt-dt-prompts", "candidate_source": "prompt-dt"}
-    task = make_family("half-cheetah-vel", {**options, "split": "training"}).heldout_tasks[2]
-    assert task.training_data == task.prompt_data == ("prompt-dt/half-cheetah-vel/03-prompt-expert-v0",)
-    large = make_family("half-cheetah-vel", {"training_source": "prompt-dt"}).training_tasks[2]
-    assert large.training_data == ("prompt-dt/half-cheetah-vel/03-expert-v0",)
+    family = make_family("half-cheetah-vel", {"training_source": "prompt-dt-prompts", "candidate_source": "prompt-dt"})
+    assert family.training_tasks[2].training_data == ("prompt-dt/half-cheetah-vel/03-prompt-expert-v0",)
+    assert family.heldout_tasks[1].prompt_data == ("prompt-dt/half-cheetah-vel/07-prompt-expert-v0",)
+    large = make_family("half-cheetah-vel", {"training_source": "prompt-dt", "candidate_source": "prompt-dt", "split": "training"})
+    assert large.training_tasks[2].training_data == ("prompt-dt/half-cheetah-vel/03-expert-v0",)
+    assert large.heldout_tasks[2].prompt_data == ("prompt-dt/half-cheetah-vel/03-prompt-expert-v0",)
+
+
+@pytest.mark.parametrize(("name", "split"), [("half-cheetah-vel", "training"), ("half-cheetah-dir", "published")])
+def test_prompts_are_not_the_training_episodes(name, split):
+    options = {"training_source": "prompt-dt-prompts", "candidate_source": "prompt-dt", "split": split}
+    with pytest.raises(UserError, match=rf"candidate_source=prompt-dt .*training_source=prompt-dt-prompts .*split={split}"):
+        make_family(name, options)
 
 
 @pytest.mark.parametrize(
@@ -94,6 +103,8 @@ def test_sources_name_what_the_importer_writes():
         ({"split": "publishd"}, "split=publishd.*Did you mean published"),
         ({"split": "ood"}, "split=ood: choose one of published, training"),
         ({"medium_share": 0.5}, "medium_share=0.5.*expert_share=1.0.*more than 1"),
+        ({"expert_share": 0.1}, "expert_share=0.1 of .*candidate_demonstrations=5 rounds to no episode"),
+        ({"expert_share": 0.4, "medium_share": 0.1}, "medium_share=0.1 of .*candidate_demonstrations=5 rounds to no episode"),
         ({"training_source": "minari"}, "training_source=minari"),
         ({"candidate_source": "prompt-dt-prompts"}, "candidate_source=prompt-dt-prompts"),
         ({"experts": "nowhere.safetensors"}, "experts=nowhere.safetensors: there is no such file"),
