@@ -91,22 +91,30 @@ class Policy:
         self._time += 1
         return self._actions.cpu().numpy()
 
-    def encode(self, segments: Prompt, block: int | None = None) -> np.ndarray:
-        """`(N, D)` float64: what the model makes of single segments, encoded in blocks.
+    def encode(self, steps: Prompt, first: np.ndarray, length: int, block: int | None = None) -> np.ndarray:
+        """What the model makes of single segments, encoded in blocks.
 
-        `block` is the segments of a block; None: as many as have 1,500 tokens, whose activations stay in a processor's cache and in
-        memory that is not handed back to the system after each block.
+        Args:
+            steps: rows of one step each.
+            first: `(N,)` row at which each segment begins, in ascending order.
+            length: `H`, steps of a segment.
+            block: segments of a block; None: as many as have 2,000 tokens, whose activations stay in a processor's cache and in
+                memory that is not handed back to the system after each block.
+
+        Returns:
+            `(N, D)` float64.
 
         Blocks are shared out among as many threads as torch had when the policy was made, each with whole blocks of its own: how a
         sum is split over threads would decide its last bits.
         """
 
-        rows = block or max(1, 1500 // (segments.mask.shape[1] * self.model.tokens_per_step))
+        rows = block or max(1, 2000 // (length * self.model.tokens_per_step))
         folded = self._folded  # made before the threads ask for it
 
         @torch.inference_mode()
-        def encoded(first: int) -> Tensor:
-            return self.model.encode(segments[first : first + rows].to(self._device), folded)
+        def encoded(some: np.ndarray) -> Tensor:
+            of_block = steps[int(some[0]) : int(some[-1]) + length].to(self._device)
+            return self.model.encode(of_block, torch.from_numpy(some - some[0]).to(self._device), length, folded)
 
         with ThreadPoolExecutor(self.threads) as threads:
-            return torch.cat(list(threads.map(encoded, range(0, len(segments), rows)))).double().cpu().numpy()
+            return torch.cat(list(threads.map(encoded, np.split(first, range(rows, len(first), rows))))).double().cpu().numpy()

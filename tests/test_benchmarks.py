@@ -53,7 +53,7 @@ def test_an_update(model, point_module, point_data):
 
 def test_encoding(model, point_module, point_data):
     segments = point_data.segments("point/03")
-    ours = Policy(point_module.model, 5).encode(segments.gather(np.arange(len(segments))[:, None]))
+    ours = Policy(point_module.model, 5).encode(*segments.laid_out(), segments.steps)
     assert np.allclose(plain.encode(model, segments), ours, atol=1e-5)
 
 

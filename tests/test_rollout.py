@@ -170,8 +170,7 @@ def test_half_precision_acts_nearly_alike_and_leaves_the_model_as_it_was(point_m
 
 def test_encoding_does_not_depend_on_the_number_of_threads(point_policy, point_data):
     segments = point_data.segments("point/03")
-    prompts = segments.gather(np.arange(len(segments))[:, None])
     encoded = []
     for point_policy.threads in (1, 3):
-        encoded.append(point_policy.encode(prompts, block=5))
+        encoded.append(point_policy.encode(*segments.laid_out(), segments.steps, block=5))
     assert np.array_equal(*encoded)

@@ -110,6 +110,14 @@ class Segments:
         """`N`, the number of arms."""
         return len(self.episode)
 
+    def laid_out(self) -> tuple[Prompt, np.ndarray]:
+        """All steps of the demonstrations, rows of one step each, and `(N,)` the row at which each segment begins."""
+        place, episodes = np.arange(len(self.episodes.steps)), self.episodes
+        steps, _ = gather(
+            episodes, place[:, None], np.ones((len(place), 1), bool), np.repeat(np.arange(len(episodes)), episodes.lengths)[:, None]
+        )
+        return Prompt(**vars(steps)), episodes.offsets[self.episode] + self.start
+
     def gather(self, choices: np.ndarray) -> Prompt:
         """Prompts of the chosen segments.
 

@@ -35,6 +35,10 @@ class Steps:
         """Some of the rows."""
         return type(self)(*(getattr(self, field.name)[rows] for field in fields(self)))
 
+    def singly(self) -> Self:
+        """`B·T` rows of one step."""
+        return type(self)(*(getattr(self, field.name).flatten(0, 1)[:, None] for field in fields(self)))
+
     def to(self, *args: object, **kwargs: object) -> Self:
         """On another device; types stay."""
         return type(self)(*(getattr(self, field.name).to(*args, **kwargs) for field in fields(self)))

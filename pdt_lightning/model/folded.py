@@ -46,6 +46,7 @@ class FoldedBlock:
             torch.einsum("ohd,hdv->ohv", output, value).flatten(1),
             torch.einsum("ohd,hd->o", output, value_bias) + block.project.bias.double(),
         )
+        self.outputs = torch.cat(self.output.chunk(block.heads), dim=1)  # (D, heads * D): what each head makes of one `y`
         self.expand = self._matrix(*_without_norm(block.expand, block.norm_perceptron))
         self.contract = block.contract
 
@@ -72,6 +73,23 @@ class FoldedBlock:
         weights = torch.baddbmm(mask, query, past.transpose(-1, -2)).softmax(dim=-1)
         attended = (weights @ past).view(rows * tokens, self.heads * width)
         return torch.addmm(x.flatten(0, 1), attended, self.output).view(x.shape)
+
+    def attend_in(self, windows: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+        """`(N, T, D)`: attention in windows that overlap, where what a token has in all of its windows is computed once.
+
+        Args:
+            windows: `(N, n)` places in `x` of the tokens that windows consist of; the first `T` of them attend.
+            x: `(tokens, D)`.
+            mask: `(1, R, n)`, added to the scores.
+        """
+        y, tokens = self.norm(x), mask.shape[1] // self.heads
+        attending = windows[:, :tokens]
+        query, values = ((chosen(y @ matrix, at)) for matrix, at in ((self.query, attending), (self.outputs, windows)))
+        past = chosen(y, windows)
+        weights = torch.baddbmm(mask, query.view(len(windows), -1, x.shape[1]), past.transpose(-1, -2)).softmax(dim=-1)
+        # `values` has the heads of a token one after the other.
+        weights = weights.unflatten(1, (tokens, self.heads)).transpose(-1, -2).flatten(2)
+        return torch.baddbmm(chosen(x, attending), weights, values.view(len(windows), -1, x.shape[1]))
 
     def perceive(self, x: Tensor) -> Tensor:
         """The block's perceptron, on `x (B, T, D)`."""
@@ -103,32 +121,45 @@ class FoldedTransformer:
         """What to add to scores, from a bool tensor."""
         return torch.zeros(forbidden.shape, dtype=self.dtype, device=forbidden.device).masked_fill_(forbidden, float("-inf"))
 
-    def layers(self, x: Tensor, valid: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Before each block the tokens and its normed inputs, each `(B, T, D)`, for tokens that come first.
-
-        Args:
-            x: `(B, T, D)` embedded tokens.
-            valid: `(B, T)` bool, False on padding; None: no padding.
-        """
-        x, tokens = x.to(self.dtype), x.shape[1]
-        place = torch.arange(tokens + missing(tokens), device=x.device)
+    def causal(self, tokens: int, valid: Tensor | None) -> Tensor:
+        """What to add to the scores of tokens that come first: `(B or 1, R, n)`; `valid` as for `layers`."""
+        place = torch.arange(tokens + missing(tokens), device=self.norm.weight.device)
         forbidden = (place > place[:tokens, None])[None]
         if valid is not None:
             # A padding token attends to itself, or its softmax would be over nothing.
             forbidden = (forbidden | ~_lengthened(valid[..., None])[:, None, :, 0]) & (place != place[:tokens, None])
-        mask = self.mask(forbidden.repeat_interleave(self.heads, dim=1))
-        for block in self.blocks:
+        return self.mask(forbidden.repeat_interleave(self.heads, dim=1))
+
+    def layers(self, x: Tensor, mask: Tensor, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Before each block the tokens and its normed inputs, each `(B, T, D)`, for tokens that come first.
+
+        Args:
+            x: `(B, T, D)` embedded tokens.
+            mask: `causal` of them.
+            first: block to begin with.
+        """
+        x = x.to(self.dtype)
+        for block in self.blocks[first:]:
             y = block.norm(x)
             yield x, y
             if block is not self.blocks[-1]:
                 x = block.perceive(block.attend(x, y, _lengthened(y), mask))
 
-    def last(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        """`(B, D)`: the hidden state at the last of the tokens; arguments as for `layers`."""
-        (x, y), block = deque(self.layers(x, valid), maxlen=1).pop(), self.blocks[-1]
-        mask = x.new_zeros(1, 1, 1) if valid is None else self.mask(~valid[:, None])
-        x = block.attend(x[:, -1:], y[:, -1:], y, mask)
-        return self.norm(block.perceive(x))[:, 0]
+    def ends(self, x: Tensor, first: Tensor, length: int) -> Tensor:
+        """`(N, D)`: the hidden states at the last tokens of windows, each of which is read by itself.
+
+        Args:
+            x: `(tokens, D)` embedded tokens.
+            first: `(N,)` places of the windows' first tokens; what windows share is computed once as far as it is equal.
+            length: `T` tokens of a window.
+        """
+        x, mask = x.to(self.dtype), self.causal(length, None)
+        windows = first[:, None] + torch.arange(mask.shape[2], device=x.device)
+        windows.clamp_(max=len(x) - 1)  # to lengthen the last one; nobody attends to it
+        block, deep = self.blocks[0], len(self.blocks) > 1
+        tokens = block.perceive(block.attend_in(windows, x, mask)) if deep else chosen(x, windows[:, :length])
+        (tokens, y), block = deque(self.layers(tokens, mask, int(deep)), maxlen=1).pop(), self.blocks[-1]
+        return self.norm(block.perceive(block.attend(tokens[:, -1:], y[:, -1:], y, x.new_zeros(1, 1, 1))))[:, 0]
 
 
 def missing(tokens: int) -> int:
@@ -138,6 +169,11 @@ def missing(tokens: int) -> int:
     (4, 0)
     """
     return -tokens % LANES
+
+
+def chosen(rows: Tensor, places: Tensor) -> Tensor:
+    """`(N, T, D)`: of `rows (n, D)` those at `places (N, T)`; indexing does it too, in eight times as long."""
+    return functional.embedding(places, rows)
 
 
 def _lengthened(past: Tensor) -> Tensor:

@@ -57,7 +57,10 @@ class Rolling:
         # One step more than the window: a step's action comes with the next step, when its own oldest step is still seen.
         self.slots = (window.steps + 1) * window.tokens_per_step
         behind = self.slots + missing(prompts.shape[1] + self.slots)
-        self.past = [functional.pad(inputs, (0, 0, 0, behind)) for _, inputs in transformer.layers(prompts, valid)]
+        self.past = [
+            functional.pad(inputs, (0, 0, 0, behind))
+            for _, inputs in transformer.layers(prompts, transformer.causal(prompts.shape[1], valid))
+        ]
         self.count = 0
         # Number of the token in each slot; a number never reached is never attended to.
         self.number = torch.full((behind,), 2**60, device=prompts.device)

@@ -170,20 +170,23 @@ class PromptDecisionTransformer(nn.Module):
     def _act(self, hidden: Tensor) -> Tensor:
         return torch.tanh(self.head(hidden.to(self.head.weight.dtype))) * self.action_half + self.action_mid
 
-    def encode(self, segments: Prompt, folded: FoldedTransformer | None = None) -> Tensor:
+    def encode(self, steps: Prompt, first: Tensor, length: int, folded: FoldedTransformer | None = None) -> Tensor:
         """What the model makes of segments: the last layer's hidden state at each one's final action token.
 
         Args:
-            segments: `B` prompts of one segment each.
+            steps: rows of one step each, all there.
+            first: `(N,)` row at which each segment begins.
+            length: `H`, steps of a segment.
             folded: the transformer's, where it is kept.
 
         Returns:
-            `(B, D)`.
+            `(N, D)`.
 
         Source: Psi of Rietz et al. 2025 (arXiv 2502.06358), section 4.
         """
-        tokens, valid = self.tokens(self.embed_prompt, segments)
-        return (folded or FoldedTransformer(self.transformer)).last(tokens, _where_padded(valid))
+        tokens, _ = self.tokens(self.embed_prompt, steps)
+        each = self.tokens_per_step
+        return (folded or FoldedTransformer(self.transformer)).ends(tokens.flatten(0, 1), first * each, length * each)
 
 
 def _where_padded(valid: Tensor | None) -> Tensor | None:

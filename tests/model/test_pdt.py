@@ -147,7 +147,8 @@ def test_the_prompt_matters_only_where_it_is_used():
 def test_encoding_is_the_hidden_state_at_the_final_action():
     made, segments = model(), steps(Prompt, 5, 3, padded=False)
     tokens, valid = made.tokens(made.embed_prompt, segments)
-    assert torch.allclose(made.encode(segments), made.transformer(tokens, valid)[:, -1], atol=1e-6)
+    encoded = made.encode(segments.singly(), torch.arange(5) * 3, 3)
+    assert torch.allclose(encoded, made.transformer(tokens, valid)[:, -1], atol=1e-6)
 
 
 def test_actions_stay_within_the_action_box():
