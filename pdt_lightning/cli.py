@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -225,15 +226,23 @@ def find_run(root: Path, name: str, ckpt_path: str | None) -> tuple[Path, Path |
     return folder, checkpoint if checkpoint.is_file() else None
 
 
-def load(path: Path | str) -> tuple[LitPDT, MultiTaskDataModule]:
-    """Model and data module as they were saved.
+def load(path: Path | str, family_options: Mapping[str, Any] | None = None) -> tuple[LitPDT, MultiTaskDataModule]:
+    """Model and data module as they were saved, the data with other options of the family where some are given.
 
     Raises:
-        UserError: if the file is no checkpoint of ours.
+        UserError: if the file is no checkpoint of ours, or does not fit the options.
     """
-    checkpoints.read(path)
+    saved = checkpoints.read(path)[MultiTaskDataModule.CHECKPOINT_HYPER_PARAMS_KEY]
     try:
         model = LitPDT.load_from_checkpoint(path, map_location="cpu")
     except RuntimeError as error:  # torch's, on loading the weights
         raise checkpoints.unfit(path) from error
-    return model, MultiTaskDataModule.load_from_checkpoint(path)
+    options = {**(saved.get("family_options") or {}), **(family_options or {})}
+    data = MultiTaskDataModule.load_from_checkpoint(path, family_options=options or None)
+    for name in checkpoints.FROM_DATA[:2]:
+        if getattr(data, name) != model.hparams[name]:
+            raise UserError(
+                f"{path} was trained on tasks with a {name} of {model.hparams[name]}, not of {getattr(data, name)}, as those of "
+                f"--data.family_options={options} have. Choose tasks whose observations and actions it knows."
+            )
+    return model, data

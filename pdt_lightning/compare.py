@@ -19,7 +19,7 @@ from pdt_lightning.phase import TuningOptions, check_objective
 from pdt_lightning.policy import dtype_of
 from pdt_lightning.signals import Interrupted
 from pdt_lightning.terminal import say
-from pdt_lightning.tune import saved_options
+from pdt_lightning.tune import add_family_options, saved_options, without_groups
 
 NOT_COMPARED = {"tuner", "yardstick_episodes", "videos", "seed"}  # of the tuning options
 
@@ -34,6 +34,7 @@ def parser(saved: dict) -> Explaining:
     made.add_argument("--seeds", type=int, default=5, help="Seeds of tuning, on each task.")
     made.add_argument("--out", type=str, required=True, help="Folder for the results; what is done there is not done again.")
     made.add_argument("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks; null: all.")
+    add_family_options(made)
     made.add_argument("--segments", type=int | None, default=None, help="In a prompt; null: as many as in pretraining.")
     made.add_argument("--workers", type=int | None, default=None, help="Processes; null: one a core.")
     made.add_argument("--width", type=int, default=16, help="Rows in a forward pass.")
@@ -44,7 +45,7 @@ def parser(saved: dict) -> Explaining:
     return made
 
 
-@command(lambda message: message.replace("--tuning.", "--"))
+@command(without_groups)
 def main(args: list[str]) -> None:
     """Run the command; `args` replace the command line."""
     quiet()
@@ -84,7 +85,7 @@ def planned(config, options: TuningOptions) -> Plan:
         UserError: naming the option.
     """
     for number, path in enumerate(config.ckpt_path):
-        _, data = load(path)
+        _, data = load(path, config.family_options)
         names, trained = tuple(data.chosen(config.tasks)), data.hparams["segments"]
         if number == 0:
             first = (names, trained)
@@ -105,7 +106,8 @@ def planned(config, options: TuningOptions) -> Plan:
             )
     slots = config.segments or trained
     paths = tuple(config.ckpt_path)
-    return Plan(paths, names, named(config.tuners), config.seeds, slots, options, config.precision, config.width)
+    given = dict(config.family_options or {})
+    return Plan(paths, names, named(config.tuners), config.seeds, slots, options, config.precision, config.width, given)
 
 
 def place() -> tuple[int, int]:

@@ -30,6 +30,7 @@ def parser(saved: dict[str, Any]) -> Explaining:
     made = Explaining(prog="python -m pdt_lightning.tune", description=__doc__, epilog=DEBUG, allow_abbrev=False)
     made.add_argument("--ckpt_path", type=str, required=True, help="Checkpoint with the transformer.")
     made.add_argument("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks to tune; null: all.")
+    add_family_options(made)
     made.add_argument("--prompts", type=str | None, default=None, help="Folder of saved prompts to judge, with --rounds 0.")
     made.add_argument("--out", type=str | None, default=None, help="Folder for the results; null: beside the checkpoint's folder.")
     made.add_argument("--oracle", type=bool, default=False, help="Look for the oracle too.")
@@ -39,6 +40,17 @@ def parser(saved: dict[str, Any]) -> Explaining:
     made.add_class_arguments(TuningOptions)
     made.set_defaults({name: value for name, value in saved.items() if name in {action.dest for action in made._actions}})
     return made
+
+
+def add_family_options(made: Explaining) -> None:
+    """Add the option that changes what a checkpoint is tuned on."""
+    made.add_argument(
+        "--family_options",
+        type=dict[str, Any] | None,
+        default=None,
+        help="Of the data's family, in place of those of the run: other candidates, such as --family_options.expert_share=0.5, or "
+        "other tasks, such as --family_options.split=training.",
+    )
 
 
 def saved_options(args: list[str]) -> dict[str, Any]:
@@ -52,7 +64,12 @@ def saved_options(args: list[str]) -> dict[str, Any]:
     return next((state["options"] for name, state in callbacks.items() if name.startswith("PromptTuning")), {})
 
 
-@command(lambda message: message.replace("--tuning.", "--"))
+def without_groups(message: str) -> str:
+    """A message that names options as `fit` has them, with their names here."""
+    return message.replace("--tuning.", "--").replace("--data.family_options", "--family_options")
+
+
+@command(without_groups)
 def main(args: list[str]) -> None:
     """Run the command; `args` replace the command line."""
     quiet()
@@ -73,7 +90,7 @@ def main(args: list[str]) -> None:
     folder = Path(config.out) if config.out else new_folder(Path(config.ckpt_path).resolve().parent.parent)
     check_writable("--out", folder)
     print("Reading the checkpoint and laying out the tasks ...", file=sys.stderr, flush=True)
-    module, data = load(config.ckpt_path)
+    module, data = load(config.ckpt_path, config.family_options)
     names = data.chosen(config.tasks)
     given = None if config.prompts is None else saved_prompts(Path(config.prompts), names)
     check_objective(options.objective, data.family.heldout_tasks)

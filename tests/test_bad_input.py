@@ -345,6 +345,7 @@ TUNED = [
     Wrong("no rounds and no prompts", ["--rounds=0"], ["--rounds=8"], ["--rounds=0 tunes nothing"]),
     option("--tuner=magic", "uniform", "choose one of structured"),
     option("--tasks=[point/00]", "[point/03]", "point/00 is not a held-out task"),
+    option("--family_options.expert_share=2", 1.0, "at most 1"),
     option("--width=0", 8, "at least 1"),
     option("--workers=-1", 0, "at least 0"),
     option("--precision=8", "32-true", "choose one of"),
@@ -635,6 +636,14 @@ def prompts(run, tmp_path):
 @pytest.mark.parametrize("row", TUNED, ids=str)
 def test_an_option_of_tune(row, refused, run, prompts):
     assert lacking(refused(tune.main, [f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", *row.flags]), row.message) == []
+
+
+def test_tune_on_tasks_of_other_sizes_than_the_checkpoint_knows(refused, run, tmp_path):
+    good = run / "checkpoints" / "last.ckpt"
+    data = torch.load(good, weights_only=True)["datamodule_hyper_parameters"]
+    changed(datamodule_hyper_parameters={**data, "family": "half-cheetah-vel", "family_options": {}})(tmp_path / "other.ckpt", good)
+    said = refused(tune.main, ["--ckpt_path={folder}/other.ckpt", "--rounds=3"])
+    assert lacking(said, ["other.ckpt", "state_size of 2, not of 20", "--family_options"]) == []
 
 
 def test_tune_needs_a_checkpoint(refused):

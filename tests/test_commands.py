@@ -32,6 +32,14 @@ def test_tune_uses_the_runs_options_and_obeys_its_own(run, tmp_path):
     assert (tmp_path / "figures" / "point" / "11_segments.png").exists()
 
 
+def test_other_candidates_and_other_tasks_than_the_runs(run, tmp_path):
+    flags = ["--tasks=[point/05]", "--family_options.held_out=[5]", "--family_options.expert_share=0.5"]
+    command("tune", f"--ckpt_path={last(run)}", "--rounds=4", f"--out={tmp_path}", *flags)
+    (found,) = json.loads((tmp_path / "summary.json").read_text())["tasks"].items()
+    assert found[0] == "point/05"
+    assert found[1]["expert"]["return"] < 8  # some of the candidates act at random; experts reach the goal, for 10
+
+
 def test_saved_prompts_are_judged_again_on_fresh_episodes(run, tmp_path):
     for name in "ab":
         flags = ["--prompts", run / "prompts", "--rounds=0", "--seed=99", "--verdict_episodes=20", f"--out={tmp_path / name}"]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ class Plan:
         options: rounds, objective and what the tuners are made with.
         precision: of the transformer.
         width: rows in a forward pass.
+        family_options: in place of those that the checkpoints were trained with.
 
     Raises:
         UserError: naming the option that is out of range.
@@ -77,6 +78,7 @@ class Plan:
     options: TuningOptions
     precision: str
     width: int
+    family_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_range("--seeds", self.seeds, 1, 10_000)

@@ -43,7 +43,8 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
 
     Fine-tuning alone, whose policies are many and soon played, begins again.
     """
-    policy, subjects = _opened(plan.checkpoints[job.checkpoint], plan.tasks, plan.precision)
+    changed = json.dumps(plan.family_options)
+    policy, subjects = _opened(plan.checkpoints[job.checkpoint], plan.tasks, plan.precision, changed)
     notes = folder / "journal" / job.file(folder).stem
     pool, journal = RolloutPool(0, plan.width), Journal(path_of(notes, 0, 0), policy, plan.width)
 
@@ -68,8 +69,8 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(path: str, tasks: tuple[str, ...], precision: str) -> tuple[Policy, list[Subject]]:
-    module, data = load(path)
+def _opened(path: str, tasks: tuple[str, ...], precision: str, changed: str) -> tuple[Policy, list[Subject]]:
+    module, data = load(path, json.loads(changed))
     data.prepare_data()
     data.setup()
     policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), precision)
