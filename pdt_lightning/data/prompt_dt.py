@@ -88,13 +88,15 @@ def import_folder(folder: Path, family: type[LearnedFamily], progress: bool = Tr
 
 
 def files_of(folder: Path, family: type[LearnedFamily]) -> list[tuple[Path, int, str]]:
-    """Path, task and kind of each of a family's files in a folder, by task.
+    """Path, task and kind of each of a family's files in a folder, or in the one of it that is named as the files are, by task.
 
     Raises:
         UserError: if there are none, or one is of a task that the family has not.
     """
     if not folder.is_dir():
         raise NotFoundError(f"{folder}: there is no such folder. Name the one that holds {family.file_prefix}-0-prompt-expert.pkl.")
+    own = folder / family.file_prefix  # as the published archives lay them out
+    folder = own if own.is_dir() else folder
     named = [(path, known) for path in folder.iterdir() if (known := NAME.fullmatch(path.name))]
     found = [(path, int(known["number"]), known["kind"]) for path, known in named if known["prefix"] == family.file_prefix]
     if not found:

@@ -213,6 +213,13 @@ def test_a_folder_without_files_of_the_family(place):
         imported(place / "below")
 
 
+def test_files_in_a_folder_of_their_family_as_the_archives_have_them(place):
+    (place / "cheetah_vel").mkdir()
+    (place / "ant_dir").mkdir()
+    write(place / "cheetah_vel", episodes(VELOCITY))
+    assert [one.path.name for one in imported(place)] == ["cheetah_vel-0-prompt-expert.pkl"]
+
+
 def test_a_task_that_the_family_has_not(place):
     write(place, episodes(VELOCITY), "cheetah_vel-40-expert.pkl")
     with pytest.raises(UserError, match=r"cheetah_vel-40-expert.pkl is of task 40, but half-cheetah-vel has tasks 0 to 39"):
