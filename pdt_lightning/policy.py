@@ -98,7 +98,7 @@ class Policy:
             steps: rows of one step each.
             first: `(N,)` row at which each segment begins, in ascending order.
             length: `H`, steps of a segment.
-            block: segments of a block; None: as many as have 2,000 tokens, whose activations stay in a processor's cache and in
+            block: segments of a block at most; None: as many as have 1,800 tokens, whose activations stay in a processor's cache and in
                 memory that is not handed back to the system after each block.
 
         Returns:
@@ -108,7 +108,9 @@ class Policy:
         sum is split over threads would decide its last bits.
         """
 
-        rows = block or max(1, 2000 // (length * self.model.tokens_per_step))
+        rows = block or max(1, 1800 // (length * self.model.tokens_per_step))
+        # Evenly, so that a few threads end together.
+        blocks = np.array_split(first, min(len(first), 4 * -(-len(first) // (4 * rows))))
         folded = self._folded  # made before the threads ask for it
 
         @torch.inference_mode()
@@ -117,4 +119,4 @@ class Policy:
             return self.model.encode(of_block, torch.from_numpy(some - some[0]).to(self._device), length, folded)
 
         with ThreadPoolExecutor(self.threads) as threads:
-            return torch.cat(list(threads.map(encoded, np.split(first, range(rows, len(first), rows))))).double().cpu().numpy()
+            return torch.cat(list(threads.map(encoded, blocks))).double().cpu().numpy()
