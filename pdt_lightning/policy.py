@@ -98,8 +98,8 @@ class Policy:
             steps: rows of one step each.
             first: `(N,)` row at which each segment begins, in ascending order.
             length: `H`, steps of a segment.
-            block: segments of a block at most; None: as many as have 1,800 tokens, whose activations stay in a processor's cache and in
-                memory that is not handed back to the system after each block.
+            block: segments of a block at most; None: as many as have 1,800 tokens, whose activations stay in a processor's cache
+                and in memory that is not handed back to the system after each block.
 
         Returns:
             `(N, D)` float64.
