@@ -146,12 +146,12 @@ def encode(name: str, steps: int) -> Callable[[], Iterator[Row]]:
     def measured() -> Iterator[Row]:
         torch.set_num_threads(setting.PROCESSES)
         segments = arms(1000, steps)
-        laid_out, first = segments.laid_out()
         model = setting.model()
         policy, plainly = Policy(model, setting.K, "bf16-true"), plain.plain_model(model)
 
         def ours() -> None:
             with one_thread():
+                laid_out, first = segments.laid_out()
                 policy.encode(laid_out, first[:1000], steps)
 
         few = 200  # of the plain way, which takes each one alone

@@ -227,7 +227,7 @@ def find_run(root: Path, name: str, ckpt_path: str | None) -> tuple[Path, Path |
 
 
 def load(path: Path | str, family_options: Mapping[str, Any] | None = None) -> tuple[LitPDT, MultiTaskDataModule]:
-    """Model and data module as they were saved, the data with other options of the family where some are given.
+    """Model and data module of a checkpoint, to tune its held-out tasks, or those of other options of the family.
 
     Raises:
         UserError: if the file is no checkpoint of ours, or does not fit the options.
@@ -238,8 +238,8 @@ def load(path: Path | str, family_options: Mapping[str, Any] | None = None) -> t
     except RuntimeError as error:  # torch's, on loading the weights
         raise checkpoints.unfit(path) from error
     options = {**(saved.get("family_options") or {}), **(family_options or {})}
-    data = MultiTaskDataModule.load_from_checkpoint(path, family_options=options or None)
-    for name in checkpoints.FROM_DATA[:2]:
+    data = MultiTaskDataModule.load_from_checkpoint(path, family_options=options or None, tuned_training_tasks=None)
+    for name in ("state_size", "action_size"):
         if getattr(data, name) != model.hparams[name]:
             raise UserError(
                 f"{path} was trained on tasks with a {name} of {model.hparams[name]}, not of {getattr(data, name)}, as those of "

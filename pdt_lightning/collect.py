@@ -45,7 +45,7 @@ def import_parser() -> Explaining:
     made = Explaining(
         prog=f"python -m pdt_lightning.collect {IMPORT}", description=prompt_dt.__doc__, epilog=DEBUG, allow_abbrev=False
     )
-    made.add_argument("folder", type=str, help="With files such as cheetah_vel-7-prompt-expert.pkl.")
+    made.add_argument("folder", type=str, help="With files such as cheetah_vel-7-prompt-expert.pkl, or with folders of them.")
     made.add_argument("--family", type=str, required=True, help="Family whose files they are, such as half-cheetah-vel.")
     made.add_argument("--progress", type=bool, default=True, help="Show a bar.")
     return made

@@ -90,7 +90,7 @@ def planned(config, options: TuningOptions) -> Plan:
         if number == 0:
             first = (names, trained)
             check_objective(options.objective, data.family.heldout_tasks)
-            data.prepare_data()
+            data.prepare_candidates()
         elif (names, trained) != first:
             raise UserError(
                 f"--ckpt_path: {path} has other held-out tasks, or another number of segments in a prompt, than "

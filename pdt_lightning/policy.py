@@ -96,7 +96,7 @@ class Policy:
 
         Args:
             steps: rows of one step each.
-            first: `(N,)` row at which each segment begins, in ascending order.
+            first: `(N,)` row at which each segment begins; neighbours had best overlap.
             length: `H`, steps of a segment.
             block: segments of a block at most; None: as many as have 1,800 tokens, whose activations stay in a processor's cache
                 and in memory that is not handed back to the system after each block.
@@ -115,8 +115,9 @@ class Policy:
 
         @torch.inference_mode()
         def encoded(some: np.ndarray) -> Tensor:
-            of_block = steps[int(some[0]) : int(some[-1]) + length].to(self._device)
-            return self.model.encode(of_block, torch.from_numpy(some - some[0]).to(self._device), length, folded)
+            begin = int(some.min())
+            of_block = steps[begin : int(some.max()) + length].to(self._device)
+            return self.model.encode(of_block, torch.from_numpy(some - begin).to(self._device), length, folded)
 
         with ThreadPoolExecutor(self.threads) as threads:
             return torch.cat(list(threads.map(encoded, blocks))).double().cpu().numpy()

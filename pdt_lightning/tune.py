@@ -94,8 +94,7 @@ def main(args: list[str]) -> None:
     names = data.chosen(config.tasks)
     given = None if config.prompts is None else saved_prompts(Path(config.prompts), names)
     check_objective(options.objective, data.family.heldout_tasks)
-    data.prepare_data()
-    data.setup()
+    data.prepare_candidates()
     subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in names]
     if given is not None:
         for subject in subjects:
@@ -110,13 +109,17 @@ def main(args: list[str]) -> None:
         pool.close()
     report.append_tuning(folder / "tuning.csv", report.tuning_rows(results, 0, 0, options.tuner), 0)
     report.write_prompts(folder / "prompts", results, data.prompt_tasks)
-    report.write_summary(folder / "summary.json", results, checkpoint=str(config.ckpt_path), seed=options.seed)
+    changed = dict(config.family_options or {})
+    report.write_summary(
+        folder / "summary.json", results, checkpoint=str(config.ckpt_path), seed=options.seed, family_options=changed
+    )
     report.write_figures(folder / "figures", results)
     if options.videos:
         pairs = [examples(s, r, options, data.hparams["segments"], PHASE) for s, r in zip(subjects, results, strict=True)]
         film_all(folder / "videos", pairs[: options.videos], policy, config.width)
     what = f"Prompts of {config.prompts} judged" if given else f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
-    report.print_table(results, f"{what}, seed {options.seed}")
+    other = "".join(f", {name}={value}" for name, value in changed.items())
+    report.print_table(results, f"{what}, seed {options.seed}{other}")
     filmed = ", videos/" if (folder / "videos").is_dir() else ""
     say(f"Written to {folder}: summary.json, tuning.csv, prompts/, figures/{filmed}.")
 

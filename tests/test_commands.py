@@ -37,6 +37,7 @@ def test_other_candidates_and_other_tasks_than_the_runs(run, tmp_path):
     command("tune", f"--ckpt_path={last(run)}", "--rounds=4", f"--out={tmp_path}", *flags)
     (found,) = json.loads((tmp_path / "summary.json").read_text())["tasks"].items()
     assert found[0] == "point/05"
+    assert json.loads((tmp_path / "summary.json").read_text())["family_options"] == {"held_out": [5], "expert_share": 0.5}
     assert found[1]["expert"]["return"] < 8  # some of the candidates act at random; experts reach the goal, for 10
 
 

@@ -174,3 +174,5 @@ def test_encoding_does_not_depend_on_the_number_of_threads(point_policy, point_d
     for point_policy.threads in (1, 3):
         encoded.append(point_policy.encode(*segments.laid_out(), segments.steps, block=5))
     assert np.array_equal(*encoded)
+    laid_out, first = segments.laid_out()
+    assert np.allclose(point_policy.encode(laid_out, first[::-1].copy(), segments.steps)[::-1], encoded[0], atol=1e-6)

@@ -156,7 +156,7 @@ def claim(folder: Path, plan: Plan) -> None:
     if not file.is_file():
         write_atomically(file, json.dumps(described, indent=1) + "\n")
         return
-    known = json.loads(file.read_text())
+    known = {"family_options": {}, **json.loads(file.read_text())}  # which earlier versions did not have
     different = [name for name in described if name != "options" and known.get(name) != described[name]]
     different += [name for name, value in described["options"].items() if known.get("options", {}).get(name) != value]
     if different:

@@ -43,8 +43,8 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
 
     Fine-tuning alone, whose policies are many and soon played, begins again.
     """
-    changed = json.dumps(plan.family_options)
-    policy, subjects = _opened(plan.checkpoints[job.checkpoint], plan.tasks, plan.precision, changed)
+    family_options = json.dumps(plan.family_options)
+    policy, subjects = _opened(plan.checkpoints[job.checkpoint], plan.tasks, plan.precision, family_options)
     notes = folder / "journal" / job.file(folder).stem
     pool, journal = RolloutPool(0, plan.width), Journal(path_of(notes, 0, 0), policy, plan.width)
 
@@ -69,10 +69,9 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(path: str, tasks: tuple[str, ...], precision: str, changed: str) -> tuple[Policy, list[Subject]]:
-    module, data = load(path, json.loads(changed))
-    data.prepare_data()
-    data.setup()
+def _opened(path: str, tasks: tuple[str, ...], precision: str, family_options: str) -> tuple[Policy, list[Subject]]:
+    module, data = load(path, json.loads(family_options))
+    data.prepare_candidates()
     policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), precision)
     return policy, [Subject(data.prompt_tasks[name], data.segments(name)) for name in tasks]
 

@@ -139,26 +139,31 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         """
         self._check_ranks(ranks)
         recipes = self.family.recipes
-        check_environments(self.family.tasks, self.state_size, self.action_size)
+        self._check_candidates()
         check_datasets(self.family.training_tasks, "training_data", recipes)
-        check_datasets(self._prompt_tasks(), "prompt_data", recipes)
         for task in self.family.training_tasks:
             if all(name in recipes for name in task.training_data):
                 planned = sum(recipes[name].episodes for name in task.training_data)
                 validation_episodes(self.hparams["validation_share"], task.id, planned)
         check_rows(self.hparams, self.state_size + 2 * self.action_size + 1, self.max_timesteps)
 
+    def _check_candidates(self) -> None:
+        check_environments(self.family.tasks, self.state_size, self.action_size)
+        check_datasets(self._prompt_tasks(), "prompt_data", self.family.recipes)
+
     def prepare_data(self) -> None:
         """Collect the demonstrations that are not on this machine yet, and make them ready to be mapped."""
         if self.statistics is not None:  # Lightning asks once more after whoever had to know earlier
             return
         self.check()
-        wanted = [name for task in self.family.training_tasks for name in task.training_data]
-        wanted += [name for task in self._prompt_tasks() for name in task.prompt_data]
+        self._collect((self.family.training_tasks, "training_data"), (self._prompt_tasks(), "prompt_data"))
+
+    def _collect(self, *groups: tuple[Sequence[Task], str]) -> None:
+        wanted = [name for tasks, kind in groups for task in tasks for name in getattr(task, kind)]
         if not all(minari.exists(name) for name in wanted):
             check_writable("MINARI_DATASETS_PATH", minari.path_of(""))
         collect(wanted, self.family.recipes, self.hparams["collection_workers"], self.hparams["progress"])
-        for tasks, kind in ((self.family.training_tasks, "training_data"), (self._prompt_tasks(), "prompt_data")):
+        for tasks, kind in groups:
             if tasks:
                 self._open(tasks, kind)  # in one process, for the others to find
 
@@ -167,16 +172,15 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         if self.statistics is not None:
             return
         options = self.hparams
+        pool_options = (options["segment_steps"], options["prompt_sampling"])
         episodes = self._open(self.family.training_tasks, "training_data")
         self.training_tasks, episodes = resolve(self.family.training_tasks, episodes)
-        self.prompt_tasks, self.heldout_pool = {}, None
-        pool_options = (options["segment_steps"], options["prompt_sampling"])
-        if self._prompt_tasks():
-            tasks, self._prompt_episodes = resolve(self._prompt_tasks(), self._open(self._prompt_tasks(), "prompt_data"))
-            self.prompt_tasks = {task.id: task for task in tasks}
-            heldout = np.flatnonzero(self._prompt_episodes.task < len(self.family.heldout_tasks))  # which come first
-            self.heldout_pool = Pool(self._prompt_episodes, heldout, *pool_options) if len(heldout) else None
+        self._map_candidates()
         self.heldout_tasks = [self.prompt_tasks[task.id] for task in self.family.heldout_tasks]
+        self.heldout_pool = None
+        if self.heldout_tasks:
+            heldout = np.flatnonzero(self._prompt_episodes.task < len(self.heldout_tasks))  # which come first
+            self.heldout_pool = Pool(self._prompt_episodes, heldout, *pool_options)
 
         validation = np.zeros(len(episodes), bool)
         bounds = np.searchsorted(episodes.task, np.arange(len(self.training_tasks) + 1))
@@ -189,9 +193,21 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         self.training_pool = Pool(episodes, np.flatnonzero(~validation), *pool_options)
         self.validation_pool = Pool(episodes, np.flatnonzero(validation), *pool_options)
         self._check_segments()
+        self.statistics = Statistics.of(episodes, self.training_pool.members, self.action_space.low, self.action_space.high)
+
+    def prepare_candidates(self) -> None:
+        """Collect and map what prompts are taken from, and no more: all it takes to tune a frozen transformer."""
+        self._check_candidates()
+        self._collect((self._prompt_tasks(), "prompt_data"))
+        self._map_candidates()
+
+    def _map_candidates(self) -> None:
+        self.prompt_tasks: dict[str, Task] = {}
+        if self._prompt_tasks():
+            tasks, self._prompt_episodes = resolve(self._prompt_tasks(), self._open(self._prompt_tasks(), "prompt_data"))
+            self.prompt_tasks = {task.id: task for task in tasks}
         for name in self.prompt_tasks:
             self.segments(name)  # raises, by name, where no demonstration is long enough
-        self.statistics = Statistics.of(episodes, self.training_pool.members, self.action_space.low, self.action_space.high)
 
     def _open(self, tasks: Sequence[Task], kind: str) -> Episodes:
         datasets = [getattr(task, kind) for task in tasks]

@@ -88,23 +88,25 @@ def import_folder(folder: Path, family: type[LearnedFamily], progress: bool = Tr
 
 
 def files_of(folder: Path, family: type[LearnedFamily]) -> list[tuple[Path, int, str]]:
-    """Path, task and kind of each of a family's files in a folder, or in the one of it that is named as the files are, by task.
+    """Path, task and kind of each of a family's files in a folder, or in folders of it, by task.
 
     Raises:
         UserError: if there are none, or one is of a task that the family has not.
     """
     if not folder.is_dir():
         raise NotFoundError(f"{folder}: there is no such folder. Name the one that holds {family.file_prefix}-0-prompt-expert.pkl.")
-    own = folder / family.file_prefix  # as the published archives lay them out
-    folder = own if own.is_dir() else folder
-    named = [(path, known) for path in folder.iterdir() if (known := NAME.fullmatch(path.name))]
+    places = [folder, *(path for path in folder.iterdir() if path.is_dir())]  # the published archive has a folder for each family
+    named = [(path, known) for place in places for path in place.iterdir() if (known := NAME.fullmatch(path.name))]
     found = [(path, int(known["number"]), known["kind"]) for path, known in named if known["prefix"] == family.file_prefix]
     if not found:
         others = sorted({known["prefix"] for _, known in named})
         hint = f"It has files of {', '.join(others)}: choose another --family" if others else "Name another folder"
         raise UserError(f"{folder} has no files such as {family.file_prefix}-0-prompt-expert.pkl, of {family.name}. {hint}.")
     known_tasks = {number for split in family.splits.values() for numbers in split for number in numbers}
-    for path, number, _ in found:
+    first: dict[tuple[int, str], Path] = {}
+    for path, number, kind in found:
+        if (other := first.setdefault((number, kind), path)) != path:
+            raise UserError(f"{other} and {path} are the same task's. Name the folder of one of them.")
         if number not in known_tasks:
             raise UserError(f"{path} is of task {number}, but {family.name} has tasks 0 to {max(known_tasks)}. Remove the file.")
     return sorted(found, key=lambda file: file[1:])

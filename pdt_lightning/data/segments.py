@@ -112,11 +112,9 @@ class Segments:
 
     def laid_out(self) -> tuple[Prompt, np.ndarray]:
         """All steps of the demonstrations, rows of one step each, and `(N,)` the row at which each segment begins."""
-        place, episodes = np.arange(len(self.episodes.steps)), self.episodes
-        steps, _ = gather(
-            episodes, place[:, None], np.ones((len(place), 1), bool), np.repeat(np.arange(len(episodes)), episodes.lengths)[:, None]
-        )
-        return Prompt(**vars(steps)), episodes.offsets[self.episode] + self.start
+        episode, start = windows_of(self.episodes.lengths, 1)
+        steps = prompts_of(self.episodes, episode[:, None], start[:, None], 1)
+        return steps, self.episodes.offsets[self.episode] + self.start
 
     def gather(self, choices: np.ndarray) -> Prompt:
         """Prompts of the chosen segments.

@@ -122,7 +122,12 @@ class FoldedTransformer:
         return torch.zeros(forbidden.shape, dtype=self.dtype, device=forbidden.device).masked_fill_(forbidden, float("-inf"))
 
     def causal(self, tokens: int, valid: Tensor | None) -> Tensor:
-        """What to add to the scores of tokens that come first: `(B or 1, R, n)`; `valid` as for `layers`."""
+        """What to add to the scores of tokens that come first: `(B or 1, R, n)`.
+
+        Args:
+            tokens: `T`.
+            valid: `(B, T)` bool, False on padding; None: no padding.
+        """
         place = torch.arange(tokens + missing(tokens), device=self.norm.weight.device)
         forbidden = (place > place[:tokens, None])[None]
         if valid is not None:

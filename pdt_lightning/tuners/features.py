@@ -24,14 +24,14 @@ def features(kind: str, segments: Segments, policy: Policy) -> np.ndarray:
 
     Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; there the raw features are not normalised.
     """
-    check_choice("--tuning.features", kind, ("encoded", "raw"))
-    if kind == "raw":
-        return features_of(kind, segments.gather(np.arange(len(segments))[:, None]), policy)
-    return _scaled(policy.encode(*segments.laid_out(), segments.steps))
+    if kind == "encoded":
+        return _scaled(policy.encode(*segments.laid_out(), segments.steps))
+    return features_of(kind, segments.gather(np.arange(len(segments))[:, None]), policy)
 
 
 def features_of(kind: str, prompts: Prompt, policy: Policy) -> np.ndarray:
     """The same of any `N` prompts of equal length, whole: `(N, F)`."""
+    check_choice("--tuning.features", kind, ("encoded", "raw"))
     if kind == "encoded":
         count, length = prompts.mask.shape
         return _scaled(policy.encode(prompts.singly(), np.arange(count) * length, length))

@@ -218,6 +218,13 @@ def test_checkpoints_that_cannot_be_compared(checkpoints, tmp_path, capsys):
     assert "another number of segments" in capsys.readouterr().err
 
 
+def test_other_tasks_and_candidates_than_the_runs(checkpoints, tmp_path):
+    flags = ["--family_options.held_out=[5]", "--family_options.expert_share=0.5", "--tuners", "random_search"]
+    command("compare", "--ckpt_path", checkpoints[0], "--out", tmp_path / "out", *SMALL, *flags)
+    assert {row["task"] for row in table(tmp_path / "out" / "results.csv")} == {"point/05"}
+    assert summary(tmp_path / "out")["plan"]["family_options"] == {"held_out": [5], "expert_share": 0.5}
+
+
 # The plan and its figures, without rollouts.
 
 
@@ -248,6 +255,7 @@ def test_a_folder_belongs_to_one_plan(tmp_path):
     for other, name in (
         (plan(checkpoints=(str(tmp_path / "b"),)), "checkpoints"),
         (plan(checkpoints=first.checkpoints, options=TuningOptions(rounds=51)), "rounds"),
+        (plan(checkpoints=first.checkpoints, family_options={"expert_share": 0.5}), "family_options"),
     ):
         with pytest.raises(UserError, match=f"with other {name}"):
             claim(tmp_path / "out", other)

@@ -25,6 +25,16 @@ def test_prompts_join_their_segments_in_order():
     assert prompts.mask.all()
 
 
+def test_laid_out_each_segment_is_where_it_is_said_to_begin():
+    for task, steps in ((0, 2), (1, 3)):
+        arms = Segments(episodes().of_task(task), steps)
+        rows, first = arms.laid_out()
+        whole = arms.gather(np.arange(len(arms))[:, None])
+        for name, values in vars(rows).items():
+            windows = torch.stack([values[a : a + steps, 0] for a in first])
+            assert torch.equal(windows, getattr(whole, name)), name
+
+
 def test_one_prompt_for_all_and_a_prompt_each_are_told_apart():
     # The public code takes a prompt for "one for all" when J·H happens to equal K.
     assert len(segments(1).gather(np.arange(7)[:, None])) == 7

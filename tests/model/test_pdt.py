@@ -144,8 +144,9 @@ def test_the_prompt_matters_only_where_it_is_used():
 
 
 @torch.no_grad()
-def test_encoding_is_the_hidden_state_at_the_final_action():
-    made, segments = model(), steps(Prompt, 5, 3, padded=False)
+@pytest.mark.parametrize("use_return_to_go", [True, False])
+def test_encoding_is_the_hidden_state_at_the_final_action(use_return_to_go):
+    made, segments = model(use_return_to_go=use_return_to_go), steps(Prompt, 5, 3, padded=False)
     tokens, valid = made.tokens(made.embed_prompt, segments)
     encoded = made.encode(segments.singly(), torch.arange(5) * 3, 3)
     assert torch.allclose(encoded, made.transformer(tokens, valid)[:, -1], atol=1e-6)

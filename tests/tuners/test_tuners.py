@@ -242,6 +242,7 @@ def test_features_are_centred_and_of_unit_size(segments, point_policy, kind):
     [
         ({"name": "magic"}, "--tuning.tuner=magic"),
         ({"name": "structured", "features": "pixels"}, "--tuning.features=pixels"),
+        ({"name": "flat", "features": "pixels"}, "--tuning.features=pixels"),
         ({"name": "structured", "reward_model": "forest"}, "--tuning.reward_model=forest"),
         ({"name": "structured", "exploration": "none"}, "--tuning.exploration=none"),
         ({"name": "flat", "credit": "half"}, "--tuning.credit=half"),
