@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from pdt_lightning import collect, fit, tune
 from pdt_lightning.data import minari
 from pdt_lightning.data.datamodule import MultiTaskDataModule
+from pdt_lightning.tasks import make_family
 from tests.commands import command
 from tests.conftest import POINT_FLAGS
 from tests.data import test_prompt_dt as files
@@ -456,8 +457,10 @@ def accepted(tmp_path):
 
 @pytest.fixture
 def no_training(monkeypatch):
-    """A run that is given up when training would begin: all checks are behind it."""
-    monkeypatch.setattr(lightning.Trainer, "fit", lambda *args, **options: None)
+    """A run that is given up when training would begin: all checks are behind it. The models that were to be trained."""
+    begun = []
+    monkeypatch.setattr(lightning.Trainer, "fit", lambda trainer, model, *args, **options: begun.append(model))
+    return begun
 
 
 @pytest.fixture
@@ -692,17 +695,23 @@ def test_good_options_of_metaworld(accepted, runs, no_training, monkeypatch):
     rows = [row for row in OPTIONS if row.flags[: len(METAWORLD)] == METAWORLD]
     assert len(rows) > 2
     accepted(fit.main, [*POINT, runs, *(flag for row in rows for flag in row.good)])
+    assert [model.hparams["state_size"] for model in no_training] == [39]
 
 
 def test_good_options_of_a_family_with_learned_experts(accepted, runs, no_training, monkeypatch):
     for step in ("prepare_data", "setup"):
         monkeypatch.setattr(MultiTaskDataModule, step, lambda *args: None)
     accepted(fit.main, [*POINT, *CHEETAH, runs, *(flag for row in LEARNED for flag in row.good)])
+    assert [model.hparams["state_size"] for model in no_training] == [20]
 
 
 def test_good_options_of_collect(accepted, own_minari):
     small = '--family_options={"training_demonstrations": 3, "candidate_demonstrations": 1}'
     accepted(collect.main, ["point", "--workers=1", "--progress=false", small])
+    family = make_family("point", {"training_demonstrations": 3, "candidate_demonstrations": 1})
+    wanted = [name for task in family.training_tasks for name in task.training_data]
+    wanted += [name for task in family.heldout_tasks for name in task.prompt_data]
+    assert [name for name in wanted if not minari.exists(name)] == []
 
 
 def test_good_datasets(accepted, runs, listed, tmp_path):

@@ -84,8 +84,7 @@ class FoldedBlock:
         """
         y, tokens = self.norm(x), mask.shape[1] // self.heads
         attending = windows[:, :tokens]
-        query, values = ((chosen(y @ matrix, at)) for matrix, at in ((self.query, attending), (self.outputs, windows)))
-        past = chosen(y, windows)
+        query, past, values = chosen(y @ self.query, attending), chosen(y, windows), chosen(y @ self.outputs, windows)
         weights = torch.baddbmm(mask, query.view(len(windows), -1, x.shape[1]), past.transpose(-1, -2)).softmax(dim=-1)
         # `values` has the heads of a token one after the other.
         weights = weights.unflatten(1, (tokens, self.heads)).transpose(-1, -2).flatten(2)
