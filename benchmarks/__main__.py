@@ -25,15 +25,16 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks import plain, setting
 from benchmarks.rollouts import measure
+from pdt_lightning.core.files import write_atomically
 from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
 from pdt_lightning.data.episodes import Episodes, Index
 from pdt_lightning.data.segments import Segments
-from pdt_lightning.files import write_atomically
 from pdt_lightning.model.lit_pdt import LitPDT
-from pdt_lightning.phase import Subject, TuningOptions, tune
-from pdt_lightning.policy import Policy
-from pdt_lightning.rollout import RolloutPool, one_thread
+from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.rollouts.pool import RolloutPool
+from pdt_lightning.rollouts.rollout import one_thread
 from pdt_lightning.tuners import StructuredBandit
+from pdt_lightning.tuning.phase import Subject, TuningOptions, tune
 
 RESULTS = Path(__file__).parent / "results.json"
 

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from scipy.stats import bootstrap
 
-from pdt_lightning.cli import RunCLI
+from pdt_lightning.commands.cli import RunCLI
+from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.batches import Pool
 from pdt_lightning.data.windows import context_windows, windows_to_each_step
 from pdt_lightning.model.pdt import PromptDecisionTransformer
-from pdt_lightning.seeding import generator
 
 FORMS = ("published", "window")
 

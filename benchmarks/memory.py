@@ -39,8 +39,9 @@ def ours(episodes: int) -> dict[str, float]:
     """Train and play with the data module."""
     from pdt_lightning.data.datamodule import MultiTaskDataModule
     from pdt_lightning.model.lit_pdt import LitPDT
-    from pdt_lightning.policy import Policy
-    from pdt_lightning.rollout import RolloutPool, Row
+    from pdt_lightning.rollouts.policy import Policy
+    from pdt_lightning.rollouts.pool import RolloutPool
+    from pdt_lightning.rollouts.rollout import Row
 
     listed = [{"id": f"bench/{task}", "training_data": [f"bench/task-{task}-{episodes}-v0"]} for task in range(setting.TASKS)]
     held_out = [{"id": "bench/held-out", "prompt_data": [f"bench/task-0-{episodes}-v0"]}]

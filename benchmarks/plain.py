@@ -19,7 +19,7 @@ from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.data.windows import Steps
 from pdt_lightning.model.pdt import PromptDecisionTransformer
-from pdt_lightning.rollout import Outcome, Row
+from pdt_lightning.rollouts.rollout import Outcome, Row
 
 GRADIENT_CLIP = 0.25  # as published
 

@@ -16,13 +16,13 @@ import torch
 
 from benchmarks import plain, setting
 from benchmarks.attention import acting_error
+from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.batches import balanced_tasks
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.model.pdt import PromptDecisionTransformer
-from pdt_lightning.policy import Policy
-from pdt_lightning.rollout import Row, rollout
-from pdt_lightning.seeding import generator
+from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.rollouts.rollout import Row, rollout
 
 LEARNING_RATE = 1e-3
 

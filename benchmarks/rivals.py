@@ -17,17 +17,17 @@ import numpy as np
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from pdt_lightning.cli import quiet
+from pdt_lightning.core.processes import process_pool
+from pdt_lightning.core.seeding import generator
+from pdt_lightning.core.terminal import progress_bar, quiet, show
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
-from pdt_lightning.phase import Draws, Subject
-from pdt_lightning.policy import Policy
-from pdt_lightning.processes import process_pool
-from pdt_lightning.rollout import RolloutPool, one_thread, play_groups
-from pdt_lightning.search import Cell, search
-from pdt_lightning.seeding import generator
-from pdt_lightning.terminal import progress_bar, show
+from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.rollouts.pool import RolloutPool
+from pdt_lightning.rollouts.rollout import one_thread, play_groups
 from pdt_lightning.tuners import HillClimbing, PublishedBandit, ZORankSGD, features
+from pdt_lightning.tuning.phase import Draws, Subject
+from pdt_lightning.tuning.search import Cell, search
 
 PHASE = -3  # of no run, `tune` or comparison
 BUDGETS = (50, 250)

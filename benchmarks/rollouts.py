@@ -11,10 +11,12 @@ import numpy as np
 import torch
 
 from benchmarks import plain, setting
+from pdt_lightning.core.processes import process_pool
 from pdt_lightning.model.pdt import PromptDecisionTransformer
-from pdt_lightning.policy import Policy
-from pdt_lightning.processes import process_pool
-from pdt_lightning.rollout import Environments, Outcome, RolloutPool, Row, rollout
+from pdt_lightning.rollouts.environments import Environments
+from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.rollouts.pool import RolloutPool
+from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 from pdt_lightning.tasks import Task
 
 

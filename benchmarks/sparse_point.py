@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pdt_lightning.cli import load, quiet
 from pdt_lightning.comparison.plan import ALL, DEFAULT, UNTUNED
+from pdt_lightning.core.seeding import generator
+from pdt_lightning.core.terminal import quiet
 from pdt_lightning.model.attention import attention_along
-from pdt_lightning.seeding import generator
+from pdt_lightning.model.checkpoints import load
 from pdt_lightning.tasks.point import HUB, STEP_LENGTH
 
 SLOTS, PRETRAININGS, ROUNDS = (1, 2, 4), (0, 1, 2), 250

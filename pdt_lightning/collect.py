@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from pdt_lightning.commands.options import DEBUG, Explaining
+from pdt_lightning.core.errors import NotFoundError, UserError, check_range, check_writable, command
+from pdt_lightning.core.terminal import say, show
 from pdt_lightning.data import minari, practice, prompt_dt
 from pdt_lightning.data.checks import check_datasets
 from pdt_lightning.data.collect import collect
-from pdt_lightning.errors import NotFoundError, UserError, check_range, check_writable, command
-from pdt_lightning.options import DEBUG, Explaining
 from pdt_lightning.tasks.base import families, family_class, make_family
 from pdt_lightning.tasks.learned import LearnedFamily, imported_id
-from pdt_lightning.terminal import say, show
 
 IMPORT = "import-prompt-dt"
 

@@ -8,18 +8,18 @@ import shlex
 import sys
 from pathlib import Path
 
-from pdt_lightning.cli import load, quiet
+from pdt_lightning.commands.options import DEBUG, Explaining
 from pdt_lightning.comparison import report
 from pdt_lightning.comparison.figures import write_figures
 from pdt_lightning.comparison.plan import Plan, claim, named
 from pdt_lightning.comparison.run import run
-from pdt_lightning.errors import UserError, check_range, check_writable, command
-from pdt_lightning.options import DEBUG, Explaining
-from pdt_lightning.phase import TuningOptions, check_objective
-from pdt_lightning.policy import dtype_of
-from pdt_lightning.signals import Interrupted
-from pdt_lightning.terminal import say
+from pdt_lightning.core.errors import UserError, check_range, check_writable, command
+from pdt_lightning.core.signals import Interrupted
+from pdt_lightning.core.terminal import quiet, say
+from pdt_lightning.model.checkpoints import load
+from pdt_lightning.rollouts.policy import dtype_of
 from pdt_lightning.tune import add_family_options, saved_options, without_groups
+from pdt_lightning.tuning.phase import TuningOptions, check_objective
 
 NOT_COMPARED = {"tuner", "yardstick_episodes", "videos", "seed"}  # of the tuning options
 

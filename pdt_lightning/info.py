@@ -77,18 +77,18 @@ def datasets() -> str:
     """Minari's folder, how many datasets it holds, and how large they are."""
     from minari.storage import get_dataset_path
 
-    from pdt_lightning import kept
+    from pdt_lightning.core import cache
 
     root = Path(get_dataset_path(""))
     count = sum(1 for _ in root.rglob("data/metadata.json")) if root.is_dir() else 0
-    return f"{root}: {count} datasets, {_size(root, without=kept.folder())}"
+    return f"{root}: {count} datasets, {_size(root, without=cache.folder())}"
 
 
 def cache() -> str:
     """Our own folder beside them."""
-    from pdt_lightning import kept
+    from pdt_lightning.core import cache
 
-    return f"{kept.folder()}: {_size(kept.folder())}"
+    return f"{cache.folder()}: {_size(cache.folder())}"
 
 
 def _size(folder: Path, without: Path | None = None) -> str:

@@ -10,16 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pdt_lightning import checkpoints, report
-from pdt_lightning.cli import load, quiet
+from pdt_lightning.commands.options import DEBUG, Explaining
+from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, command
+from pdt_lightning.core.terminal import progress_bar, quiet, say
 from pdt_lightning.data.segments import Prompt
-from pdt_lightning.errors import NotFoundError, UserError, check_writable, command
-from pdt_lightning.options import DEBUG, Explaining
-from pdt_lightning.phase import Subject, TuningOptions, check_objective, check_prompt, examples, planned_rollouts, tune
-from pdt_lightning.policy import Policy, dtype_of
-from pdt_lightning.rollout import RolloutPool
-from pdt_lightning.terminal import progress_bar, say
-from pdt_lightning.videos import film_all
+from pdt_lightning.model import checkpoints
+from pdt_lightning.model.checkpoints import load
+from pdt_lightning.results import report
+from pdt_lightning.results.videos import film_all
+from pdt_lightning.rollouts.policy import Policy, dtype_of
+from pdt_lightning.rollouts.pool import RolloutPool
+from pdt_lightning.tuning.phase import Subject, TuningOptions, check_objective, check_prompt, examples, planned_rollouts, tune
 
 EXAMPLE = "runs/<name>/version_0/prompts"
 PHASE = -1  # of no run, so that no episode is one that a run has tuned or judged with

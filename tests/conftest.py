@@ -12,7 +12,7 @@ import torch
 
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
-from pdt_lightning.policy import Policy
+from pdt_lightning.rollouts.policy import Policy
 
 POINT = {
     "family": "point",

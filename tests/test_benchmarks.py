@@ -7,8 +7,8 @@ import torch
 from benchmarks import plain
 from pdt_lightning.data.segments import prompts_of
 from pdt_lightning.data.windows import context_windows
-from pdt_lightning.policy import Policy
-from pdt_lightning.rollout import Row, rollout
+from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.rollouts.rollout import Row, rollout
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from tests.commands import ROOT, command
+from tests.processes import ROOT, command
 
 OVERLAYS = ("debug", "ddp")
 RUNS = sorted(path.stem for path in (ROOT / "conf").glob("*.yaml") if path.stem not in OVERLAYS)

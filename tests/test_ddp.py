@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from tests.commands import command
 from tests.conftest import POINT_FLAGS
+from tests.processes import command
 
 TWO = ["--config", "conf/ddp.yaml", "--trainer.accelerator=cpu"]
 

@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint
 import gymnasium as gym
 import pytest
 
-from tests.commands import ROOT
+from tests.processes import ROOT
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 import nbformat
 import pytest
 
-from tests.commands import ROOT
+from tests.processes import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LIMIT = 120  # seconds for all of a notebook

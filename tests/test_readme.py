@@ -8,8 +8,8 @@ import pytest
 
 from pdt_lightning import collect, fit
 from pdt_lightning.tuners import TUNERS
-from tests.commands import ROOT, command
 from tests.conftest import POINT_FLAGS
+from tests.processes import ROOT, command
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines()]

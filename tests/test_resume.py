@@ -8,15 +8,15 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.commands import command
 from tests.conftest import POINT_FLAGS
+from tests.processes import command
 
 # Ends the process, as a kill would, or sends it a signal, at a moment named by an environment variable: epoch-where-how.
 KILLER = """
 import os
 import signal
 import lightning
-import pdt_lightning.search as search_module
+import pdt_lightning.tuning.search as search_module
 
 EPOCH, WHERE, HOW = os.environ["KILL"].split("-") if os.environ.get("KILL") else (-1, "", "")
 ENDED = []

@@ -5,8 +5,8 @@ from typing import Any
 
 import lightning
 
-from pdt_lightning.distributed import anywhere
-from pdt_lightning.signals import Interrupted, StopRequest
+from pdt_lightning.core.distributed import anywhere
+from pdt_lightning.core.signals import Interrupted, StopRequest
 
 AGREE_EVERY = 10  # updates between two questions to all ranks whether one was asked to stop
 

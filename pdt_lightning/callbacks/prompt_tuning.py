@@ -13,18 +13,19 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
-from pdt_lightning import report
+from pdt_lightning.core.distributed import attempt, gather, shard, unshard
+from pdt_lightning.core.errors import UserError, check_range
+from pdt_lightning.core.signals import Interrupted, StopRequest
+from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.data.datamodule import MultiTaskDataModule
-from pdt_lightning.distributed import attempt, gather, shard, unshard
-from pdt_lightning.errors import UserError, check_range
-from pdt_lightning.journal import Journal, forget, path_of
 from pdt_lightning.model.lit_pdt import LitPDT
-from pdt_lightning.phase import Subject, TaskResult, TuningOptions, check_objective, examples, planned_rollouts, tune
-from pdt_lightning.policy import Policy, dtype_of
-from pdt_lightning.rollout import Outcome, RolloutPool, Row
-from pdt_lightning.signals import Interrupted, StopRequest
-from pdt_lightning.terminal import progress_bar
-from pdt_lightning.videos import film_all, log_films
+from pdt_lightning.results import report
+from pdt_lightning.results.videos import film_all, log_films
+from pdt_lightning.rollouts.policy import Policy, dtype_of
+from pdt_lightning.rollouts.pool import RolloutPool
+from pdt_lightning.rollouts.rollout import Outcome, Row
+from pdt_lightning.tuning.journal import Journal, forget, path_of
+from pdt_lightning.tuning.phase import Subject, TaskResult, TuningOptions, check_objective, examples, planned_rollouts, tune
 
 
 class PromptTuning(lightning.Callback):

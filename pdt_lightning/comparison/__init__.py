@@ -1,1 +1,1 @@
-"""What is compared: tuners under one budget, on frozen checkpoints, all on the same fresh episodes."""
+"""Tuners under one budget, on frozen checkpoints, all judged on the same fresh episodes."""

@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator
 
 from pdt_lightning.comparison.plan import UNTUNED
 from pdt_lightning.comparison.report import Results, of_goal
-from pdt_lightning.figures import DPI, ORACLE, TUNED, pixels, save_png
-from pdt_lightning.figures import UNTUNED as GREY
+from pdt_lightning.results.figures import DPI, ORACLE, TUNED, pixels, save_png
+from pdt_lightning.results.figures import UNTUNED as GREY
 
 MOST_TASKS = 5  # in the figure of choices
 

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pdt_lightning import oracle
-from pdt_lightning.errors import UserError, check_choice, check_range
-from pdt_lightning.files import write_atomically
-from pdt_lightning.phase import TuningOptions
+from pdt_lightning.core.errors import UserError, check_choice, check_range
+from pdt_lightning.core.files import write_atomically
 from pdt_lightning.tuners import TUNERS
+from pdt_lightning.tuning import oracle
+from pdt_lightning.tuning.phase import TuningOptions
 
 BUDGETS = (10, 25, 50, 100, 250)  # rollouts after which a recommendation is judged
 DEFAULT, UNTUNED, FINETUNE, ORACLE = "structured", "uniform", "finetune", "oracle"

@@ -11,8 +11,9 @@ import numpy as np
 from rich.table import Table
 
 from pdt_lightning.comparison.plan import DEFAULT, ORACLE, UNTUNED, Plan
-from pdt_lightning.files import write_atomically
-from pdt_lightning.statistics import (
+from pdt_lightning.core.files import write_atomically
+from pdt_lightning.core.terminal import show
+from pdt_lightning.results.statistics import (
     Samples,
     cumulative_regret,
     improvement_interval,
@@ -20,7 +21,6 @@ from pdt_lightning.statistics import (
     mean_interval,
     simple_regret,
 )
-from pdt_lightning.terminal import show
 
 CLOSED = 0.95  # share of the gap from untuned to oracle
 RESULTS = ("checkpoint", "task", "tuner", "seed", "round", "return", "success", "length", "predicted", "recommended_value")

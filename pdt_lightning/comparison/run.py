@@ -8,12 +8,11 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
-from pdt_lightning.cli import quiet
 from pdt_lightning.comparison.plan import Job, Plan
 from pdt_lightning.comparison.work import work
-from pdt_lightning.processes import process_pool
-from pdt_lightning.signals import Interrupted, StopRequest
-from pdt_lightning.terminal import progress_bar
+from pdt_lightning.core.processes import process_pool
+from pdt_lightning.core.signals import Interrupted, StopRequest
+from pdt_lightning.core.terminal import progress_bar, quiet
 
 
 def run(plan: Plan, jobs: Sequence[Job], folder: Path, workers: int) -> None:

@@ -14,19 +14,20 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from pdt_lightning import oracle
-from pdt_lightning.baselines import finetuned
-from pdt_lightning.cli import load
 from pdt_lightning.comparison.plan import DEFAULT, FINETUNE, ORACLE, UNTUNED, Job, Plan, variant
-from pdt_lightning.files import write_atomically
-from pdt_lightning.journal import Journal, path_of
+from pdt_lightning.core.files import write_atomically
+from pdt_lightning.core.seeding import generator
 from pdt_lightning.model.attention import attention_along
-from pdt_lightning.phase import Draws, Figures, Subject
-from pdt_lightning.policy import Policy
-from pdt_lightning.rollout import Outcome, Rollout, RolloutPool, Row, one_thread, play_groups
-from pdt_lightning.search import Cell, search
-from pdt_lightning.seeding import generator
+from pdt_lightning.model.checkpoints import load
+from pdt_lightning.rollouts.finetuning import finetuned
+from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.rollouts.pool import RolloutPool
+from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row, one_thread, play_groups
 from pdt_lightning.tuners import Candidate, make_tuner
+from pdt_lightning.tuning import oracle
+from pdt_lightning.tuning.journal import Journal, path_of
+from pdt_lightning.tuning.phase import Draws, EpisodeStatistics, Subject
+from pdt_lightning.tuning.search import Cell, search
 
 PHASE = -2  # of no run and of no `tune`, so that no episode is one that either has played
 RANDOM_PROMPTS = 4  # of a cell, whose attention is compared with that of the recommended one
@@ -183,7 +184,7 @@ def _finetuned(
 
 
 def _row(subject: Subject, seed: int, rollouts: int, outcomes: Sequence[Outcome], choice: Sequence[int]) -> dict[str, Any]:
-    figures, segments = Figures.of(outcomes, subject.task.id), subject.segments
+    figures, segments = EpisodeStatistics.of(outcomes, subject.task.id), subject.segments
     return {
         "task": subject.task.id,
         "seed": seed,

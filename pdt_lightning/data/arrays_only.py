@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pdt_lightning.errors import UserError
+from pdt_lightning.core.errors import UserError
 
 KINDS = ("f4", "f8", "b1", "i8", "u1")
 

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.segments import Prompt, prompts_of
 from pdt_lightning.data.windows import Steps, context_windows
-from pdt_lightning.seeding import generator
 
 
 class Batch(NamedTuple):

@@ -6,9 +6,9 @@ from typing import Any
 
 import gymnasium as gym
 
-from pdt_lightning import kept
+from pdt_lightning.core import cache
+from pdt_lightning.core.errors import UserError, check_memory
 from pdt_lightning.data import minari
-from pdt_lightning.errors import UserError, check_memory
 from pdt_lightning.tasks.base import Recipe, Task
 
 
@@ -31,7 +31,7 @@ def check_datasets(tasks: Sequence[Task], kind: str, recipes: Mapping[str, Recip
             if minari.exists(name):
                 check_environment(name, task)
             elif name not in recipes:
-                raise kept.not_found(name)
+                raise cache.not_found(name)
 
 
 def check_environments(tasks: Sequence[Task], state_size: int, action_size: int) -> None:

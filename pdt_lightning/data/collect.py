@@ -6,12 +6,12 @@ from concurrent.futures import FIRST_COMPLETED, wait
 
 import numpy as np
 
-from pdt_lightning import kept
+from pdt_lightning.core import cache
+from pdt_lightning.core.processes import process_pool
+from pdt_lightning.core.seeding import generator, integer
+from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.data import minari
-from pdt_lightning.processes import process_pool
-from pdt_lightning.seeding import generator, integer
 from pdt_lightning.tasks.base import Recipe
-from pdt_lightning.terminal import progress_bar
 
 
 def collect(dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: int | None = None, progress: bool = True) -> int:
@@ -31,7 +31,7 @@ def collect(dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: 
     """
     missing = [name for name in dict.fromkeys(dataset_ids) if not minari.exists(name)]
     if unknown := [name for name in missing if name not in recipes]:
-        raise kept.not_found(unknown[0])
+        raise cache.not_found(unknown[0])
     if not missing:
         return 0
     workers = min(workers or os.cpu_count() or 1, len(missing))

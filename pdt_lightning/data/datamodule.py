@@ -8,6 +8,8 @@ import lightning
 import numpy as np
 from torch.utils.data import DataLoader, IterableDataset
 
+from pdt_lightning.core.errors import UserError, check_choice, check_range, check_writable, suggestion
+from pdt_lightning.core.seeding import generator
 from pdt_lightning.data import minari
 from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
 from pdt_lightning.data.checks import check_datasets, check_environments, check_rows, validation_episodes
@@ -15,8 +17,6 @@ from pdt_lightning.data.collect import collect
 from pdt_lightning.data.episodes import Episodes, Statistics
 from pdt_lightning.data.mapped import open_episodes
 from pdt_lightning.data.segments import Segments
-from pdt_lightning.errors import UserError, check_choice, check_range, check_writable, suggestion
-from pdt_lightning.seeding import generator
 from pdt_lightning.tasks.base import Task, make_family
 
 MOST = {"context_steps": 100_000, "collection_workers": 1024}  # more can only be a slip

@@ -9,11 +9,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pdt_lightning import kept
+from pdt_lightning.core import cache
+from pdt_lightning.core.errors import UserError
+from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.data import minari
 from pdt_lightning.data.episodes import Episodes, Index, step_rows
-from pdt_lightning.errors import UserError
-from pdt_lightning.terminal import progress_bar
 
 
 def open_episodes(tasks: Sequence[Sequence[str]], use_expert_actions: bool = True, progress: bool = False) -> Episodes:
@@ -29,8 +29,8 @@ def open_episodes(tasks: Sequence[Sequence[str]], use_expert_actions: bool = Tru
         UserError: if a dataset is empty, holds what is not finite, or has spaces unlike those of the first.
     """
     names = [name for task in tasks for name in task]
-    source = [use_expert_actions, *(kept.mark(name) for name in names)]
-    place = kept.keep("episodes", source, lambda folder: _make(folder, names, use_expert_actions, progress))
+    source = [use_expert_actions, *(cache.mark(name) for name in names)]
+    place = cache.keep("episodes", source, lambda folder: _make(folder, names, use_expert_actions, progress))
     arrays = {path.stem: np.load(path, mmap_mode="r") for path in place.glob("*.npy")}
     dataset = arrays.pop("dataset")
     steps = np.memmap(place / "steps.float32", np.float32, "r").reshape(int(arrays["offsets"][-1]), -1)

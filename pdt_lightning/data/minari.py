@@ -13,8 +13,8 @@ import numpy as np
 from minari.data_collector import EpisodeBuffer
 from minari.dataset.minari_storage import MinariStorage
 
-from pdt_lightning import kept
-from pdt_lightning.errors import UserError
+from pdt_lightning.core import cache
+from pdt_lightning.core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Demonstration:
 
 def path_of(dataset_id: str) -> Path:
     """Folder of a dataset, whether or not it exists; `MINARI_DATASETS_PATH` is honoured."""
-    return kept.dataset_path(dataset_id)
+    return cache.dataset_path(dataset_id)
 
 
 def exists(dataset_id: str) -> bool:
@@ -93,7 +93,7 @@ def write(
                 infos=infos,
             )
         )
-    with kept.appearing(path_of(dataset_id), path_of(""), dataset_id) as hidden, _datasets_under(hidden):
+    with cache.appearing(path_of(dataset_id), path_of(""), dataset_id) as hidden, _datasets_under(hidden):
         minari.create_dataset_from_buffers(
             dataset_id,
             buffers,
@@ -127,11 +127,11 @@ def read(dataset_id: str, use_expert_actions: bool = True) -> Iterator[Demonstra
         UserError: if it cannot be read, is empty, has spaces that are not supported, or values that are not finite or not of them.
     """
     if not exists(dataset_id):
-        raise kept.not_found(dataset_id)
+        raise cache.not_found(dataset_id)
     try:
         storage = MinariStorage.read(path_of(dataset_id) / "data")
     except Exception as error:  # whatever Minari and HDF5 raise, it is on account of what is there
-        raise kept.unreadable(dataset_id, error) from error
+        raise cache.unreadable(dataset_id, error) from error
     supported(dataset_id, storage.observation_space, storage.action_space)
     sizes = [gym.spaces.flatdim(space) for space in (storage.observation_space, storage.action_space)]
     found = False
@@ -164,14 +164,14 @@ def read(dataset_id: str, use_expert_actions: bool = True) -> Iterator[Demonstra
         found = True
         yield Demonstration(states, actions, labels, rewards, None if success is None else float(np.max(success)))
     if not found:
-        raise kept.empty(dataset_id)
+        raise cache.empty(dataset_id)
 
 
 def _episodes(dataset_id: str, storage: MinariStorage) -> Iterator[dict]:
     try:
         yield from storage.get_episodes(range(storage.total_episodes))
     except (OSError, KeyError, RuntimeError) as error:  # of HDF5, where the file is not whole
-        raise kept.unreadable(dataset_id, error) from error
+        raise cache.unreadable(dataset_id, error) from error
 
 
 def recorded(dataset_id: str) -> dict:
@@ -183,7 +183,7 @@ def recorded(dataset_id: str) -> dict:
     try:
         return dict(MinariStorage.read_raw_metadata(path_of(dataset_id) / "data"))
     except (OSError, ValueError) as error:
-        raise kept.unreadable(dataset_id, error) from error
+        raise cache.unreadable(dataset_id, error) from error
 
 
 def recorded_environment(dataset_id: str) -> dict | None:
@@ -196,7 +196,7 @@ def recorded_environment(dataset_id: str) -> dict | None:
     try:
         return json.loads(text) if text else None
     except ValueError as error:
-        raise kept.unreadable(dataset_id, error) from error
+        raise cache.unreadable(dataset_id, error) from error
 
 
 def supported(name: str, observation_space: gym.Space, action_space: gym.Space) -> None:

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
-from pdt_lightning.errors import UserError
-from pdt_lightning.files import write_atomically
-from pdt_lightning.seeding import generator, integer
+from pdt_lightning.core.errors import UserError
+from pdt_lightning.core.files import write_atomically
+from pdt_lightning.core.seeding import generator, integer
+from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.tasks.base import Task
 from pdt_lightning.tasks.learned import CLIP, Learned, LearnedFamily, Network
-from pdt_lightning.terminal import progress_bar
 
 ENVIRONMENTS = 8  # side by side
 MEDIUM = 0.15  # share of the training after which the medium expert is taken

@@ -15,11 +15,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from pdt_lightning.core.errors import NotFoundError, UserError
+from pdt_lightning.core.seeding import generator
+from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.data import arrays_only, minari
-from pdt_lightning.errors import NotFoundError, UserError
-from pdt_lightning.seeding import generator
 from pdt_lightning.tasks.learned import LearnedFamily, imported_id
-from pdt_lightning.terminal import progress_bar
 
 NAME = re.compile(r"(?P<prefix>\w+)-(?P<number>\d+)-(?P<kind>(?:prompt-)?expert)\.pkl")
 REPLAYED = 50  # steps of a file, at least; some of every episode

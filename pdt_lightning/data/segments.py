@@ -10,10 +10,10 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.torch import save
 
+from pdt_lightning.core.errors import UserError
+from pdt_lightning.core.files import write_atomically
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.windows import Steps, gather, window_indices
-from pdt_lightning.errors import UserError
-from pdt_lightning.files import write_atomically
 
 
 @dataclass

@@ -1,1 +1,19 @@
 """What learns: a causal transformer over a trajectory prompt and the recent past."""
+
+from typing import TYPE_CHECKING, Any
+
+from pdt_lightning.model.pdt import PromptDecisionTransformer
+
+if TYPE_CHECKING:
+    from pdt_lightning.model.lit_pdt import LitPDT
+
+__all__ = ["LitPDT", "PromptDecisionTransformer"]
+
+
+def __getattr__(name: str) -> Any:
+    """`LitPDT`, imported when it is asked for: worker processes do without Lightning, which takes seconds."""
+    if name == "LitPDT":
+        from pdt_lightning.model.lit_pdt import LitPDT
+
+        return LitPDT
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,10 +10,10 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import Metric
 
+from pdt_lightning.core.errors import UserError, check_choice, check_memory, check_range
+from pdt_lightning.core.seeding import integer
 from pdt_lightning.data.batches import Batch
-from pdt_lightning.errors import UserError, check_choice, check_memory, check_range
 from pdt_lightning.model.pdt import PromptDecisionTransformer
-from pdt_lightning.seeding import integer
 
 
 class TaskError(Metric):

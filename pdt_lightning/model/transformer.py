@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pdt_lightning.errors import UserError
+from pdt_lightning.core.errors import UserError
 
 KeysValues = tuple[Tensor, Tensor]
 

@@ -16,7 +16,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.wrappers import FlattenObservation
 from jsonargparse import ArgumentError, ArgumentParser
 
-from pdt_lightning.errors import UserError, as_typed, check_range, suggestion
+from pdt_lightning.core.errors import UserError, as_typed, check_range, suggestion
 
 Expert = Callable[[np.ndarray], np.ndarray]  # observation (S,) → noise-free action (A,), for one episode
 

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from minari.dataset.minari_dataset import parse_dataset_id
 
-from pdt_lightning.seeding import generator
+from pdt_lightning.core.seeding import generator
 from pdt_lightning.tasks.base import Recipe, Task, TaskFamily
 
 STEPS = 20  # of an expert and of a repeated episode

@@ -13,8 +13,8 @@ import gymnasium as gym
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from pdt_lightning import kept
-from pdt_lightning.errors import NotFoundError, UserError, check_choice, check_range
+from pdt_lightning.core import cache
+from pdt_lightning.core.errors import NotFoundError, UserError, check_choice, check_range
 from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, demonstrated
 
 SHIPPED = Path(__file__).parent / "experts"
@@ -115,7 +115,7 @@ def imported_id(family: str, number: int, kind: str) -> str:
     >>> imported_id("ant-dir", 7, "prompt-expert")
     'prompt-dt/ant-dir/07-prompt-expert-v0'
     """
-    return f"{kept.IMPORTED}{family}/{number:02d}-{kind}-v0"
+    return f"{cache.IMPORTED}{family}/{number:02d}-{kind}-v0"
 
 
 class LearnedFamily(TaskFamily):

@@ -8,8 +8,8 @@ from typing import Any
 import minari
 from gymnasium.envs.registration import EnvSpec
 
-from pdt_lightning import kept
-from pdt_lightning.errors import UserError, check_range, suggestion
+from pdt_lightning.core import cache
+from pdt_lightning.core.errors import UserError, check_range, suggestion
 from pdt_lightning.tasks.base import Task, TaskFamily
 
 OPTIONS = ("id", "training_data", "prompt_data", "horizon", "target_return", "return_scale")
@@ -109,13 +109,13 @@ def facts(dataset_id: str) -> dict[str, Any]:
             numbers = range(storage.total_episodes)
             lengths = [int(known["total_steps"]) for known in storage.get_episode_metadata(numbers)] if numbers else []
         except Exception as error:  # whatever Minari and HDF5 raise, it is on account of what is there
-            raise kept.unreadable(dataset_id, error) from error
+            raise cache.unreadable(dataset_id, error) from error
         if not any(lengths):
-            raise kept.empty(dataset_id)
+            raise cache.empty(dataset_id)
         found = {"env_spec": storage.metadata.get("env_spec"), "longest": max(lengths)}
         (folder / "facts.json").write_text(json.dumps(found))
 
-    return json.loads((kept.keep("facts", kept.mark(dataset_id), find) / "facts.json").read_text())
+    return json.loads((cache.keep("facts", cache.mark(dataset_id), find) / "facts.json").read_text())
 
 
 def env_spec(dataset_id: str) -> EnvSpec:

@@ -16,8 +16,8 @@ import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.policies import ENV_POLICY_MAP
 
-from pdt_lightning import kept
-from pdt_lightning.errors import UserError, check_choice, check_range
+from pdt_lightning.core import cache
+from pdt_lightning.core.errors import UserError, check_choice, check_range
 from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, check_held_out, demonstrated
 
 HELD_OUT = (11, 17, 25, 36, 41)  # of the 50 goals of the benchmark's seed 1: the split of the Prompt-DT papers
@@ -148,7 +148,7 @@ def goals(env_name: str, metaworld_seed: int) -> tuple[tuple[float, ...], ...]:
         found = [[float(x) for x in pickle.loads(task.data)["rand_vec"]] for task in tasks]
         (folder / "goals.json").write_text(json.dumps(found))
 
-    place = kept.keep(f"goals-{env_name}", [env_name, metaworld_seed, version("metaworld")], draw)
+    place = cache.keep(f"goals-{env_name}", [env_name, metaworld_seed, version("metaworld")], draw)
     return tuple(tuple(goal) for goal in json.loads((place / "goals.json").read_text()))
 
 

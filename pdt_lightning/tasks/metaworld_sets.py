@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 import metaworld
 
-from pdt_lightning import kept
-from pdt_lightning.errors import UserError, check_choice, check_range
+from pdt_lightning.core import cache
+from pdt_lightning.core.errors import UserError, check_choice, check_range
 from pdt_lightning.tasks.base import Recipe, Task, TaskFamily, demonstrated
 from pdt_lightning.tasks.metaworld import MAX_HORIZON, METAWORLD_SEED, goal_task, scripted
 
@@ -32,7 +32,7 @@ def goals_of(benchmark: str) -> tuple[Goals, Goals]:
                 group.setdefault(task.env_name, []).append([float(x) for x in pickle.loads(task.data)["rand_vec"]])
         (folder / "goals.json").write_text(json.dumps(found))
 
-    place = kept.keep(f"goals-{benchmark}", [benchmark, METAWORLD_SEED, version("metaworld")], draw)
+    place = cache.keep(f"goals-{benchmark}", [benchmark, METAWORLD_SEED, version("metaworld")], draw)
     training, held_out = (
         {name: tuple(tuple(goal) for goal in goals) for name, goals in group.items()}
         for group in json.loads((place / "goals.json").read_text())

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from pdt_lightning.errors import check_range
+from pdt_lightning.core.errors import check_range
 from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, check_held_out, demonstrated
 
 GOALS = 16

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from pdt_lightning.core.errors import check_choice
 from pdt_lightning.data.segments import Segments
-from pdt_lightning.errors import check_choice
-from pdt_lightning.policy import Policy
+from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import Candidate, SegmentTuner, Tuner
 from pdt_lightning.tuners.features import features
 from pdt_lightning.tuners.flat import FlatBandit

@@ -7,9 +7,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from pdt_lightning.core.errors import check_range
 from pdt_lightning.data.segments import Prompt, Segments
-from pdt_lightning.errors import check_range
-from pdt_lightning.policy import Policy
+from pdt_lightning.rollouts.policy import Policy
 
 Choice = tuple[int, ...]  # segment of each slot
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from pdt_lightning.core.errors import check_choice
 from pdt_lightning.data.segments import Prompt, Segments
-from pdt_lightning.errors import check_choice
-from pdt_lightning.policy import Policy
+from pdt_lightning.rollouts.policy import Policy
 
 
 def features(kind: str, segments: Segments, policy: Policy) -> np.ndarray:

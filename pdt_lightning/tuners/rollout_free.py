@@ -8,7 +8,7 @@ import torch
 
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.data.windows import context_windows
-from pdt_lightning.policy import Policy
+from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import Choice, SegmentTuner
 
 PROMPTS = 8  # random ones, over which the error of a segment is averaged

@@ -11,10 +11,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from pdt_lightning.core.errors import check_choice
+from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.segments import Segments
-from pdt_lightning.errors import check_choice
-from pdt_lightning.policy import Policy
-from pdt_lightning.seeding import generator
+from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import Choice
 from pdt_lightning.tuners.exploration import EXPLORATIONS
 from pdt_lightning.tuners.features import features as features_of_segments

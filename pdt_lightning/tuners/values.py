@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from pdt_lightning.data.segments import Prompt, Segments
-from pdt_lightning.policy import Policy
+from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import Candidate, Tuner, plain
 
 

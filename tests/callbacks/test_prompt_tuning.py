@@ -160,6 +160,6 @@ def test_an_error_in_the_writing_is_raised(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("pdt_lightning.report.write_atomically", full)
+    monkeypatch.setattr("pdt_lightning.results.report.write_atomically", full)
     with pytest.raises(OSError, match="No space left"):
         run(tmp_path, PromptTuning(**TUNING))

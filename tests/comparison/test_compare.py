@@ -16,11 +16,11 @@ from benchmarks import rivals, sparse_point
 from pdt_lightning import compare
 from pdt_lightning.comparison import figures, report
 from pdt_lightning.comparison.plan import ALL, BUDGETS, DEFAULT, Plan, claim, named, variant
-from pdt_lightning.errors import UserError
-from pdt_lightning.figures import pixels
-from pdt_lightning.phase import TuningOptions
-from tests.commands import ROOT, command
+from pdt_lightning.core.errors import UserError
+from pdt_lightning.results.figures import pixels
+from pdt_lightning.tuning.phase import TuningOptions
 from tests.conftest import POINT_FLAGS
+from tests.processes import ROOT, command
 
 # Lightning's use of jsonargparse, which in a process of its own nobody sees.
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")

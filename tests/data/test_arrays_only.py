@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+from pdt_lightning.core.errors import UserError
 from pdt_lightning.data import arrays_only
-from pdt_lightning.errors import UserError
 
 PLAIN = np.random.default_rng(0).normal(size=(6, 8))
 ARRAYS = {
@@ -75,7 +75,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from pdt_lightning.data.arrays_only import KINDS, NAMES, load
-from pdt_lightning.errors import UserError
+from pdt_lightning.core.errors import UserError
 
 function = np.zeros(1).__reduce_ex__(5)[0]
 before = function.__defaults__, [dict(vars(one)) for one in NAMES.values()]

@@ -3,8 +3,8 @@ import copy
 import numpy as np
 import pytest
 
+from pdt_lightning.core.errors import UserError
 from pdt_lightning.data.datamodule import MultiTaskDataModule
-from pdt_lightning.errors import UserError
 from tests.conftest import POINT
 
 

@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from pdt_lightning import kept
+from pdt_lightning.core import cache
 from pdt_lightning.data import mapped, minari
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.mapped import open_episodes
@@ -47,7 +47,7 @@ def test_it_is_made_once_and_again_when_a_dataset_changes(monkeypatch):
     assert len(open_episodes([["test/changing-v0"]]).steps) == 9
     assert len(made) == 2
     assert np.array_equal(first.steps, Episodes.build([[episode(4)]], [1.0]).steps)  # who has it open still reads the old one
-    monkeypatch.setattr(kept, "VERSION", kept.VERSION + 1)
+    monkeypatch.setattr(cache, "VERSION", cache.VERSION + 1)
     open_episodes([["test/changing-v0"]])
     assert len(made) == 3
 

@@ -4,8 +4,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from pdt_lightning.core.errors import UserError
 from pdt_lightning.data.practice import PracticeEnv, network_of, returns_of
-from pdt_lightning.errors import UserError
 from pdt_lightning.tasks.ant import DIRECTIONS, direction_task
 from pdt_lightning.tasks.half_cheetah import VELOCITIES, HalfCheetahVelocityEnv, velocity_task
 from pdt_lightning.tasks.learned import SHIPPED, Learned

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pdt_lightning.core.errors import UserError
 from pdt_lightning.data import minari, prompt_dt
-from pdt_lightning.errors import UserError
 from pdt_lightning.tasks.ant import AntDirectionFamily
 from pdt_lightning.tasks.half_cheetah import HalfCheetahDirectionFamily, HalfCheetahVelocityFamily
 

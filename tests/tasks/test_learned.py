@@ -5,8 +5,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from pdt_lightning.core.errors import UserError
 from pdt_lightning.data.practice import returns_of
-from pdt_lightning.errors import UserError
 from pdt_lightning.tasks import families, make_family
 from pdt_lightning.tasks.base import family_class
 from pdt_lightning.tasks.learned import SHIPPED, Learned, Network

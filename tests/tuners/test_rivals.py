@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pdt_lightning.baselines import finetuned
+from pdt_lightning.rollouts.finetuning import finetuned
 from pdt_lightning.tuners import make_tuner
 from pdt_lightning.tuners.exploration import UCB, best_choice
 from pdt_lightning.tuners.flat import POOL, FlatBandit

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from pdt_lightning.policy import Policy
+from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners import TUNERS, ValueTuner, make_tuner
 from pdt_lightning.tuners.exploration import EpsilonGreedy
 from pdt_lightning.tuners.features import features

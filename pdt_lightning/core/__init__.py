@@ -1,0 +1,1 @@
+"""What every room stands on: errors, seeding, files, processes, ranks, signals, the terminal. It imports nothing of ours."""

@@ -1,0 +1,66 @@
+"""The only place with collectives: share work over ranks, gather results or errors, raise alike everywhere."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch.distributed as dist
+
+from pdt_lightning.core.errors import UserError
+from pdt_lightning.core.signals import Interrupted
+
+T = TypeVar("T")
+
+
+def shard(items: Sequence[T], rank: int, world_size: int) -> list[T]:
+    """This rank's share, which may be empty.
+
+    >>> shard("abcde", rank=1, world_size=2)
+    ['b', 'd']
+    """
+    return list(items[rank::world_size])
+
+
+def attempt(work: Callable[[], T]) -> T | Exception:
+    """What `work` returns, or the exception it raises, so that a rank that fails still reaches the gathering."""
+    try:
+        return work()
+    except Exception as error:  # whatever it is, `gather` raises it on every rank
+        return error
+
+
+def gather(outcome: T | Exception) -> list[T]:
+    """Every rank's outcome, in the order of ranks; a collective, to be reached by all ranks.
+
+    Raises:
+        Interrupted: on all ranks, if any rank was.
+        RuntimeError: on all ranks, if any rank's outcome is an error; with one process, that error itself. An error of the user's
+            stays one.
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        if isinstance(outcome, Exception):
+            raise outcome
+        return [outcome]
+    everything: list[T | Exception] = [outcome] * dist.get_world_size()
+    if isinstance(outcome, Exception) and not isinstance(outcome, UserError | Interrupted):
+        outcome = RuntimeError(f"{type(outcome).__name__}: {outcome}")  # an exception may not survive pickling, its words do
+    dist.all_gather_object(everything, outcome)
+    for rank, one in enumerate(everything):
+        if isinstance(one, UserError | Interrupted):
+            raise one
+        if isinstance(one, Exception):
+            raise RuntimeError(f"on rank {rank}: {one}") from one
+    return everything  # type: ignore[return-value]  # no exception is left
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether the flag is up on any rank; a collective."""
+    return any(gather(flag))
+
+
+def unshard(shares: Sequence[Sequence[T]]) -> list[T]:
+    """All items in their order before `shard`.
+
+    >>> unshard([["a", "c"], ["b"]])
+    ['a', 'b', 'c']
+    """
+    return [shares[n % len(shares)][n // len(shares)] for n in range(sum(len(share) for share in shares))]

@@ -1,0 +1,190 @@
+"""What the user gave is wrong: the error that says so, the checks that raise it, and how a command ends with it."""
+
+import functools
+import math
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class UserError(ValueError):
+    """What the user gave is wrong: an option, a file, a folder. The message names it, the value seen and the way out.
+
+    A command ends with the message alone (see `command`). Every other exception is a bug or the machine's doing, and keeps its
+    traceback.
+    """
+
+
+class NotFoundError(UserError, FileNotFoundError):
+    """A file, folder or dataset that the user named is not there."""
+
+
+def command(name_of: Callable[[str], str] = str) -> Callable[[Callable[[list[str]], None]], Callable[..., None]]:
+    """Make a function of the arguments a command, which ends in one message and exit code 2 where the user was wrong.
+
+    `--debug` among the arguments adds the traceback. Of several processes on a machine one speaks. Ctrl-C ends without a traceback.
+
+    Args:
+        name_of: what a message is passed through, for commands whose options have other names.
+    """
+
+    def decorate(main: Callable[[list[str]], None]) -> Callable[..., None]:
+        @functools.wraps(main)
+        def run(args: list[str] | None = None) -> None:
+            args = sys.argv[1:] if args is None else [str(arg) for arg in args]
+            try:
+                main([arg for arg in args if arg != "--debug"])
+            except Exception as error:
+                if not is_the_users(error):
+                    raise
+                if "--debug" in args:
+                    traceback.print_exc()
+                elif os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
+                    print("error:", *name_of(str(error)).split(), file=sys.stderr, flush=True)
+                raise SystemExit(2) from None
+            except KeyboardInterrupt:
+                print("\nStopped.", file=sys.stderr, flush=True)
+                raise SystemExit(128 + signal.SIGINT) from None
+
+        return run
+
+    return decorate
+
+
+def is_the_users(error: Exception) -> bool:
+    """Whether the user was wrong: an error of ours, or Lightning's about its own options."""
+    lightnings = sys.modules.get("lightning.fabric.utilities.exceptions")  # not imported here: it takes seconds
+    return isinstance(error, UserError) or (lightnings is not None and isinstance(error, lightnings.MisconfigurationException))
+
+
+def check_range(
+    option: str, value: float, least: float = -math.inf, most: float = math.inf, above: bool = False, below: bool = False
+) -> None:
+    """Refuse a number that is not finite or not in its range.
+
+    Args:
+        option: its name, such as `--data.batch_size`.
+        value: what the user gave.
+        least: the smallest value that is accepted.
+        most: the largest one.
+        above: whether the value has to be above `least` instead.
+        below: whether it has to be below `most` instead.
+
+    >>> check_range("--data.batch_size", 0, 1)
+    Traceback (most recent call last):
+    pdt_lightning.core.errors.UserError: --data.batch_size=0: it has to be at least 1.
+    >>> check_range("--model.dropout", float("nan"), 0, 1, below=True)
+    Traceback (most recent call last):
+    pdt_lightning.core.errors.UserError: --model.dropout=nan: it has to be at least 0 and below 1.
+    """
+    enough = value > least if above else value >= least  # False for NaN
+    if enough and (value < most if below else value <= most) and math.isfinite(value):
+        return
+    words = [f"{'above' if above else 'at least'} {least:,}"] if least > -math.inf else []
+    words += [f"{'below' if below else 'at most'} {most:,}"] if most < math.inf else []
+    raise UserError(f"{option}={value}: it has to be {' and '.join(words) or 'a finite number'}.")
+
+
+def check_choice(option: str, value: object, known: Collection[str]) -> None:
+    """Refuse what is not one of the known names, and suggest the nearest.
+
+    >>> check_choice("--tuning.tuner", "structurd", ["structured", "uniform"])
+    Traceback (most recent call last):
+    pdt_lightning.core.errors.UserError: --tuning.tuner=structurd: choose one of structured, uniform. Did you mean structured?
+    """
+    if value not in known:
+        raise UserError(f"{option}={value}: choose one of {', '.join(known)}.{suggestion(str(value), known)}")
+
+
+def suggestion(word: str, known: Collection[str]) -> str:
+    """` Did you mean ...?` with the known word that is nearest; empty where none is near.
+
+    >>> suggestion("--model.widht", ["--model.width", "--model.layers"])
+    ' Did you mean --model.width?'
+    """
+    near = get_close_matches(word, known, n=1, cutoff=0.7)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def as_typed(message: str, before: str = "") -> str:
+    """A message of jsonargparse's with options as they are typed.
+
+    Args:
+        message: of an error.
+        before: begins the options' names.
+
+    >>> as_typed('Parser key "width": 3.5 is no int', "model.")
+    '--model.width: 3.5 is no int'
+    """
+    message = re.sub(r"(?:Parser key|Key) [\"']([\w.]+)[\"']", rf"--{before}\1", message)
+    message = re.sub(
+        r"(?<=arguments are required: )([\w., ]+)", lambda names: re.sub(r"[\w.]+", rf"--{before}\g<0>", names[0]), message
+    )
+    return re.sub(r"<class '(\w+)'>", r"\1", message)
+
+
+def check_memory(what: str, size: float, way_out: str) -> None:
+    """Refuse what this machine's memory cannot hold, before anything asks for it.
+
+    Args:
+        what: needs the memory, with the options that decide how much.
+        size: bytes.
+        way_out: what to do, as a sentence.
+    """
+    try:
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):  # not on every system
+        return
+    if size > available:
+        raise UserError(f"{what} would take {size / 2**30:,.0f} GiB, but this machine has {available / 2**30:,.0f}. {way_out}")
+
+
+def check_writable(option: str, folder: Path) -> None:
+    """Refuse a folder in which nothing can be written, whether or not it is there yet; nothing is left behind.
+
+    (Permissions say little: root has them all, also where a file is in the way or the disk is read-only.)
+    """
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise UserError(f"{option}: {folder} cannot be written: {there} is a file. Name another folder.")
+        with tempfile.TemporaryDirectory(prefix=".writable-", dir=there):
+            pass
+    except OSError as error:
+        raise UserError(f"{option}: {folder} cannot be written: {error.strerror}. Name another folder.") from error
+
+
+@contextmanager
+def new_folder(option: str, folder: Path, worth_keeping: Callable[[], bool]) -> Iterator[None]:
+    """A folder that is made, with those above it, and removed again if the block finds that the user was wrong.
+
+    Args:
+        option: decides where it is.
+        folder: which may be there already, and then stays.
+        worth_keeping: asked whether it has to stay all the same, since work was done.
+
+    Raises:
+        UserError: naming `option`, if it cannot be made.
+    """
+    try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{option}: {folder} cannot be made: {error.strerror}. Name another folder.") from error
+    try:
+        yield
+    except Exception as error:
+        if missing and is_the_users(error) and not worth_keeping():
+            shutil.rmtree(folder)
+            with suppress(OSError):  # another process may have put something there
+                for above in missing[1:]:
+                    above.rmdir()
+        raise

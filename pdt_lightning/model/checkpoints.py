@@ -1,0 +1,90 @@
+"""Checkpoints that a user names: read, or refused by name, and built again into a model and its data."""
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pdt_lightning.core.errors import NotFoundError, UserError
+from pdt_lightning.data.datamodule import MultiTaskDataModule
+from pdt_lightning.model.lit_pdt import LitPDT
+
+EXAMPLE = "runs/<name>/version_0/checkpoints/last.ckpt"
+FROM_DATA = ("state_size", "action_size", "max_timesteps")
+
+
+def read(path: Path | str, option: str = "--ckpt_path") -> dict[str, Any]:
+    """The content of a checkpoint that Lightning wrote of our model and data; tensors are mapped from the file.
+
+    Args:
+        path: of the file.
+        option: what the user gave it as, for messages.
+
+    Raises:
+        NotFoundError: if there is no such file.
+        UserError: if it is something else, or not whole.
+    """
+    path = Path(path)
+    if path.is_dir():
+        inside = next(iter(sorted(path.rglob("last.ckpt"))), EXAMPLE)
+        raise UserError(f"{option}={path} is a folder. Name a checkpoint, such as {inside}.")
+    if not path.is_file():
+        raise NotFoundError(f"{option}={path}: there is no such file. Name a checkpoint, such as {EXAMPLE}.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises many kinds, all of them on account of the file
+        raise UserError(
+            f"{option}={path}: its {path.stat().st_size:,} bytes are no checkpoint, or not the whole of one "
+            f"({textwrap.shorten(str(error), 120)}). Name one that pdt_lightning.fit wrote, such as {EXAMPLE}."
+        ) from error
+    for part, needed in (("hyper_parameters", FROM_DATA), ("datamodule_hyper_parameters", ("family",)), ("state_dict", ())):
+        if not isinstance(content, dict) or part not in content or not set(needed) <= set(content[part]):
+            raise UserError(
+                f"{option}={path} is not a checkpoint of this package: it has no {part} of ours. Name one that "
+                f"pdt_lightning.fit wrote, such as {EXAMPLE}."
+            )
+    return content
+
+
+def load_module(path: Path | str, option: str = "--ckpt_path") -> LitPDT:
+    """The module of a checkpoint, on the CPU.
+
+    Raises:
+        UserError: if the file is no checkpoint of ours, or its weights are not those that its own options ask for.
+    """
+    content = read(path, option)
+    options = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
+    try:
+        # Not through Lightning, which would have its command line's parser build the module.
+        module = LitPDT(**options)
+        module.load_state_dict(content["state_dict"])
+    except (RuntimeError, TypeError, ValueError) as error:  # torch's, on weights; Python's and ours, on options
+        raise unfit(path, option) from error
+    return module
+
+
+def load(path: Path | str, family_options: Mapping[str, Any] | None = None) -> tuple[LitPDT, MultiTaskDataModule]:
+    """Model and data module of a checkpoint, to tune its held-out tasks, or those of other options of the family.
+
+    Raises:
+        UserError: if the file is no checkpoint of ours, or does not fit the options.
+    """
+    module = load_module(path)
+    saved = dict(read(path)["datamodule_hyper_parameters"])
+    saved.pop("_instantiator", None)
+    options = {**(saved.get("family_options") or {}), **(family_options or {})}
+    data = MultiTaskDataModule(**{**saved, "family_options": options or None, "tuned_training_tasks": None})
+    for name in ("state_size", "action_size"):
+        if getattr(data, name) != module.hparams[name]:
+            raise UserError(
+                f"{path} was trained on tasks with a {name} of {module.hparams[name]}, not of {getattr(data, name)}, as those of "
+                f"--data.family_options={options} have. Choose tasks whose observations and actions it knows."
+            )
+    return module, data
+
+
+def unfit(path: Path | str, option: str = "--ckpt_path") -> UserError:
+    """The error of a checkpoint whose weights are not those that its own options ask for."""
+    return UserError(f"{option}={path}: its weights do not fit its own options. Name another one, such as {EXAMPLE}.")

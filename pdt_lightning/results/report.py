@@ -1,0 +1,190 @@
+"""What a run leaves: `tuning.csv`, prompts, `summary.json`, and the table on the terminal."""
+
+import csv
+import io
+import json
+import shlex
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from pdt_lightning.core.files import write_atomically
+from pdt_lightning.core.terminal import say, show
+from pdt_lightning.results import figures
+from pdt_lightning.results.statistics import mean_interval
+from pdt_lightning.tasks.base import Task
+from pdt_lightning.tuning.phase import EpisodeStatistics, TaskResult
+
+KINDS = ("expert", "untuned", "tuned", "oracle")
+COLUMNS = ("phase", "epoch", "task", "tuner", "round", "choice", "return", "success", "recommended_value", "seed")
+
+
+def figures_summary(samples: Sequence[EpisodeStatistics | None]) -> dict[str, float | None] | None:
+    """Return and success, averaged over tasks, with 95 % bootstrap intervals; None if any task lacks them."""
+    if not samples or any(figures is None or not figures.returns for figures in samples):
+        return None
+    total, low, high = mean_interval([figures.returns for figures in samples if figures])
+    summary: dict[str, float | None] = {
+        "return": total,
+        "low": low,
+        "high": high,
+        "success": None,
+        "success_low": None,
+        "success_high": None,
+    }
+    summary["failed"] = sum(figures.failed for figures in samples if figures)
+    if all(figures and figures.successes for figures in samples):
+        success = mean_interval([figures.successes for figures in samples if figures])
+        summary |= dict(zip(("success", "success_low", "success_high"), success, strict=True))
+    return summary
+
+
+def summarise(results: Sequence[TaskResult]) -> dict[str, Any]:
+    """The content of `summary.json`, of the given tasks."""
+    return {
+        "tasks": {
+            result.task: {
+                **{kind: figures_summary([getattr(result, kind)]) for kind in KINDS},
+                "rollouts": len(result.trials),
+                "prompt": result.origin,
+            }
+            for result in results
+        },
+        "aggregate": {kind: figures_summary([getattr(result, kind) for result in results]) for kind in KINDS},
+    }
+
+
+def tuning_rows(results: Sequence[TaskResult], phase: int, epoch: int, tuner: str) -> list[list[Any]]:
+    """A row of `tuning.csv` for every rollout of the tuner; an empty return marks one that failed."""
+    return [
+        [
+            phase,
+            epoch,
+            result.task,
+            tuner,
+            trial.round,
+            "" if trial.choice is None else " ".join(map(str, trial.choice)),
+            "" if trial.outcome.failed else repr(trial.outcome.total),
+            "" if trial.outcome.failed or trial.outcome.success is None else trial.outcome.success,
+            repr(trial.recommended_value),
+            trial.seed,
+        ]
+        for result in results
+        for trial in result.trials
+    ]
+
+
+def append_tuning(path: Path, rows: Sequence[Sequence[Any]], phase: int) -> None:
+    """Add the rows of a phase; rows of this phase or later ones, left by a run that was killed and resumed, are dropped."""
+    kept: list[list[str]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            kept = [row for row in csv.reader(file) if row[0].isdigit() and int(row[0]) < phase]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(kept)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
+
+
+def write_prompts(folder: Path, results: Sequence[TaskResult], tasks: Mapping[str, Task]) -> None:
+    """`<task>.safetensors` for every task, with what has to be known of it to act; `tasks` by id, settled."""
+    for result in results:
+        result.prompt.save(folder / f"{result.task}.safetensors", result.origin, **tasks[result.task].facts())
+
+
+def write_figures(folder: Path, results: Sequence[TaskResult]) -> dict[str, np.ndarray]:
+    """What a phase recorded of each task, `<task>.safetensors`, and the figures drawn from it, `<task>_<figure>.png`.
+
+    A figure that cannot be drawn is no reason to end a run: it is left out, with a warning that says why.
+
+    Args:
+        folder: of this phase; what an earlier attempt at the phase left there goes.
+        results: those without a record are passed over.
+
+    Returns:
+        The figures, `(height, width, 3)` uint8, by `<task>_<figure>`.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    drawn, failures = {}, []
+    for result in results:
+        if result.record is None:
+            continue
+        result.record.save(folder / f"{result.task}.safetensors")
+        for name, draw in figures.FIGURES.items():
+            try:
+                figure = draw(result.record)
+                if figure is not None:
+                    image = figures.pixels(figure)
+                    figures.save_png(image, folder / f"{result.task}_{name}.png")
+                    drawn[f"{result.task}_{name}"] = image
+            except Exception as error:  # whatever a drawing library raises
+                failures.append(f"{name} of {result.task}: {type(error).__name__}: {error}")
+    if failures:
+        warnings.warn(f"{len(failures)} figures could not be drawn and are left out; the first: {failures[0]}", stacklevel=2)
+    return drawn
+
+
+def write_summary(path: Path, results: Sequence[TaskResult], **more: Any) -> None:
+    """`summary.json`; `more` says which checkpoint and phase it is of."""
+    write_atomically(path, json.dumps({**summarise(results), **more}, indent=1) + "\n")
+
+
+def print_table(results: Sequence[TaskResult], title: str) -> None:
+    """The figures of all tasks and their mean."""
+    summary = summarise(results)
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption="mean [95 % bootstrap interval] on fresh episodes",
+        caption_justify="left",
+    )
+    table.add_column("task", no_wrap=True)
+    shown = [kind for kind in KINDS if summary["aggregate"][kind] is not None]
+    for kind in shown:
+        table.add_column(kind, justify="right")
+    if any(result.origin for result in results):
+        table.add_column("recommended prompt", overflow="fold")
+    for result in results:
+        own = summary["tasks"][result.task]
+        table.add_row(result.task, *(_cell(own[kind]) for kind in shown), "; ".join(result.origin))
+    table.add_section()
+    table.add_row("all", *(_cell(summary["aggregate"][kind]) for kind in shown))
+    show(table)
+
+
+def _cell(figures: dict[str, float | None] | None) -> str:
+    if figures is None:
+        return "-"
+    text = f"{figures['failed']} episodes failed\n" if figures["failed"] else ""
+    text += f"return {figures['return']:.1f} [{figures['low']:.1f}, {figures['high']:.1f}]"
+    if figures["success"] is not None:
+        text = f"success {figures['success']:.2f} [{figures['success_low']:.2f}, {figures['success_high']:.2f}]\n{text}"
+    return text
+
+
+def print_stop(folder: Path, where: str, args: Sequence[str]) -> None:
+    """Where a run stopped, and the command that goes on; `args` are those of the command that was stopped."""
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    given = [arg for n, arg in enumerate(args) if not (arg.startswith("--ckpt_path") or (n and args[n - 1] == "--ckpt_path"))]
+    again = shlex.join([*given, "--ckpt_path", str(checkpoint) if checkpoint.is_file() else "last"])
+    say(f"\nStopped {where}. What is saved stays. Go on:\npython -m pdt_lightning.fit {again}")
+
+
+def print_footer(folder: Path) -> None:
+    """Where everything is, and what to type next."""
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    filmed = "videos/, " if (folder / "videos").is_dir() else ""
+    say(
+        f"\nWritten to {folder}: summary.json, tuning.csv, prompts/, figures/, {filmed}checkpoints/.\n"
+        "Judge the prompts on other episodes:  "
+        f"python -m pdt_lightning.tune --ckpt_path {checkpoint} "
+        f"--prompts {folder / 'prompts'} --rounds 0 --seed 99\n"
+        f"Look at the curves:                   tensorboard --logdir {folder}"
+    )

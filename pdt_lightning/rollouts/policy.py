@@ -1,0 +1,123 @@
+"""What acts: a frozen model with a prompt a row, and the memory of its episodes."""
+
+import copy
+import functools
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdt_lightning.core.errors import check_choice
+from pdt_lightning.data.segments import Prompt
+from pdt_lightning.model.folded import FoldedTransformer
+from pdt_lightning.model.pdt import PromptDecisionTransformer
+
+PRECISIONS = {"32-true": torch.float32, "bf16-true": torch.bfloat16}
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """Type of the transformer's weights in rollouts.
+
+    Raises:
+        UserError: on a precision that is not in `PRECISIONS`.
+    """
+    check_choice("--tuning.precision", precision, PRECISIONS)
+    return PRECISIONS[precision]
+
+
+class Policy:
+    """Acts in `B` episodes at once, each with a prompt of its own.
+
+    Args:
+        model: the transformer; put into evaluation mode by the caller.
+        context_steps: `K` of the published form; in window form the model's own holds.
+        precision: of the transformer's blocks. `32-true`; `bf16-true`, about twice as fast on CPUs that have it and on GPUs, with
+            actions that differ by a few thousandths.
+
+    Raises:
+        UserError: on another precision.
+    """
+
+    def __init__(self, model: PromptDecisionTransformer, context_steps: int, precision: str = "32-true"):
+        wanted = dtype_of(precision)
+        if (model.head.weight.dtype, model.transformer.norm.weight.dtype) != (torch.float32, wanted):
+            model = copy.deepcopy(model).float()
+            model.transformer.to(wanted)
+        self.model = model
+        self.context_steps, self.precision = context_steps, precision
+        self.threads = torch.get_num_threads()
+
+    @torch.inference_mode()
+    def reset(self, prompts: Prompt, targets: np.ndarray, scales: np.ndarray) -> None:
+        """Start `B` episodes.
+
+        Args:
+            prompts: `B` prompts.
+            targets: `(B,)` returns to ask for, in the environments' unit.
+            scales: `(B,)` return scale of each row's task.
+        """
+        self._memory = self.model.memory(prompts.to(self._device), self.context_steps, self._folded)
+        self._scales = self._tensor(scales)
+        self._next_return = self._tensor(targets) / self._scales
+        self._actions: Tensor | None = None
+        self._time = 0
+
+    @functools.cached_property
+    def _folded(self) -> FoldedTransformer:
+        return FoldedTransformer(self.model.transformer)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.model.state_mean.device
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.as_tensor(np.asarray(values), dtype=torch.float32, device=self._device)
+
+    @torch.inference_mode()
+    def act(self, observations: np.ndarray, rewards: np.ndarray | None = None) -> np.ndarray:
+        """Actions for the next step.
+
+        Args:
+            observations: `(B, S)`.
+            rewards: `(B,)` received since the last call; None at the first.
+
+        Returns:
+            `(B, A)` float32.
+        """
+        if rewards is not None:
+            self._next_return = self._next_return - self._tensor(rewards) / self._scales
+        self._actions = self.model.act(self._memory, self._actions, self._next_return, self._tensor(observations), self._time)
+        self._time += 1
+        return self._actions.cpu().numpy()
+
+    def encode(self, steps: Prompt, first: np.ndarray, length: int, block: int | None = None) -> np.ndarray:
+        """What the model makes of single segments, encoded in blocks.
+
+        Args:
+            steps: rows of one step each.
+            first: `(N,)` row at which each segment begins; neighbours had best overlap.
+            length: `H`, steps of a segment.
+            block: segments of a block at most; None: as many as have 1,800 tokens, whose activations stay in a processor's cache
+                and in memory that is not handed back to the system after each block.
+
+        Returns:
+            `(N, D)` float64.
+
+        Blocks are shared out among as many threads as torch had when the policy was made, each with whole blocks of its own: how a
+        sum is split over threads would decide its last bits.
+        """
+
+        rows = block or max(1, 1800 // (length * self.model.tokens_per_step))
+        # Evenly, so that a few threads end together.
+        blocks = np.array_split(first, min(len(first), 4 * -(-len(first) // (4 * rows))))
+        folded = self._folded  # made before the threads ask for it
+
+        @torch.inference_mode()
+        def encoded(some: np.ndarray) -> Tensor:
+            begin = int(some.min())
+            of_block = steps[begin : int(some.max()) + length].to(self._device)
+            return self.model.encode(of_block, torch.from_numpy(some - begin).to(self._device), length, folded)
+
+        with ThreadPoolExecutor(self.threads) as threads:
+            return torch.cat(list(threads.map(encoded, blocks))).double().cpu().numpy()

@@ -1,0 +1,177 @@
+"""What is tried: rows of (task, prompt, episode seed) → outcomes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pdt_lightning.data.segments import Prompt
+from pdt_lightning.rollouts.environments import Environments
+from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Row:
+    """One episode to play.
+
+    Args:
+        task: with horizon, target and scale settled.
+        prompt: one prompt.
+        seed: of the episode, in [0, 2**31).
+    """
+
+    task: Task
+    prompt: Prompt
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an episode.
+
+    Args:
+        total: undiscounted return, in the environment's unit.
+        success: highest `info["success"]`; None where the environment reports none.
+        length: steps.
+        failed: None, or why the episode could not be played; the other fields then mean nothing.
+    """
+
+    total: float
+    success: float | None
+    length: int
+    failed: str | None = None
+
+
+Rollout = Callable[[Sequence[Row]], list[Outcome]]
+OnOutcomes = Callable[[Sequence[Row], Sequence[Outcome]], object]
+
+
+def rollout(policy: Policy, rows: Sequence[Row], width: int = 8, environments: Environments | None = None) -> list[Outcome]:
+    """Play all rows, in blocks of a fixed width.
+
+    Short blocks are padded with inert rows and one torch thread is used on the CPU, so that for one width an outcome depends on
+    its own row alone: not on its neighbours, their number, or who plays it.
+
+    Args:
+        policy: on any device.
+        rows: any number, of any tasks with equal observation and action sizes.
+        width: rows in a forward pass.
+        environments: to borrow from, where more is to be played later; None: they are built here and closed at the end.
+
+    Returns:
+        An outcome for every row, in order; none is dropped for finishing late.
+    """
+    lender = environments or Environments(width)
+    try:
+        with one_thread():
+            return [
+                outcome
+                for first in range(0, len(rows), width)
+                for outcome in _play(policy, rows[first : first + width], width, lender)
+            ]
+    finally:
+        if environments is None:
+            lender.close()
+
+
+def play_groups(play: Rollout, groups: Sequence[Sequence[Row]]) -> list[list[Outcome]]:
+    """One batch of rollouts for all groups, so that blocks are full; the outcomes are handed back group by group."""
+    outcomes = iter(play([row for group in groups for row in group]))
+    return [[next(outcomes) for _ in group] for group in groups]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread while it lasts: how sums are split over threads decides their last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _play(policy: Policy, rows: Sequence[Row], width: int, environments: Environments) -> list[Outcome]:
+    padded = [*rows, *[rows[0]] * (width - len(rows))]
+    policy.reset(
+        Prompt.cat([row.prompt for row in padded]),
+        np.array([row.task.target_return for row in padded]),
+        np.array([row.task.return_scale for row in padded]),
+    )
+    observations = np.zeros((width, policy.model.state_mean.numel()))
+    rewards = np.zeros(width)
+    episodes = [_Episode(row, environments, observations, rewards, number) for number, row in enumerate(rows)]
+    low, high = (
+        np.stack([np.broadcast_to(bound, len(policy.model.action_mid)) for bound in bounds])
+        for bounds in zip(*[(episode.env.action_space.low, episode.env.action_space.high) for episode in episodes], strict=True)
+    )
+    _fail_what_is_not_finite(episodes, observations, rewards)
+    first = True
+    # Checks and clipping are done for all rows at once: one by one they would cost as much as a fast simulator's step.
+    while running := [episode for episode in episodes if episode.running]:
+        actions = policy.act(observations, None if first else rewards)[: len(rows)]
+        first = False
+        sound, clipped = np.isfinite(actions).all(axis=1), np.clip(actions, low, high)
+        for episode in running:
+            if sound[episode.number]:
+                episode.step(clipped[episode.number])
+            else:
+                episode.fail(FloatingPointError(f"the policy's action is {actions[episode.number]}"))
+        _fail_what_is_not_finite(episodes, observations, rewards)
+    return [episode.close() for episode in episodes]
+
+
+def _fail_what_is_not_finite(episodes: "Sequence[_Episode]", observations: np.ndarray, rewards: np.ndarray) -> None:
+    for number in np.flatnonzero(~(np.isfinite(observations).all(axis=1) & np.isfinite(rewards))):
+        episodes[int(number)].fail(FloatingPointError("observation or reward is not finite"))
+
+
+class _Episode:
+    """One environment being played; what it raises becomes a failed outcome, and the other rows go on.
+
+    It writes what it sees into its row of `observations` and `rewards`.
+    """
+
+    def __init__(self, row: Row, environments: Environments, observations: np.ndarray, rewards: np.ndarray, number: int):
+        self.row, self.environments, self.observations, self.rewards, self.number = row, environments, observations, rewards, number
+        self.total, self.length = 0.0, 0
+        self.failed: str | None = None
+        self.success: float | None = None
+        self.horizon = row.task.horizon or 0
+        self.running = True
+        self.env = environments.lend(row.task)
+        try:
+            observations[number], info = self.env.reset(seed=row.seed)
+            self._see(info)
+        except Exception as error:  # whatever a simulator raises is the outcome of this row
+            self.fail(error)
+
+    def step(self, action: np.ndarray) -> None:
+        """Act once."""
+        try:
+            self.observations[self.number], reward, terminated, truncated, info = self.env.step(action)
+            self.rewards[self.number] = reward
+            self._see(info)
+        except Exception as error:  # as above
+            self.fail(error)
+            return
+        self.total += float(reward)
+        self.length += 1
+        self.running = not (terminated or truncated) and self.length < self.horizon
+
+    def _see(self, info: dict) -> None:
+        if "success" in info:
+            self.success = max(self.success or 0.0, float(info["success"]))
+
+    def fail(self, error: Exception) -> None:
+        """End the episode without a result."""
+        self.running, self.failed = False, f"{type(error).__name__}: {error}"
+        self.observations[self.number], self.rewards[self.number] = 0.0, 0.0
+
+    def close(self) -> Outcome:
+        """What came of it; the environment goes back, unless it raised."""
+        self.environments.take_back(self.row.task, self.env, sound=self.failed is None)
+        return Outcome(self.total, self.success, self.length, self.failed)

@@ -1,0 +1,89 @@
+"""Rollouts of a tuning phase on disk as they end, so that a phase that was stopped goes on where it was."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO
+
+from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row
+
+
+class Journal:
+    """Outcomes by what they depend on: the weights, the precision, the width, and the row.
+
+    One is written by each rank, and all there are are read, so that a phase may go on with another number of ranks. A line that was
+    cut short by a kill is left out.
+
+    Args:
+        path: a file of JSON lines, of a rank of its own. Its neighbours in the folder are read too.
+        policy: which plays; outcomes of another one are not found again.
+        width: rows in a forward pass.
+    """
+
+    def __init__(self, path: Path, policy: Policy, width: int):
+        digest = hashlib.blake2b(f"{policy.precision} {policy.context_steps} {policy.model.window_steps} {width}".encode())
+        for name, values in policy.model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(values.detach().float().cpu().contiguous().numpy().tobytes())
+        self._digest = digest.digest()
+        self.path = path
+        self.outcomes: dict[str, Outcome] = {}
+        for file in sorted(path.parent.glob("*.jsonl")):
+            for line in file.read_text().splitlines():
+                try:
+                    key, known = json.loads(line)
+                except ValueError:
+                    continue
+                self.outcomes[key] = Outcome(**known)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: IO[str] = path.open("a")
+        if path.stat().st_size:
+            self._file.write("\n")  # ends a line that was cut short
+
+    def add(self, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
+        """Write outcomes, and wait until the disk has them."""
+        for row, outcome in zip(rows, outcomes, strict=True):
+            self._file.write(json.dumps([self._key(row), asdict(outcome)]) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def replay(self, play: Rollout, on_known: Callable[[int], object]) -> Rollout:
+        """`play` only what is not known yet; `on_known` is told how many are known."""
+
+        def replayed(rows: Sequence[Row]) -> list[Outcome]:
+            known = [self.outcomes.get(self._key(row)) for row in rows]
+            on_known(sum(outcome is not None for outcome in known))
+            missing = iter(play([row for row, outcome in zip(rows, known, strict=True) if outcome is None]))
+            return [next(missing) if outcome is None else outcome for outcome in known]
+
+        return replayed
+
+    def _key(self, row: Row) -> str:
+        digest = hashlib.blake2b(self._digest, digest_size=16)
+        task = row.task
+        digest.update(f"{task.id} {task.horizon} {task.target_return} {task.return_scale} {row.seed}".encode())
+        digest.update(row.prompt.tobytes())
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Close the file, which stays until the phase is over and in a checkpoint."""
+        self._file.close()
+
+
+def path_of(folder: Path, phase: int | str, rank: int | str) -> Path:
+    """A rank's journal of a phase; with `*` for them, a pattern."""
+    return folder / f"{phase}_rank_{rank}.jsonl"
+
+
+def forget(folder: Path, phases: int) -> None:
+    """Delete the journals of the first so many phases."""
+    for phase in range(phases):
+        for file in folder.glob(path_of(folder, phase, "*").name):
+            file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it is not there, or not empty
+        folder.rmdir()

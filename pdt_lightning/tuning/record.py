@@ -1,0 +1,139 @@
+"""Record: what a phase found out about the prompts of one task, in one small file, from which its figures are drawn."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import load_file, save
+
+from pdt_lightning.core.files import write_atomically
+from pdt_lightning.data.segments import Segments
+from pdt_lightning.tasks.base import Task
+from pdt_lightning.tuners.base import Tuner
+from pdt_lightning.tuning.search import Trial, value
+
+
+@dataclass(frozen=True)
+class Record:
+    """One task in one phase: `R` rollouts of a tuner, `J` slots, `N` segments of `E` demonstrations with `M` steps in all.
+
+    All values are in the objective's unit: the return, or the success of 0 or 1 with a thousandth of the return to break ties.
+
+    Args:
+        task: its id.
+        tuner: its name.
+        objective: `success` or `return`.
+        steps: `H`, steps of a segment.
+        axes: names of the two coordinates in `path`; empty where there is none.
+        lengths: `(E,)` int64 steps of each demonstration; the segments are all windows of `H` steps, one after the other.
+        returns: `(E,)` float64 return of each demonstration.
+        path: `(M, 2)` float32 two coordinates of the demonstrated states; None where the task names none to draw.
+        choices: `(R, J)` int64 segment of each slot; -1 where a prompt was not made of segments as they are.
+        seen: `(R,)` float64 value of each rollout; NaN for one that failed.
+        predicted: `(R,)` float64 what a model expected of it before; NaN without a model.
+        recommended: `(R,)` float64 what the tuner then thought its recommendation worth.
+        retried: number of the first rollout that tried a prompt again to find the best; `R` where the tuner does no such thing.
+        best: `(J,)` int64 segments of the recommended prompt; empty where it is not made of segments as they are.
+        estimates: `(J, N)` float64 what is expected of a prompt with a segment in a slot and random ones in the others; None
+            without a model.
+        untuned: success or return of each untuned episode of the verdict.
+        tuned: the same of the recommended prompt.
+        oracle: the same of the oracle; None where it was not looked for.
+    """
+
+    task: str
+    tuner: str
+    objective: str
+    steps: int
+    axes: tuple[str, ...]
+    lengths: np.ndarray
+    returns: np.ndarray
+    path: np.ndarray | None
+    choices: np.ndarray
+    seen: np.ndarray
+    predicted: np.ndarray
+    recommended: np.ndarray
+    retried: int
+    best: np.ndarray
+    estimates: np.ndarray | None
+    untuned: np.ndarray
+    tuned: np.ndarray
+    oracle: np.ndarray | None
+
+    @property
+    def slots(self) -> int:
+        """`J`."""
+        return self.choices.shape[1]
+
+    def save(self, path: Path) -> None:
+        """Write to a `.safetensors` file, atomically; equal records become equal files."""
+        arrays = {name: np.ascontiguousarray(given) for name, given in vars(self).items() if isinstance(given, np.ndarray)}
+        words = {name: given for name, given in vars(self).items() if isinstance(given, str | int | tuple)}
+        write_atomically(path, save(arrays, metadata={"record": json.dumps(words)}))
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Record":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: if the file is no record.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                found: dict[str, Any] = json.loads(file.metadata()["record"])
+            found["axes"] = tuple(found["axes"])
+            return cls(**{"path": None, "estimates": None, "oracle": None, **found, **load_file(path)})
+        except Exception as error:  # safetensors raises its own kinds, which differ between versions
+            raise ValueError(f"{path} is no record of a phase saved by pdt_lightning: {error}") from error
+
+
+def record(
+    task: Task,
+    segments: Segments,
+    name: str,
+    tuner: Tuner,
+    trials: Sequence[Trial],
+    objective: str,
+    verdicts: Mapping[str, Sequence[float]],
+) -> Record:
+    """The record of a finished search.
+
+    Args:
+        task: with its return scale settled.
+        segments: its arms.
+        name: of the tuner.
+        tuner: told of everything.
+        trials: the tuner's rollouts.
+        objective: `success` or `return`.
+        verdicts: success or return of the fresh episodes: `untuned`, `tuned` and, where it was looked for, `oracle`.
+    """
+    recommended = tuner.best()
+    slots = recommended.prompt.mask.shape[1] // segments.steps
+    best, none = recommended.choice or (), (-1,) * slots
+    seen = [value(trial.outcome, "auto" if objective == "success" else "return", task.return_scale or 1.0) for trial in trials]
+    estimates = tuner.estimates()
+    coordinates = [number for number, _ in task.plane]
+    return Record(
+        task=task.id,
+        tuner=name,
+        objective=objective,
+        steps=segments.steps,
+        axes=tuple(axis for _, axis in task.plane),
+        lengths=segments.episodes.lengths.astype(np.int64),
+        returns=np.array(segments.episodes.index.returns, np.float64),
+        path=np.array(segments.episodes.steps[:, coordinates], np.float32) if coordinates else None,
+        choices=np.array([trial.choice or none for trial in trials], np.int64).reshape(len(trials), slots),
+        seen=np.array([np.nan if number is None else number for number in seen], np.float64),
+        predicted=np.array([trial.predicted for trial in trials], np.float64),
+        recommended=np.array([trial.recommended_value for trial in trials], np.float64),
+        retried=min(tuner.exploring, len(trials)),
+        best=np.array(best, np.int64),
+        estimates=None if estimates is None else np.asarray(estimates, np.float64),
+        untuned=np.array(verdicts["untuned"], np.float64),
+        tuned=np.array(verdicts["tuned"], np.float64),
+        oracle=np.array(verdicts["oracle"], np.float64) if "oracle" in verdicts else None,
+    )

@@ -1,0 +1,138 @@
+"""Many cells of (task, tuner) advanced in lockstep: ask → one full batch of rollouts → tell. Knows nothing of Lightning."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from pdt_lightning.core.errors import UserError
+from pdt_lightning.core.seeding import Key, integer
+from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row
+from pdt_lightning.tasks.base import Task
+from pdt_lightning.tuners.base import Candidate, Choice, Tuner
+
+RETURN_BREAKS_TIES = 1e-3  # weight of the return, in units of the task's scale, beside a success of 0 or 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One rollout of a search.
+
+    Args:
+        round: number of the rollout within its cell, from 0.
+        choice: segment of each slot; None where the prompt is not made of segments as they are.
+        outcome: what came of it.
+        recommended_value: what the tuner then thought its recommendation worth, in the objective's unit.
+        seed: of the episode.
+        predicted: what the tuner's model expected of this prompt before the rollout, in the same unit; NaN without a model.
+    """
+
+    round: int
+    choice: Choice | None
+    outcome: Outcome
+    recommended_value: float
+    seed: int
+    predicted: float = float("nan")
+
+
+@dataclass
+class Cell:
+    """A tuner at work on one task.
+
+    Args:
+        task: with horizon, target and scale settled.
+        tuner: chooses.
+        key: by which the episodes' seeds are drawn; distinct for each cell of a study.
+        trials: what was tried so far.
+        seconds: that the tuner's own arithmetic took so far.
+    """
+
+    task: Task
+    tuner: Tuner
+    key: tuple[Key, ...]
+    trials: list[Trial] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count the seconds while it lasts."""
+        start = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - start
+
+
+def value(outcome: Outcome, objective: str, scale: float) -> float | None:
+    """What a tuner maximises.
+
+    Args:
+        outcome: of a rollout.
+        objective: `return`; or `success`, ties broken by return, where the environment reports success; `auto`: that where it does.
+        scale: of the task's returns.
+
+    Returns:
+        None if the rollout failed.
+
+    Raises:
+        UserError: if success is asked for where there is none.
+
+    >>> value(Outcome(500.0, 1.0, 150), "auto", 1000.0)
+    1.0005
+    """
+    if outcome.failed is not None:
+        return None
+    if objective == "success" and outcome.success is None:
+        raise UserError("--tuning.objective=success, but the environment reports no success in its info. Choose return or auto.")
+    if objective == "return" or outcome.success is None:
+        return outcome.total
+    return outcome.success + RETURN_BREAKS_TIES * outcome.total / scale
+
+
+def search(
+    cells: Sequence[Cell],
+    play: Rollout,
+    seed: int,
+    objective: str = "auto",
+    parallel: int = 1,
+) -> None:
+    """Advance all cells until every budget is spent.
+
+    Args:
+        cells: their `trials` are appended to.
+        play: rows → outcomes.
+        seed: of the episodes.
+        objective: see `value`.
+        parallel: candidates that each cell tries in one round.
+
+    Raises:
+        RuntimeError: if all rollouts of a cell failed.
+    """
+    while True:
+        asked = []
+        for cell in cells:
+            with cell.timed():
+                asked += [(cell, candidate) for candidate in cell.tuner.ask(parallel)]
+        if not asked:
+            break
+        rows = [Row(cell.task, candidate.prompt, integer(seed, "search", *cell.key, candidate.id)) for cell, candidate in asked]
+        outcomes = play(rows)
+        played: dict[int, list[tuple[Candidate, Row, Outcome]]] = {}
+        for (cell, candidate), row, outcome in zip(asked, rows, outcomes, strict=True):
+            played.setdefault(id(cell), []).append((candidate, row, outcome))
+        active = [cell for cell in cells if id(cell) in played]
+        for cell in active:
+            scale = cell.task.return_scale or 1.0
+            with cell.timed():
+                cell.tuner.tell([(candidate.id, value(o, objective, scale)) for candidate, _, o in played[id(cell)]])
+        for kind in dict.fromkeys(type(cell.tuner) for cell in active):
+            own = [cell for cell in active if type(cell.tuner) is kind]
+            start = time.perf_counter()
+            kind.prepare([cell.tuner for cell in own])
+            for cell in own:
+                cell.seconds += (time.perf_counter() - start) / len(own)
+        for cell in active:
+            with cell.timed():
+                known = cell.tuner.best_value()
+            cell.trials += [Trial(c.id, c.choice, outcome, known, row.seed, c.predicted) for c, row, outcome in played[id(cell)]]
+    for cell in cells:
+        if cell.trials and all(trial.outcome.failed for trial in cell.trials):
+            raise RuntimeError(f"every rollout of {cell.task.id} failed; the last one: {cell.trials[-1].outcome.failed}")

@@ -1,0 +1,175 @@
+"""TensorBoard on a finished run: what its plugins find there, and what a browser shows of it."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.browser import chromium, crop, look
+from tests.conftest import POINT_FLAGS
+from tests.processes import command
+
+needs_a_browser = pytest.mark.skipif(chromium() is None, reason="there is no Chromium to look at TensorBoard with")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, point_data):
+    """Of a run that was taken up again, so that it has two event files."""
+    root = tmp_path_factory.mktemp("board")
+    flags = [*POINT_FLAGS, "--name=b", f"--trainer.default_root_dir={root}"]
+    command("fit", *flags, "--trainer.max_epochs=1")
+    command("fit", *flags, "--trainer.max_epochs=2", "--ckpt_path=last")
+    return root / "b" / "version_0"
+
+
+@pytest.fixture(scope="module")
+def board(folder):
+    """Address of TensorBoard, as a user starts it."""
+    arguments = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--port=0", "--host=127.0.0.1"]
+    server = subprocess.Popen(arguments, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    watchdog = threading.Timer(300, server.kill)
+    watchdog.start()
+    try:
+        said = []
+        for line in server.stderr:
+            said.append(line)
+            if match := re.search(r"http://[^ ]+", line):
+                break
+        else:
+            pytest.fail("TensorBoard did not start: " + "".join(said))
+        yield match[0]
+    finally:
+        watchdog.cancel()
+        server.kill()
+        server.wait()
+        server.stderr.close()
+
+
+def ask(board, route, body=None):
+    """What a plugin answers."""
+    request = urllib.request.Request(f"{board}data/plugin/{route}", None if body is None else json.dumps(body).encode())
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def test_the_hyper_parameters_have_one_row_with_the_metrics_that_matter(folder, board):
+    experiment = ask(board, "hparams/experiment", {})
+    names = {known["name"] for known in experiment["hparamInfos"]}
+    assert {
+        "seed",
+        "data.family",
+        "data.segment_steps",
+        "model.width",
+        "tuning.tuner",
+        "tuning.rounds",
+        "trainer.precision",
+    } <= names
+    assert not {"data.seed", "tuning.workers", "data.progress"} & names
+    assert "data.family_options.training_demonstrations" in names
+    body = {
+        "startIndex": 0,
+        "sliceSize": 10,
+        "allowedStatuses": ["STATUS_SUCCESS", "STATUS_UNKNOWN", "STATUS_RUNNING"],
+        "colParams": [],
+    }
+    groups = ask(board, "hparams/session_groups", body)["sessionGroups"]
+    assert len(groups) == 1  # the curves of the phases are no runs of their own here
+    values = {metric["name"]["tag"]: metric["value"] for metric in groups[0]["metricValues"]}
+    summary = json.loads((folder / "summary.json").read_text())["aggregate"]
+    for kind in ("untuned", "tuned", "oracle"):
+        for key in ("return", "success"):
+            assert values[f"tuning/{kind}_{key}"] == pytest.approx(summary[kind][key], abs=1e-5)
+    assert values["val/action_error"] > 0
+    assert groups[0]["hparams"]["data.segments"] == 2
+    assert values["epoch"] == 1  # of 0 and 1
+
+
+def test_the_configuration_is_there_as_text(folder, board):
+    (shown,) = ask(board, "text/text?run=.&tag=configuration%2Ftext_summary")
+    for line in (folder / "config.yaml").read_text().splitlines():
+        if re.fullmatch(r"[\w. :-]+", line):
+            assert line in shown["text"]
+
+
+def test_the_layout_draws_what_belongs_together_in_one_chart(board):
+    charts = {
+        chart["title"]: chart["multiline"]["tag"]
+        for part in ask(board, "custom_scalars/layout")["category"]
+        for chart in part["chart"]
+    }
+    assert list(charts) == [
+        "success: untuned, tuned, oracle",
+        "return: untuned, tuned, oracle",
+        "loss",
+        "action error: validation, held-out tasks",
+    ]
+    expected = {
+        ("untuned", "tuned", "oracle"): charts["return: untuned, tuned, oracle"],
+        ("val", "heldout"): list(charts.values())[-1],
+    }
+    for names, tags in expected.items():
+        for name, tag in zip(names, tags, strict=True):
+            found = ask(board, f"custom_scalars/scalars?run=.&tag={urllib.request.quote(tag)}")
+            assert found["regex_valid"]
+            (curve,) = found["tag_to_events"]
+            assert name in curve
+
+
+def colourful(pixels):
+    """Share of pixels that are neither white, grey nor black, as a curve is and axes are not."""
+    return float((np.ptp(pixels.astype(int), axis=-1) > 20).mean())
+
+
+@needs_a_browser
+def test_the_browser_shows_curves(board):
+    async def charts(find):
+        return [one for one in await find("line-chart") if one["width"] > 100 and one["height"] > 80 and one["y"] < 1400]
+
+    found, page = look(f"{board}?tagFilter=loss%7Caction_error#timeseries", charts)
+    assert len(found) >= 3
+    for chart in found[:3]:
+        assert colourful(crop(page, chart)) > 0.001
+
+
+@needs_a_browser
+def test_the_browser_shows_the_layout(board):
+    async def charts(find):
+        return [one for one in await find("vz-line-chart2") if one["width"] > 100]
+
+    found, page = look(f"{board}#custom_scalars", charts)
+    assert len(found) == 4
+    for chart in found:
+        assert colourful(crop(page, chart)) > 0.001
+
+
+@needs_a_browser
+def test_the_browser_shows_the_figures_as_they_were_drawn(folder, board):
+    async def images(find):
+        found = await find("img")
+        loaded = [one for one in found if one["loaded"] and one["width"] > 100 and "images" in one["source"]]
+        return loaded if len(loaded) == len(found) else []
+
+    found, page = look(f"{board}#images", images, size=(1600, 6000))
+    drawn = [np.asarray(Image.open(path).convert("RGB").resize((60, 30))) for path in (folder / "figures").rglob("*.png")]
+    assert found
+    for one in found:
+        shown = np.asarray(Image.fromarray(crop(page, one)).resize((60, 30)))
+        assert shown.std() > 5
+        assert min(np.abs(shown.astype(int) - figure).mean() for figure in drawn) < 8
+
+
+@needs_a_browser
+def test_the_browser_shows_the_hyper_parameters(board):
+    async def table(find):
+        return [one for one in await find("tf-hparams-table-view") if one["height"] > 50]
+
+    found, page = look(f"{board}#hparams", table)
+    assert found
+    assert crop(page, found[0]).std() > 5

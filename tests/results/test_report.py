@@ -1,0 +1,101 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from pdt_lightning.results import report
+from pdt_lightning.results.statistics import mean_interval
+from pdt_lightning.rollouts.rollout import Outcome
+from pdt_lightning.tuning.phase import EpisodeStatistics, TaskResult
+from pdt_lightning.tuning.search import Trial
+
+
+def result(task="a/1", tuned=(1.0, 3.0), oracle=None):
+    trials = [Trial(0, (3, 4), Outcome(1.5, 1.0, 9), 0.7, 11), Trial(1, None, Outcome(0.0, None, 2, failed="OSError: x"), 0.7, 12)]
+    none = EpisodeStatistics([0.0, 0.0], [0.0, 1.0])
+    return TaskResult(
+        task,
+        True,
+        EpisodeStatistics([9.0], [1.0]),
+        none,
+        none,
+        EpisodeStatistics(list(tuned), [1.0, 1.0]),
+        oracle,
+        trials,
+        None,
+        ["here"],
+        0.7,
+    )  # type: ignore[arg-type]
+
+
+def test_the_summary_has_the_promised_shape():
+    summary = json.loads(json.dumps(report.summarise([result(), result("a/2", tuned=(5.0, 5.0))])))
+    assert set(summary) == {"tasks", "aggregate"}
+    assert set(summary["tasks"]) == {"a/1", "a/2"}
+    own = summary["tasks"]["a/1"]
+    assert own["rollouts"] == 2
+    assert own["tuned"]["return"] == 2.0
+    assert own["tuned"]["low"] == 1.0
+    assert own["tuned"]["high"] == 3.0
+    assert own["untuned"]["success"] == 0.5
+    assert own["oracle"] is None
+    assert summary["aggregate"]["tuned"]["return"] == 3.5
+    assert summary["aggregate"]["tuned"]["success"] == 1.0
+
+
+def test_intervals_are_stratified_over_tasks():
+    mean, low, high = mean_interval([[0.0, 1.0] * 50, [10.0] * 100])
+    assert mean == 5.25
+    assert 5.19 < low < 5.24
+    assert 5.26 < high < 5.31
+    assert mean_interval([[0.0, 1.0] * 50, [10.0] * 100]) == (mean, low, high)
+    assert mean_interval([[1.0], [2.0, 4.0]])[0] == 2.0
+
+
+def test_the_interval_covers_the_mean_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = [low <= 0 <= high for _, low, high in (mean_interval([rng.normal(size=40)], resamples=300) for _ in range(200))]
+    assert 0.88 < np.mean(covered) <= 1
+
+
+def test_rows_of_a_phase_that_is_run_again_replace_the_old_ones(tmp_path):
+    path = tmp_path / "tuning.csv"
+    for phase in (0, 1, 2):
+        report.append_tuning(path, report.tuning_rows([result()], phase, 2 * phase, "structured"), phase)
+    with path.open("a") as file:
+        file.write("2,4,a/1,struct")  # the end of a write that was cut off
+    report.append_tuning(path, report.tuning_rows([result()], 1, 2, "structured"), 1)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == report.COLUMNS
+    assert [row["phase"] for row in rows] == ["0", "0", "1", "1"]
+    assert rows[0]["choice"] == "3 4"
+    assert [row["return"] for row in rows[:2]] == ["1.5", ""]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "summary.json"
+    report.write_atomically(path, "old")
+    monkeypatch.setattr("os.replace", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        report.write_atomically(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_the_table_shows_all_of_it(capsys):
+    report.print_table([result(oracle=EpisodeStatistics([4.0, 4.0], [1.0, 1.0]))], "Title")
+    shown = capsys.readouterr().out
+    for text in (
+        "Title",
+        "a/1",
+        "expert",
+        "untuned",
+        "tuned",
+        "oracle",
+        "return 2.0 [1.0, 3.0]",
+        "success 0.50",
+        "here",
+        "all",
+    ):
+        assert text in shown

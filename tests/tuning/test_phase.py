@@ -1,0 +1,166 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from threadpoolctl import threadpool_limits
+
+from pdt_lightning.model.lit_pdt import LitPDT
+from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.rollouts.pool import RolloutPool
+from pdt_lightning.rollouts.rollout import Outcome
+from pdt_lightning.tuners import make_tuner
+from pdt_lightning.tuning.phase import EpisodeStatistics, Subject, TuningOptions, check_prompt, planned_rollouts, tune
+from pdt_lightning.tuning.search import Cell, search, value
+
+OPTIONS = TuningOptions(rounds=6, parallel=2, yardstick_episodes=2, verdict_episodes=3, oracle_candidates=5, oracle_episodes=1)
+
+
+@pytest.fixture
+def subjects(point_data):
+    return [Subject(task, point_data.segments(task.id)) for task in point_data.heldout_tasks]
+
+
+@pytest.fixture
+def play(point_policy):
+    return RolloutPool(0, 4).with_policy(point_policy)
+
+
+def plain(result):
+    fields = {name: getattr(result, name) for name in result.__dataclass_fields__ if name != "prompt"}
+    return repr(fields), result.prompt.states.tolist()
+
+
+def test_a_phase_leaves_everything_that_is_reported(point_policy, subjects):
+    rollouts = []
+    play = RolloutPool(0, 4).with_policy(point_policy, lambda rows, outcomes: rollouts.append(len(outcomes)))
+    results = tune(point_policy, subjects, play, OPTIONS, 2, 0, with_oracle=True)
+    assert sum(rollouts) == planned_rollouts(OPTIONS, 3, with_oracle=True)
+    for result, subject in zip(results, subjects, strict=True):
+        assert result.task == subject.task.id
+        assert len(result.expert.returns) == 3
+        assert [len(result.yardstick.returns), len(result.untuned.returns), len(result.tuned.returns)] == [2, 3, 3]
+        assert len(result.oracle.successes) == 3
+        assert [trial.round for trial in result.trials] == list(range(6))
+        assert len(result.origin) == 2
+        assert result.prompt.states.shape == (1, 6, 2)
+
+
+def test_a_task_fares_the_same_whoever_runs_beside_it(point_policy, subjects, play):
+    together = [plain(r) for r in tune(point_policy, subjects, play, OPTIONS, 2, 0, with_oracle=True)]
+    alone = [plain(tune(point_policy, [s], play, OPTIONS, 2, 0, with_oracle=True)[0]) for s in reversed(subjects)]
+    assert alone[::-1] == together
+
+
+def test_phases_and_seeds_differ_and_repeat(point_policy, subjects, play):
+    def run(seed, phase):
+        options = dataclasses.replace(OPTIONS, seed=seed)
+        return [trial.seed for trial in tune(point_policy, subjects[:1], play, options, 2, phase)[0].trials]
+
+    assert run(0, 0) == run(0, 0)
+    assert len({tuple(run(0, 0)), tuple(run(0, 1)), tuple(run(1, 0))}) == 3
+
+
+@pytest.mark.parametrize("candidates", [0, 1, 2])
+def test_few_oracle_candidates_are_enough(point_policy, subjects, play, candidates):
+    options = dataclasses.replace(OPTIONS, oracle_candidates=candidates)
+    (result,) = tune(point_policy, subjects[:1], play, options, 2, 0, with_oracle=True)
+    assert (result.oracle is None) == (candidates == 0)
+
+
+def test_the_number_of_threads_changes_nothing(subjects):
+    """At a width where the linear algebra of the bandit and of the encoding is split over threads."""
+    module = LitPDT(2, 2, 30, context_steps=5, width=128, layers=1)
+    policy = Policy(module.model.eval(), 5)
+    seen = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        with threadpool_limits(threads):
+            options = dataclasses.replace(OPTIONS, rounds=50, oracle_candidates=0)
+            seen.append(plain(tune(policy, subjects[:1], RolloutPool(0, 4).with_policy(policy), options, 2, 0)[0]))
+    assert seen[0] == seen[1]
+
+
+def test_failed_episodes_count_against_a_prompt():
+    won, failed = Outcome(9.0, 1.0, 5), Outcome(0.0, None, 1, failed="OSError")
+    figures = EpisodeStatistics.of([won, failed, failed, won], "x")
+    assert (figures.returns, figures.successes, figures.failed) == ([9.0, 9.0], [1.0, 0.0, 0.0, 1.0], 2)
+
+
+def test_verdicts_are_on_episodes_that_the_tuner_never_saw(point_policy, subjects, play):
+    seen = []
+
+    def watching(rows):
+        seen.append([row.seed for row in rows])
+        return play(rows)
+
+    (result,) = tune(point_policy, subjects[:1], watching, OPTIONS, 2, 0, with_oracle=True)
+    searched = {trial.seed for trial in result.trials}
+    verdict = seen[1 + 3]  # yardstick, three rounds of two, then the verdict
+    assert len(searched) == 6
+    assert len(verdict) == 3
+    assert seen[1 + 3 + 1] == verdict  # the untuned prompts meet the same episodes
+    assert not searched & set(verdict)
+
+
+def test_given_prompts_are_judged_as_they_are(point_policy, subjects, play):
+    prompt = subjects[0].segments.gather(np.array([[1, 2]]))
+    options = dataclasses.replace(OPTIONS, rounds=0)
+    given = {subjects[0].task.id: (prompt, ["here"])}
+    (result,) = tune(point_policy, subjects[:1], play, options, 2, 0, given=given)
+    assert result.prompt is prompt
+    assert result.origin == ["here"]
+    assert result.trials == []
+    check_prompt(prompt, subjects[0], 2)
+    with pytest.raises(ValueError, match=r"prompt of point/03 has returns_to_go of shape"):
+        check_prompt(prompt, subjects[0], 3)
+
+
+def test_it_leaves_torchs_and_numpys_generators_alone(point_policy, subjects, play):
+    torch.manual_seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    expected = torch.rand(1), np.random.random()  # noqa: NPY002
+    torch.manual_seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    for reward_model in ("linear", "mlp"):
+        tune(point_policy, subjects[:1], play, dataclasses.replace(OPTIONS, reward_model=reward_model), 2, 0)
+    assert (torch.rand(1), np.random.random()) == expected  # noqa: NPY002
+
+
+def test_what_is_maximised():
+    lost, won = Outcome(2.0, 0.0, 5), Outcome(1.0, 1.0, 5)
+    assert value(won, "auto", 10.0) > value(lost, "auto", 10.0)
+    assert value(lost, "return", 10.0) == 2.0
+    assert value(Outcome(2.0, None, 5), "auto", 10.0) == 2.0
+    assert value(Outcome(3.0, 1.0, 5), "success", 10.0) > value(won, "success", 10.0)  # ties are broken by return
+    assert value(Outcome(2.0, None, 5, failed="x"), "auto", 10.0) is None
+    with pytest.raises(ValueError, match=r"objective=success, but the environment reports no success"):
+        value(Outcome(2.0, None, 5), "success", 10.0)
+
+
+def test_all_rollouts_failing_is_an_error_that_names_the_task(point_policy, subjects):
+    def failing(rows):
+        return [Outcome(0.0, None, 0, failed="OSError: no simulator") for _ in rows]
+
+    made = make_tuner("uniform", subjects[0].segments, 4, np.random.default_rng(0), 2, point_policy)
+    with pytest.raises(RuntimeError, match="every rollout of point/03 failed; the last one: OSError: no simulator"):
+        search([Cell(subjects[0].task, made, ("x",))], failing, 0)
+    with pytest.raises(RuntimeError, match="point/03"):
+        EpisodeStatistics.of(failing([1]), "point/03")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("tuner", "magic"),
+        ("objective", "fame"),
+        ("rounds", -1),
+        ("parallel", 0),
+        ("verdict_episodes", 0),
+        ("features", "x"),
+        ("reward_model", "x"),
+    ],
+)
+def test_bad_options_are_named(option, value):
+    with pytest.raises(ValueError, match=f"--tuning.{option}={value}"):
+        TuningOptions(**{option: value})
