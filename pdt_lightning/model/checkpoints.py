@@ -1,7 +1,7 @@
 """Checkpoints that a user names: read, or refused by name, and built again into a model and its data."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,16 @@ EXAMPLE = "runs/<name>/version_0/checkpoints/last.ckpt"
 FROM_DATA = ("state_size", "action_size", "max_timesteps")
 
 
-def read(path: Path | str, option: str = "--ckpt_path") -> dict[str, Any]:
+NEEDED = {"hyper_parameters": FROM_DATA, "state_dict": (), "datamodule_hyper_parameters": ("family",)}
+
+
+def read(path: Path | str, option: str = "--ckpt_path", parts: Sequence[str] = tuple(NEEDED)) -> dict[str, Any]:
     """The content of a checkpoint that Lightning wrote of our model and data; tensors are mapped from the file.
 
     Args:
         path: of the file.
         option: what the user gave it as, for messages.
+        parts: what has to be in it.
 
     Raises:
         NotFoundError: if there is no such file.
@@ -39,8 +43,8 @@ def read(path: Path | str, option: str = "--ckpt_path") -> dict[str, Any]:
             f"{option}={path}: its {path.stat().st_size:,} bytes are no checkpoint, or not the whole of one "
             f"({textwrap.shorten(str(error), 120)}). Name one that pdt_lightning.fit wrote, such as {EXAMPLE}."
         ) from error
-    for part, needed in (("hyper_parameters", FROM_DATA), ("datamodule_hyper_parameters", ("family",)), ("state_dict", ())):
-        if not isinstance(content, dict) or part not in content or not set(needed) <= set(content[part]):
+    for part in parts:
+        if not isinstance(content, dict) or part not in content or not set(NEEDED[part]) <= set(content[part]):
             raise UserError(
                 f"{option}={path} is not a checkpoint of this package: it has no {part} of ours. Name one that "
                 f"pdt_lightning.fit wrote, such as {EXAMPLE}."
@@ -54,7 +58,7 @@ def load_module(path: Path | str, option: str = "--ckpt_path") -> LitPDT:
     Raises:
         UserError: if the file is no checkpoint of ours, or its weights are not those that its own options ask for.
     """
-    content = read(path, option)
+    content = read(path, option, ("hyper_parameters", "state_dict"))
     options = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
     try:
         # Not through Lightning, which would have its command line's parser build the module.

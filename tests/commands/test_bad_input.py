@@ -548,7 +548,7 @@ def test_an_entry_of_the_list(what, refused, runs, listed):
 def test_success_where_the_environment_knows_none(refused, runs, listed):
     flags = listed()
     for name in ("door", "two", "held"):
-        edit(f"bad/{name}-v0", env_spec=specification(f"bad/{name}-v0", entry_point="tests.test_bad_input:Unjudged"))
+        edit(f"bad/{name}-v0", env_spec=specification(f"bad/{name}-v0", entry_point="tests.commands.test_bad_input:Unjudged"))
     assert (
         lacking(
             refused(fit.main, [*flags, runs, "--tuning.objective=success"]),

@@ -138,7 +138,7 @@ class Failing(PointEnv):
     ],
 )
 def test_a_renderer_may_fail_in_any_way(policy, pair, tmp_path, capsys, monkeypatch, way, message):
-    spec = EnvSpec("tests/Failing-v0", entry_point="tests.test_videos:Failing", kwargs={"way": way})
+    spec = EnvSpec("tests/Failing-v0", entry_point="tests.results.test_videos:Failing", kwargs={"way": way})
     broken = [
         replace(example, row=replace(example.row, task=replace(example.row.task, env_id=spec, env_kwargs={})))
         for example in pair[0]

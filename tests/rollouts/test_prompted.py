@@ -24,7 +24,7 @@ from pdt_lightning.tasks.base import Task
 from tests.conftest import POINT_FLAGS, untrained
 from tests.processes import command
 
-PARTS = EnvSpec("tests/Parts-v0", entry_point="tests.test_prompted:Parts")
+PARTS = EnvSpec("tests/Parts-v0", entry_point="tests.rollouts.test_prompted:Parts")
 EPISODES = 5
 
 
@@ -173,9 +173,9 @@ def test_mistakes_in_loading_are_named(saved, tmp_path):
     wide = Prompt(**{**vars(prompts["point/03"]), "states": torch.zeros(1, 6, 39)})
     for arguments, error, message in (
         ((folder / "none.ckpt", prompt), FileNotFoundError, r"checkpoint=.*none.ckpt: there is no such file"),
-        ((folder, prompt), FileNotFoundError, r"checkpoint=.*: there is no such file"),
-        ((folder / "cut.ckpt", prompt), ValueError, r"cut.ckpt is no checkpoint of pdt_lightning, or not a whole one"),
-        ((folder / "foreign.ckpt", prompt), ValueError, r"foreign.ckpt is no checkpoint of pdt_lightning"),
+        ((folder, prompt), ValueError, r"checkpoint=.* is a folder. Name a checkpoint, such as .*last.ckpt"),
+        ((folder / "cut.ckpt", prompt), ValueError, r"cut.ckpt: its .* bytes are no checkpoint, or not the whole of one"),
+        ((folder / "foreign.ckpt", prompt), ValueError, r"foreign.ckpt is not a checkpoint of this package"),
         ((checkpoint, folder / "none.safetensors"), FileNotFoundError, r"prompt=.*none.safetensors: there is no such file"),
         ((checkpoint, folder / "text.safetensors"), ValueError, r"text.safetensors is no prompt"),
         ((checkpoint,), ValueError, r"last.ckpt needs a prompt: give prompt="),
