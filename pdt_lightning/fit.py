@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from pdt_lightning.core.errors import command, new_folder
+from pdt_lightning.core.errors import command, is_the_users
 
 
 @command()
@@ -11,6 +11,7 @@ def main(args: list[str]) -> None:
     """Run a whole job; `args` replace the command line."""
     print("Loading the libraries ...", file=sys.stderr, flush=True)
     from pdt_lightning.commands.cli import RunCLI  # imported here, since the libraries take seconds and silence looks like a hang
+    from pdt_lightning.commands.run_folder import requeue
     from pdt_lightning.core.signals import Interrupted
     from pdt_lightning.core.terminal import say
     from pdt_lightning.results.report import print_footer, print_stop
@@ -18,30 +19,34 @@ def main(args: list[str]) -> None:
     print("Reading the configuration and laying out the tasks ...", file=sys.stderr, flush=True)
     cli = RunCLI(args)
     try:
+        cli.begin(args)
         if cli.trainer.is_global_zero:
             size = sum(parameter.numel() for parameter in cli.model.parameters())
             say(f"Run folder {cli.run_folder}, {cli.start}.")
             say(f"{size:,} parameters; precision {cli.trainer.precision}, {cli.precision_reason}.")
             say(f"Watch it: tensorboard --logdir {cli.run_folder}")
-            # From now on `--ckpt_path last` means this run.
-            with new_folder("--trainer.default_root_dir", cli.run_folder, worth_keeping=lambda: cli.trainer.global_step > 0):
-                # Demonstrations that will not do are found out now, and not when other processes and a logger have started.
-                cli.datamodule.prepare_data()
-                cli.datamodule.setup()
-                cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint)
+            # Demonstrations that will not do are found out now, and not when other processes and a logger have started.
+            cli.datamodule.prepare_data()
+            cli.datamodule.setup()
+        cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint)
+        if cli.trainer.is_global_zero:
             print_footer(cli.run_folder)
-        else:
-            cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint)
     except Interrupted as where:
         if not cli.trainer.is_global_zero:
             sys.exit()  # with another code Lightning would kill the first rank before it has spoken
         print_stop(cli.run_folder, str(where), args)
+        if cli.interruption.request.signal is signal.SIGUSR1:
+            requeue()
         sys.exit(128 + (cli.interruption.request.signal or signal.SIGTERM))
     except (KeyboardInterrupt, SystemExit) as end:  # before training, or a second signal
         told = isinstance(end, KeyboardInterrupt) or isinstance(end.__context__, KeyboardInterrupt)  # Lightning makes an exit of it
         if told and cli.trainer.is_global_zero:
             print_stop(cli.run_folder, "at once", args)
             sys.exit(128 + signal.SIGINT)
+        raise
+    except Exception as error:
+        if is_the_users(error):
+            cli.forget()
         raise
 
 

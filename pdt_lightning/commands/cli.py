@@ -1,6 +1,11 @@
 """The command line of a run: configuration, run folder, resuming."""
 
 import os
+import shutil
+import signal
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +14,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -18,7 +23,9 @@ from pdt_lightning.callbacks.board import SaveAndShowConfig
 from pdt_lightning.callbacks.interruption import Interruption
 from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer
 from pdt_lightning.commands.resume import check_same
-from pdt_lightning.core.errors import NotFoundError, UserError, check_range, check_writable
+from pdt_lightning.commands.run_folder import checkpoint_of, find_run, make_version, requeued, sign, slurm_job, tell, told
+from pdt_lightning.core.distributed import attempt, gather
+from pdt_lightning.core.errors import UserError, check_range, check_writable
 from pdt_lightning.core.terminal import in_terminal, quiet
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model import checkpoints
@@ -92,20 +99,15 @@ class RunCLI(LightningCLI):
             check_range("--seed_everything", self.config.seed_everything, 0, 2**32 - 1)
 
     def before_instantiate_classes(self) -> None:
-        """Find the run folder, before the trainer is built."""
+        """Check what can be told before the trainer is built."""
         config = self.config
         check_trainer(config.trainer, config.data.updates_per_epoch)
         if not config.name or Path(config.name).is_absolute() or ".." in Path(config.name).parts:
             raise UserError(f"--name={config.name}: give a name for a folder in --trainer.default_root_dir.")
-        self.run_folder, self.checkpoint = find_run(Path(config.trainer.default_root_dir), config.name, config.ckpt_path)
-        self.start = "from the start"
-        self._saved: dict[str, Any] = {}
-        if self.checkpoint is not None:
-            saved = checkpoints.read(self.checkpoint)
-            self._saved = {name: saved[name] for name in ("global_step", "epoch")}
-            self.start = f"from {self.checkpoint}, after update {self._saved['global_step']:,} in epoch {self._saved['epoch']}"
-        if config.ckpt_path == "last":
-            self.start = f"the newest of this name, {self.start}" + ("" if self._saved else ", since it has no checkpoint yet")
+        self.home = Path(config.trainer.default_root_dir) / config.name
+        self.checkpoint_wanted = config.ckpt_path
+        self.is_new = False  # whether the run's folder was made by this process
+        self._missing: list[Path] = []  # folders above it that were made with it
         config.ckpt_path = None  # the saved configuration says what the run is, not where it was taken up
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -118,21 +120,17 @@ class RunCLI(LightningCLI):
         if wanted.precision is None:
             kwargs["precision"] = precision(wanted.accelerator)
             self.precision_reason = "chosen for this hardware"
-        if wanted.logger is None or wanted.logger is True:
-            version = int(self.run_folder.name.removeprefix("version_"))
-            home = self.run_folder.parent
-            kwargs["logger"] = TensorBoardLogger(
-                home.parent, home.name, version, default_hp_metric=False, purge_step=self._purge_step()
-            )
-        folder = self.run_folder / "checkpoints"
+        kwargs["logger"] = False  # until the run has its folder
+        # Lightning takes up what it finds there of its own under Slurm: nothing, since a job is taken up by our rules.
+        kwargs["default_root_dir"] = str(self.home)
+        folder = self.home / "checkpoints"  # likewise
         every_validation: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": False}
-        callbacks = [
-            *(wanted.callbacks or []),
+        self._checkpoints = [
             ModelCheckpoint(folder, "best", monitor="val/action_error", **every_validation),
             ModelCheckpoint(folder, "last", **every_validation),
         ]
         self.interruption = Interruption(folder)
-        callbacks.append(self.interruption)
+        callbacks = [*(wanted.callbacks or []), *self._checkpoints, self.interruption]
         if wanted.logger is not False:
             callbacks.append(LearningRateMonitor("step"))
         if wanted.enable_progress_bar is not False:
@@ -143,9 +141,6 @@ class RunCLI(LightningCLI):
         # The trainer has its options from the user alone, so that what it raises on them is about them.
         except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
             raise UserError(about_trainer(str(error), self.config.trainer)) from error
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # the trainer has it, its stub has not
-            if isinstance(callback, PromptTuning):
-                callback.folder, callback.request = self.run_folder, self.interruption.request
         return trainer
 
     def after_instantiate_classes(self) -> None:
@@ -160,36 +155,83 @@ class RunCLI(LightningCLI):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # as above
             if isinstance(callback, PromptTuning):
                 callback.check(data)
-        check_writable("--trainer.default_root_dir", self.run_folder)
-        if self.checkpoint is not None:
-            check_same(self.checkpoint, self.model, data)
+        check_writable("--trainer.default_root_dir", self.home)
 
-    def _purge_step(self) -> int | None:
-        """From where on TensorBoard hides what an earlier process logged into this folder."""
-        if self.checkpoint is not None:
-            return int(self._saved["global_step"])
-        return 0 if self.run_folder.exists() else None
+    def begin(self, args: Sequence[str]) -> None:
+        """Give the run its folder: rank 0 makes or finds it, and all ranks learn which it is.
 
+        Args:
+            args: of the command.
 
-def find_run(root: Path, name: str, ckpt_path: str | None) -> tuple[Path, Path | None]:
-    """The run folder `root/name/version_N` and the checkpoint to go on from.
+        Raises:
+            UserError: on all ranks, if there is nothing to go on from, or not with these options.
+        """
+        strategy: Any = self.trainer.strategy
+        environment = getattr(strategy, "cluster_environment", None)
+        if self.trainer.world_size > 1 and environment is not None and environment.creates_processes_externally:
+            strategy.setup_environment()  # which `fit` would do: torchrun's and Slurm's processes meet there
+        place = told()
+        if place is None:
+            claim = partial(self._claim, args) if self.trainer.is_global_zero else lambda: None
+            place = gather(attempt(claim))[0]
+        assert place is not None
+        self.run_folder, self.checkpoint = place
+        saved = checkpoints.read(self.checkpoint) if self.checkpoint else None
+        self.start = "from the start"
+        if saved is not None:
+            self.start = f"from {self.checkpoint}, after update {saved['global_step']:,} in epoch {saved['epoch']}"
+        elif self.checkpoint_wanted == "last":
+            self.start += ", since no run of this name has a checkpoint yet"
+        if slurm_job():
+            self.interruption.request.listen(signal.SIGUSR1)  # in place of Lightning, which would leave a checkpoint of its own
+        for checkpoint in self._checkpoints:
+            checkpoint.dirpath = str(self.run_folder / "checkpoints")
+        self.interruption.path = self.run_folder / "checkpoints" / "last.ckpt"
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # the trainer has it, its stub has not
+            if isinstance(callback, PromptTuning):
+                callback.folder, callback.request = self.run_folder, self.interruption.request
+        self.trainer.loggers = self._loggers(None if saved is None else int(saved["global_step"]))
 
-    Without `ckpt_path` a new version begins. `last` goes on in the newest version: from its last checkpoint, or from the start if
-    it was stopped before the first one. A path goes on in the version that the checkpoint lies in.
+    def _claim(self, args: Sequence[str]) -> tuple[Path, Path | None]:
+        """The run's folder, made where it is a new one, and the checkpoint to go on from."""
+        folder, checkpoint = find_run(self.home, self.checkpoint_wanted)
+        if self.checkpoint_wanted is None and (again := requeued(self.home, args)):
+            folder, checkpoint = again, checkpoint_of(again)
+        if checkpoint is not None:
+            check_same(checkpoint, self.model, self.datamodule)
+        self.is_new = folder is None
+        self._missing = [path for path in (self.home, *self.home.parents) if not path.exists()]
+        if folder is None:
+            folder = make_version(self.home)
+        sign(folder, args)
+        tell(folder, checkpoint)
+        return folder, checkpoint
 
-    Raises:
-        UserError: if there is nothing to go on from.
-    """
-    home = root / name
-    versions = sorted((int(p.name[8:]), p) for p in home.glob("version_*") if p.name[8:].isdigit()) if home.is_dir() else []
-    if ckpt_path is None:
-        return home / f"version_{versions[-1][0] + 1 if versions else 0}", None
-    if ckpt_path != "last":
-        path = Path(ckpt_path)
-        inside = path.parent.name == "checkpoints" and path.parent.parent.name.startswith("version_")
-        return (path.parent.parent if inside else find_run(root, name, None)[0]), path
-    if not versions:
-        raise NotFoundError(f"--ckpt_path=last: there is no run under {home}. Leave --ckpt_path out to start one.")
-    folder = versions[-1][1]
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    return folder, checkpoint if checkpoint.is_file() else None
+    def _loggers(self, update: int | None) -> list[Logger]:
+        """Those that the user asked for, or TensorBoard's; all of them count versions as the run's folder does.
+
+        Args:
+            update: from which the run goes on; None: from the start.
+        """
+        wanted = self.config_init.trainer.logger
+        version = int(self.run_folder.name.removeprefix("version_"))
+        if wanted is False:
+            return []
+        if wanted is None or wanted is True:
+            # What an earlier process logged into this folder is hidden from where this one goes on.
+            hidden = update if update is not None else (None if self.is_new else 0)
+            home = self.run_folder.parent
+            return [TensorBoardLogger(home.parent, home.name, version, default_hp_metric=False, purge_step=hidden)]
+        loggers = list(wanted) if isinstance(wanted, Iterable) else [wanted]
+        for logger in loggers:
+            if isinstance(logger, CSVLogger | TensorBoardLogger) and logger._version is None:
+                logger._version = version  # which has no public way in once the logger is there
+        return loggers
+
+    def forget(self) -> None:
+        """Remove the folder that was made for a run which has not begun, and those above it that were made with it."""
+        if self.trainer.is_global_zero and self.is_new and not self.trainer.global_step:
+            shutil.rmtree(self.run_folder, ignore_errors=True)
+            with suppress(OSError):  # another run has put something there
+                for above in self._missing:
+                    above.rmdir()

@@ -4,13 +4,11 @@ import functools
 import math
 import os
 import re
-import shutil
 import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -160,31 +158,3 @@ def check_writable(option: str, folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(f"{option}: {folder} cannot be written: {error.strerror}. Name another folder.") from error
-
-
-@contextmanager
-def new_folder(option: str, folder: Path, worth_keeping: Callable[[], bool]) -> Iterator[None]:
-    """A folder that is made, with those above it, and removed again if the block finds that the user was wrong.
-
-    Args:
-        option: decides where it is.
-        folder: which may be there already, and then stays.
-        worth_keeping: asked whether it has to stay all the same, since work was done.
-
-    Raises:
-        UserError: naming `option`, if it cannot be made.
-    """
-    try:
-        missing = [path for path in (folder, *folder.parents) if not path.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{option}: {folder} cannot be made: {error.strerror}. Name another folder.") from error
-    try:
-        yield
-    except Exception as error:
-        if missing and is_the_users(error) and not worth_keeping():
-            shutil.rmtree(folder)
-            with suppress(OSError):  # another process may have put something there
-                for above in missing[1:]:
-                    above.rmdir()
-        raise

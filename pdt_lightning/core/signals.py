@@ -18,11 +18,15 @@ class StopRequest:
         self.signal: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
 
-    def listen(self) -> None:
-        """Take the signals over from whoever has them. Only the main thread can; elsewhere nothing happens."""
+    def listen(self, *signals: signal.Signals) -> None:
+        """Take signals over from whoever has them; without any named, Ctrl-C and SIGTERM.
+
+        Only the main thread can; elsewhere nothing happens.
+        """
         if threading.current_thread() is not threading.main_thread():
             return
-        self._before = {wanted: signal.signal(wanted, self._hear) for wanted in (signal.SIGINT, signal.SIGTERM)}
+        for wanted in signals or (signal.SIGINT, signal.SIGTERM):
+            self._before[wanted] = signal.signal(wanted, self._hear)
 
     def cease(self) -> None:
         """Give the signals back."""

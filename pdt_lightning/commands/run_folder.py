@@ -1,0 +1,124 @@
+"""Where a run lives: `<root>/<name>/version_N`, made by one process, told to all others, found again by `last` and by Slurm."""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from pdt_lightning.core.errors import NotFoundError, UserError
+from pdt_lightning.core.files import write_atomically
+from pdt_lightning.core.terminal import say
+
+TOLD = "PDT_LIGHTNING_RUN"  # environment variable by which a process tells those that it starts where the run lives
+JOB = "slurm_job.json"  # in a run's folder: the Slurm job that it belongs to
+
+
+def versions(home: Path) -> list[Path]:
+    """Folders of all runs of one name, the newest last."""
+    found = [path for path in home.glob("version_*") if path.name[8:].isdigit()] if home.is_dir() else []
+    return sorted(found, key=lambda path: int(path.name[8:]))
+
+
+def checkpoint_of(folder: Path) -> Path | None:
+    """The checkpoint that a run goes on from; None before the first one."""
+    path = folder / "checkpoints" / "last.ckpt"
+    return path if path.is_file() else None
+
+
+def find_run(home: Path, ckpt_path: str | None) -> tuple[Path | None, Path | None]:
+    """The folder of the run and the checkpoint to go on from.
+
+    Args:
+        home: folder of all runs of this name.
+        ckpt_path: None: a new run. `last`: the newest run that has a checkpoint, or, where none has, the newest one, from the
+            start. A path goes on in the run that the checkpoint lies in, or in a new one where it lies in none.
+
+    Returns:
+        The folder, None for one that is still to be made; the checkpoint, None to begin from the start.
+
+    Raises:
+        NotFoundError: if there is nothing to go on from.
+    """
+    if ckpt_path is None:
+        return None, None
+    if ckpt_path != "last":
+        path = Path(ckpt_path)
+        inside = path.parent.name == "checkpoints" and path.parent.parent.name.startswith("version_")
+        return (path.parent.parent if inside else None), path
+    known = versions(home)
+    if not known:
+        raise NotFoundError(f"--ckpt_path=last: there is no run under {home}. Leave --ckpt_path out to start one.")
+    folder = next((path for path in reversed(known) if checkpoint_of(path)), known[-1])
+    return folder, checkpoint_of(folder)
+
+
+def make_version(home: Path) -> Path:
+    """A new folder for a run, the next number that is free; of several processes that ask at once each gets one of its own.
+
+    Raises:
+        UserError: if nothing can be made there.
+    """
+    while True:
+        known = versions(home)
+        folder = home / f"version_{int(known[-1].name[8:]) + 1 if known else 0}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if home.exists() and not home.is_dir():
+                raise UserError(f"--trainer.default_root_dir: {home} is a file. Name another folder.") from None
+        except OSError as error:
+            raise UserError(
+                f"--trainer.default_root_dir: {folder} cannot be made: {error.strerror}. Name another folder."
+            ) from error
+
+
+def tell(folder: Path, checkpoint: Path | None) -> None:
+    """Tell the processes that this one starts."""
+    os.environ[TOLD] = json.dumps([os.getpid(), str(folder), checkpoint and str(checkpoint)])
+
+
+def told() -> tuple[Path, Path | None] | None:
+    """What the process that started this one for the same run has told; None in a process that a user has started."""
+    pid, folder, checkpoint = json.loads(os.environ.get(TOLD, "[null, null, null]"))
+    if pid != os.getppid() or "LOCAL_RANK" not in os.environ:
+        return None
+    return Path(folder), checkpoint and Path(checkpoint)
+
+
+def slurm_job() -> str | None:
+    """The job that this process belongs to, as `scontrol requeue` names it; None outside of Slurm."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ.get("SLURM_JOB_ID")
+
+
+def requeued(home: Path, args: Sequence[str]) -> Path | None:
+    """The folder in which this command of this job has run before Slurm started the job again; None where it has not."""
+    job = slurm_job()
+    if job is None or not int(os.environ.get("SLURM_RESTART_COUNT", "0")):
+        return None
+    for folder in reversed(versions(home)):
+        if (folder / JOB).is_file() and json.loads((folder / JOB).read_text()) == [job, list(args)]:
+            return folder
+    return None
+
+
+def sign(folder: Path, args: Sequence[str]) -> None:
+    """Leave in the folder which command of which job runs there, for `requeued`; outside of Slurm nothing."""
+    job = slurm_job()
+    if job is not None:
+        write_atomically(folder / JOB, json.dumps([job, list(args)]) + "\n")
+
+
+def requeue() -> None:
+    """Ask Slurm to start this job again, as the signal before the end of its time was a request to."""
+    job = slurm_job()
+    if job is None:
+        return
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+        problem = done.stderr.strip() or f"exit code {done.returncode}" if done.returncode else ""
+    except OSError as error:
+        problem = str(error)
+    say(f"Slurm job {job} {f'could not be requeued: {problem}' if problem else 'is requeued, and goes on from there'}.")
