@@ -147,9 +147,9 @@ class RunCLI(LightningCLI):
         """Refuse what would only be found out after work was done."""
         data, trainer = self.datamodule, self.trainer
         cores = os.cpu_count() or 1
-        if trainer.num_devices > max(2, cores) and isinstance(trainer.accelerator, CPUAccelerator):
+        if trainer.num_devices > max(8, cores) and isinstance(trainer.accelerator, CPUAccelerator):
             raise UserError(
-                f"--trainer.devices={trainer.num_devices}: there are {cores} cores. Lower it to at most {max(2, cores)}."
+                f"--trainer.devices={trainer.num_devices}: there are {cores} cores. Lower it to at most {max(8, cores)}."
             )
         data.check(trainer.num_devices * trainer.num_nodes)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # as above
