@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pdt_lightning.core.distributed import attempt, gather, shard, unshard
 from pdt_lightning.core.errors import UserError, check_range
+from pdt_lightning.core.plain import plain
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.data.datamodule import MultiTaskDataModule
@@ -60,7 +61,7 @@ class PromptTuning(lightning.Callback):
         check_range("--tuning.every_n_epochs", every_n_epochs, 0)
         dtype_of(precision)
         RolloutPool(workers or 0, width)  # refuses what is out of range
-        self.options = TuningOptions(**options)
+        self.options = TuningOptions(**plain(options))
         self.every_n_epochs = every_n_epochs
         self.tasks = tasks
         self.validation_tasks = validation_tasks or []
@@ -279,7 +280,7 @@ class PromptTuning(lightning.Callback):
         return {
             "phases": self.phases,
             "final_update": self.final_update,
-            "options": {**dataclasses.asdict(self.options), **options},
+            "options": plain({**dataclasses.asdict(self.options), **options}),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

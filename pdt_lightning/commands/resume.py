@@ -2,11 +2,12 @@
 
 import inspect
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pdt_lightning.core.errors import UserError
+from pdt_lightning.core.plain import plain
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.checkpoints import FROM_DATA, read, unfit
 from pdt_lightning.model.lit_pdt import LitPDT
@@ -65,7 +66,7 @@ def _differences(option: str, before: Mapping[str, Any], now: Mapping[str, Any])
     return [
         _difference(f"{option}.{name}", before.get(name), now.get(name))
         for name in dict.fromkeys([*before, *now])
-        if _plain(before.get(name)) != _plain(now.get(name))
+        if plain(before.get(name)) != plain(now.get(name))
     ]
 
 
@@ -74,10 +75,3 @@ def _difference(option: str, before: Any, now: Any) -> str:
     shown = f"{name} (of the data)" if name in FROM_DATA else f"--{'seed' if name == 'seed' else option}"
     was, is_now = (textwrap.shorten(str(value), 100) for value in (before, now))
     return f"{shown}={was}, now {is_now}"
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists and mappings as dicts, as YAML has them."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -9,6 +9,7 @@ import numpy as np
 from torch.utils.data import DataLoader, IterableDataset
 
 from pdt_lightning.core.errors import UserError, check_choice, check_range, check_writable, suggestion
+from pdt_lightning.core.plain import plain
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.data import minari
 from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
@@ -89,7 +90,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         check_choice("--data.prompt_sampling", prompt_sampling, ("uniform", "tail"))
         check_range("--data.validation_share", validation_share, 0, 1, above=True, below=True)
         self.save_hyperparameters()
-        self.family = make_family(family, family_options)
+        self.hparams.update(plain(self.hparams))  # a NumPy number among them would make checkpoints that cannot be read
+        self.family = make_family(family, self.hparams["family_options"])
         self.observation_space, self.action_space = self.family.spaces()
         # What a model needs to know before there is data:
         self.state_size = self.observation_space.shape[0]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from pdt_lightning.core.errors import UserError, check_choice, check_memory, check_range
+from pdt_lightning.core.plain import plain
 from pdt_lightning.core.seeding import integer
 from pdt_lightning.data.batches import Batch
 from pdt_lightning.model.pdt import PromptDecisionTransformer
@@ -111,6 +112,7 @@ class LitPDT(lightning.LightningModule):
             "Lower the largest of them.",
         )
         self.save_hyperparameters()
+        self.hparams.update(plain(self.hparams))  # a NumPy number among them would make checkpoints that cannot be read
         with torch.random.fork_rng():  # leaves the caller's generator as it was
             torch.manual_seed(integer(seed, "initialisation"))
             self.model = PromptDecisionTransformer(

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from pdt_lightning.core.errors import check_range
+from pdt_lightning.core.plain import plain
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.policy import Policy
 
@@ -174,12 +175,3 @@ class SegmentTuner(Tuner):
 
     def _restored(self, proposal: Sequence[int]) -> Choice:
         return tuple(proposal)
-
-
-def plain(value: Any) -> Any:
-    """Nested dicts with arrays and tuples as lists, which a checkpoint read with `weights_only` accepts."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

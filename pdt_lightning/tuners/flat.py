@@ -4,9 +4,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from pdt_lightning.core.plain import plain
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.tuners.base import Candidate, Choice, plain
+from pdt_lightning.tuners.base import Candidate, Choice
 from pdt_lightning.tuners.features import features_of
 from pdt_lightning.tuners.structured import StructuredBandit
 

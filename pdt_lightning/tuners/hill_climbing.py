@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from pdt_lightning.core.plain import plain
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.tuners.base import plain
 from pdt_lightning.tuners.values import ValueTuner
 
 

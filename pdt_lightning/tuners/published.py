@@ -5,9 +5,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from pdt_lightning.core.plain import plain
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.tuners.base import Choice, SegmentTuner, plain
+from pdt_lightning.tuners.base import Choice, SegmentTuner
 from pdt_lightning.tuners.exploration import EpsilonGreedy
 from pdt_lightning.tuners.features import features as features_of_segments
 from pdt_lightning.tuners.perceptrons import Perceptrons

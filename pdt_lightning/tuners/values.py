@@ -5,9 +5,10 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from pdt_lightning.core.plain import plain
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.tuners.base import Candidate, Tuner, plain
+from pdt_lightning.tuners.base import Candidate, Tuner
 
 
 class ValueTuner(Tuner):
