@@ -34,7 +34,9 @@ from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import one_thread
 from pdt_lightning.tuners import StructuredBandit
-from pdt_lightning.tuning.phase import Subject, TuningOptions, tune
+from pdt_lightning.tuning.draws import Subject
+from pdt_lightning.tuning.options import TuningOptions
+from pdt_lightning.tuning.phase import tune
 
 RESULTS = Path(__file__).parent / "results.json"
 

@@ -19,7 +19,7 @@ from pdt_lightning.core.terminal import quiet, say
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.rollouts.policy import dtype_of
 from pdt_lightning.tune import add_family_options, saved_options, without_groups
-from pdt_lightning.tuning.phase import TuningOptions, check_objective
+from pdt_lightning.tuning.options import TuningOptions, check_objective
 
 NOT_COMPARED = {"tuner", "yardstick_episodes", "videos", "seed"}  # of the tuning options
 

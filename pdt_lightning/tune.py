@@ -17,10 +17,12 @@ from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model import checkpoints
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.results import report
-from pdt_lightning.results.videos import film_all
+from pdt_lightning.results.videos import examples, film_all
 from pdt_lightning.rollouts.policy import Policy, dtype_of
 from pdt_lightning.rollouts.pool import RolloutPool
-from pdt_lightning.tuning.phase import Subject, TuningOptions, check_objective, check_prompt, examples, planned_rollouts, tune
+from pdt_lightning.tuning.draws import Subject, check_prompt
+from pdt_lightning.tuning.options import TuningOptions, check_objective
+from pdt_lightning.tuning.phase import Recommendation, planned_rollouts, tune
 
 EXAMPLE = "runs/<name>/version_0/prompts"
 PHASE = -1  # of no run, so that no episode is one that a run has tuned or judged with
@@ -99,7 +101,7 @@ def main(args: list[str]) -> None:
     subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in names]
     if given is not None:
         for subject in subjects:
-            check_prompt(given[subject.task.id][0], subject, data.hparams["segments"])
+            check_prompt(given[subject.task.id].prompt, subject, data.hparams["segments"])
     policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), config.precision)
     total = planned_rollouts(options, len(subjects), config.oracle, judged_only=given is not None)
     try:
@@ -108,13 +110,9 @@ def main(args: list[str]) -> None:
             results = tune(policy, subjects, play, options, data.hparams["segments"], PHASE, config.oracle, given)
     finally:
         pool.close()
-    report.append_tuning(folder / "tuning.csv", report.tuning_rows(results, 0, 0, options.tuner), 0)
-    report.write_prompts(folder / "prompts", results, data.prompt_tasks)
     changed = dict(config.family_options or {})
-    report.write_summary(
-        folder / "summary.json", results, checkpoint=str(config.ckpt_path), seed=options.seed, family_options=changed
-    )
-    report.write_figures(folder / "figures", results)
+    saying: dict[str, Any] = {"checkpoint": str(config.ckpt_path), "seed": options.seed, "family_options": changed}
+    report.write_phase(folder, results, data.prompt_tasks, options.tuner, **saying)
     if options.videos:
         pairs = [examples(s, r, options, data.hparams["segments"], PHASE) for s, r in zip(subjects, results, strict=True)]
         film_all(folder / "videos", pairs[: options.videos], policy, config.width)
@@ -125,7 +123,7 @@ def main(args: list[str]) -> None:
     say(f"Written to {folder}: summary.json, tuning.csv, prompts/, figures/{filmed}.")
 
 
-def saved_prompts(folder: Path, names: Sequence[str]) -> dict[str, tuple[Prompt, list[str]]]:
+def saved_prompts(folder: Path, names: Sequence[str]) -> dict[str, Recommendation]:
     """The prompt of each task in a folder, and where its segments came from.
 
     Raises:
@@ -138,7 +136,7 @@ def saved_prompts(folder: Path, names: Sequence[str]) -> dict[str, tuple[Prompt,
             "of with --tasks, or the prompts of a run with this checkpoint's tasks."
         )
     try:
-        return {name: Prompt.load_with_origin(path) for name, path in paths.items()}
+        return {name: Recommendation(*Prompt.load_with_origin(path)) for name, path in paths.items()}
     except UserError as error:
         raise UserError(f"--prompts={folder}: {error}") from error
 

@@ -1,13 +1,18 @@
 """What TensorBoard shows of a run beside its curves: configuration, a row in the table of hyper-parameters, a layout of charts."""
 
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
+
+from pdt_lightning.tuning.result import TaskResult
 
 # What a run is compared by. TensorBoard takes the last value of each curve; one without a curve stays empty.
 METRICS = (
@@ -73,3 +78,38 @@ def _flat(options: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str | 
             yield from _flat(value, f"{prefix}{name}.")
         elif value is not None:
             yield prefix + name, value if isinstance(value, float | int) and not isinstance(value, bool) else str(value)
+
+
+def show_phase(
+    boards: Sequence[SummaryWriter], images: Mapping[str, np.ndarray], results: Sequence[TaskResult], curves: Path, update: int
+) -> None:
+    """Show a phase of tuning: its figures in the run itself, its curves as a run of their own.
+
+    Args:
+        boards: of the run; where there is none, nothing is written.
+        images: `(height, width, 3)` uint8, by name.
+        results: of all tasks.
+        curves: folder of the phase's own run.
+        update: number of updates made.
+    """
+    for board in boards:
+        for name, image in images.items():
+            # The step under which Lightning logs a validation, before which a resumed run hides nothing.
+            board.add_image(f"figures/{name}", image, max(0, update - 1), dataformats="HWC")
+    if boards:
+        write_curves(curves, results)
+
+
+def write_curves(folder: Path, results: Sequence[TaskResult]) -> None:
+    """A TensorBoard run of a phase: by round, the value seen and the value of what would be recommended, task by task."""
+    shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed in or after this phase, and resumed
+    with SummaryWriter(str(folder)) as writer:
+        for result in results:
+            known = result.record is not None and result.record.objective == "success"
+            untuned = result.yardstick.successes if known else result.yardstick.returns
+            for trial in result.trials:
+                if trial.outcome.failed is None:
+                    seen = trial.outcome.success if known else trial.outcome.total
+                    writer.add_scalar(f"round_{'success' if known else 'return'}/{result.task}", seen, trial.round)
+                writer.add_scalar(f"round_recommended_value/{result.task}", trial.recommended_value, trial.round)
+                writer.add_scalar(f"round_untuned/{result.task}", sum(untuned) / len(untuned), trial.round)

@@ -3,16 +3,16 @@
 import copy
 import dataclasses
 import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.tensorboard import SummaryWriter
 
+from pdt_lightning.callbacks.board import show_phase
 from pdt_lightning.core.distributed import attempt, gather, shard, unshard
 from pdt_lightning.core.errors import UserError, check_range
 from pdt_lightning.core.plain import plain
@@ -21,12 +21,15 @@ from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.results import report
-from pdt_lightning.results.videos import film_all, log_films
+from pdt_lightning.results.videos import examples, film_all, log_films
 from pdt_lightning.rollouts.policy import Policy, dtype_of
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Row
+from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.journal import Journal, forget, path_of
-from pdt_lightning.tuning.phase import Subject, TaskResult, TuningOptions, check_objective, examples, planned_rollouts, tune
+from pdt_lightning.tuning.options import TuningOptions, check_objective
+from pdt_lightning.tuning.phase import planned_rollouts, tune
+from pdt_lightning.tuning.result import TaskResult
 
 
 class PromptTuning(lightning.Callback):
@@ -61,7 +64,7 @@ class PromptTuning(lightning.Callback):
         check_range("--tuning.every_n_epochs", every_n_epochs, 0)
         dtype_of(precision)
         RolloutPool(workers or 0, width)  # refuses what is out of range
-        self.options = TuningOptions(**plain(options))
+        self.options = TuningOptions(**options)
         self.every_n_epochs = every_n_epochs
         self.tasks = tasks
         self.validation_tasks = validation_tasks or []
@@ -171,18 +174,21 @@ class PromptTuning(lightning.Callback):
         folder = self._run_folder(trainer)
         journal = path_of(folder / "journal", phase, trainer.global_rank) if folder else None
         ranks = (trainer.global_rank, trainer.world_size)
-        shares = gather(attempt(lambda: self._tune_share(data, module, *ranks, phase, final, journal)))
-        results = unshard(shares)
-        self.phases += 1
-        if final:
-            self.final_update = trainer.global_step
-        # What rank 0 alone does, the writing, is reported to all, so that a full disk ends the run everywhere.
-        gather(
-            attempt(
-                lambda: self._write(folder, results, phase, epoch, trainer, final) if trainer.is_global_zero and folder else None
+        with saved_weights(trainer, module):
+            shares = gather(attempt(lambda: self._tune_share(data, module, *ranks, phase, final, journal)))
+            results = unshard(shares)
+            self.phases += 1
+            if final:
+                self.final_update = trainer.global_step
+            # What rank 0 alone does, the writing, is reported to all, so that a full disk ends the run everywhere.
+            gather(
+                attempt(
+                    lambda: (
+                        self._write(folder, results, phase, epoch, trainer, final) if trainer.is_global_zero and folder else None
+                    )
+                )
             )
-        )
-        return self._metrics(results)
+        return report.metrics(results)
 
     def _tune_share(
         self, data: MultiTaskDataModule, module: LitPDT, rank: int, world_size: int, phase: int, final: bool, path: Path | None
@@ -222,57 +228,36 @@ class PromptTuning(lightning.Callback):
         frozen = copy.deepcopy(module.model).eval().requires_grad_(False)
         return Policy(frozen, int(module.hparams["context_steps"]), self.precision)
 
-    def _film(self, folder: Path, results: Sequence[TaskResult], phase: int, trainer: lightning.Trainer) -> None:
-        """Films of the first few held-out tasks, for whoever wants to see what tuning changed."""
-        data: MultiTaskDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        subjects = {subject.task.id: subject for subject in self.subjects(data)}
-        shown = [result for result in results if result.held_out][: self.options.videos]
-        pairs = [examples(subjects[result.task], result, self.options, data.hparams["segments"], phase) for result in shown]
-        films = film_all(folder / "videos", pairs, self._policy(trainer.lightning_module), self.width, self.progress)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                log_films(logger.experiment, films, trainer.global_step)
-
-    def _metrics(self, results: Sequence[TaskResult]) -> dict[str, float]:
-        metrics: dict[str, float] = {}
-        for group, own in (
-            ("tuning", [r for r in results if r.held_out]),
-            ("tuning_validation", [r for r in results if not r.held_out]),
-        ):
-            if not own:
-                continue
-            summary = report.summarise(own)
-            for name, figures in {"": summary["aggregate"], **summary["tasks"]}.items():
-                for kind in ("untuned", "tuned", "oracle"):
-                    for key in ("return", "success"):
-                        if figures[kind] is not None and figures[kind][key] is not None:
-                            metrics[f"{group}/{kind}_{key}" if not name else f"{group}_{kind}_{key}/{name}"] = figures[kind][key]
-        return metrics
-
     def _write(
         self, folder: Path, results: Sequence[TaskResult], phase: int, epoch: int, trainer: lightning.Trainer, final: bool
     ) -> None:
-        report.append_tuning(folder / "tuning.csv", report.tuning_rows(results, phase, epoch, self.options.tuner), phase)
-        report.write_prompts(folder / "prompts", results, trainer.datamodule.prompt_tasks)  # type: ignore[attr-defined]
-        held_out = [result for result in results if result.held_out]
-        report.write_summary(
-            folder / "summary.json", held_out, checkpoint="checkpoints/last.ckpt", epoch=epoch, phase=phase, final=final
+        data: MultiTaskDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        name = f"epoch_{epoch:04d}"
+        images = report.write_phase(
+            folder,
+            results,
+            data.prompt_tasks,
+            self.options.tuner,
+            phase,
+            epoch,
+            f"figures/{name}",
+            checkpoint="checkpoints/last.ckpt",
+            final=final,
         )
-        images = report.write_figures(folder / "figures" / f"epoch_{epoch:04d}", results)
         boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        for board in boards:
-            for name, image in images.items():
-                # The step under which Lightning logs a validation, before which a resumed run hides nothing.
-                board.add_image(f"figures/{name}", image, max(0, trainer.global_step - 1), dataformats="HWC")
-        if boards:
-            write_curves(folder / "tuning" / f"epoch_{epoch:04d}", results)
-        if self.progress:
-            title = (
-                f"Prompts tuned after {trainer.global_step} updates: {self.options.rounds} rollouts a task by {self.options.tuner}"
-            )
-            report.print_table(held_out, title)
+        show_phase(boards, images, results, folder / "tuning" / name, trainer.global_step)
+        held_out = [result for result in results if result.held_out]
+        spent = f"{self.options.rounds} rollouts a task by {self.options.tuner}"
+        report.print_table(held_out, f"Prompts tuned after {trainer.global_step} updates: {spent}")
         if final and self.options.videos:
-            self._film(folder, results, phase, trainer)
+            subjects = {subject.task.id: subject for subject in self.subjects(data)}
+            pairs = [
+                examples(subjects[result.task], result, self.options, data.hparams["segments"], phase)
+                for result in held_out[: self.options.videos]
+            ]
+            films = film_all(folder / "videos", pairs, self._policy(trainer.lightning_module), self.width, self.progress)
+            for board in boards:
+                log_films(board, films, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""
@@ -289,16 +274,23 @@ class PromptTuning(lightning.Callback):
         self.final_update = state_dict["final_update"]
 
 
-def write_curves(folder: Path, results: Sequence[TaskResult]) -> None:
-    """A TensorBoard run of a phase: by round, the value seen and the value of what would be recommended, task by task."""
-    shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed in or after this phase, and resumed
-    with SummaryWriter(str(folder)) as writer:
-        for result in results:
-            known = result.record is not None and result.record.objective == "success"
-            untuned = result.yardstick.successes if known else result.yardstick.returns
-            for trial in result.trials:
-                if trial.outcome.failed is None:
-                    seen = trial.outcome.success if known else trial.outcome.total
-                    writer.add_scalar(f"round_{'success' if known else 'return'}/{result.task}", seen, trial.round)
-                writer.add_scalar(f"round_recommended_value/{result.task}", trial.recommended_value, trial.round)
-                writer.add_scalar(f"round_untuned/{result.task}", sum(untuned) / len(untuned), trial.round)
+@contextmanager
+def saved_weights(trainer: lightning.Trainer, module: lightning.LightningModule) -> Iterator[None]:
+    """While it lasts, the module has the weights that a checkpoint of this moment holds.
+
+    Callbacks that average weights put the average into checkpoints while training goes on with its own; what is reported has to be
+    of what is saved.
+    """
+    checkpoint = {"state_dict": module.state_dict()}
+    own = checkpoint["state_dict"]
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # the trainer has it, its stub has not
+        callback.on_save_checkpoint(trainer, module, checkpoint)
+    if checkpoint["state_dict"] is own:
+        yield
+        return
+    trained = {name: values.clone() for name, values in own.items()}
+    module.load_state_dict({name: values.clone() for name, values in checkpoint["state_dict"].items()})
+    try:
+        yield
+    finally:
+        module.load_state_dict(trained)

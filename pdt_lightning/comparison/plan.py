@@ -11,7 +11,7 @@ from pdt_lightning.core.errors import UserError, check_choice, check_range
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.tuners import TUNERS
 from pdt_lightning.tuning import oracle
-from pdt_lightning.tuning.phase import TuningOptions
+from pdt_lightning.tuning.options import TuningOptions
 
 BUDGETS = (10, 25, 50, 100, 250)  # rollouts after which a recommendation is judged
 DEFAULT, UNTUNED, FINETUNE, ORACLE = "structured", "uniform", "finetune", "oracle"

@@ -25,8 +25,9 @@ from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row, one_thread, play_groups
 from pdt_lightning.tuners import Candidate, make_tuner
 from pdt_lightning.tuning import oracle
+from pdt_lightning.tuning.draws import Draws, Subject
 from pdt_lightning.tuning.journal import Journal, path_of
-from pdt_lightning.tuning.phase import Draws, EpisodeStatistics, Subject
+from pdt_lightning.tuning.result import EpisodeStatistics
 from pdt_lightning.tuning.search import Cell, search
 
 PHASE = -2  # of no run and of no `tune`, so that no episode is one that either has played

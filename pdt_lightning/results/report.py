@@ -18,7 +18,7 @@ from pdt_lightning.core.terminal import say, show
 from pdt_lightning.results import figures
 from pdt_lightning.results.statistics import mean_interval
 from pdt_lightning.tasks.base import Task
-from pdt_lightning.tuning.phase import EpisodeStatistics, TaskResult
+from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
 
 KINDS = ("expert", "untuned", "tuned", "oracle")
 COLUMNS = ("phase", "epoch", "task", "tuner", "round", "choice", "return", "success", "recommended_value", "seed")
@@ -129,6 +129,57 @@ def write_figures(folder: Path, results: Sequence[TaskResult]) -> dict[str, np.n
     if failures:
         warnings.warn(f"{len(failures)} figures could not be drawn and are left out; the first: {failures[0]}", stacklevel=2)
     return drawn
+
+
+def write_phase(
+    folder: Path,
+    results: Sequence[TaskResult],
+    tasks: Mapping[str, Task],
+    tuner: str,
+    phase: int = 0,
+    epoch: int = 0,
+    figures: str = "figures",
+    **more: Any,
+) -> dict[str, np.ndarray]:
+    """All files of a phase: `tuning.csv`, `prompts/`, `summary.json` of the held-out tasks, and figures.
+
+    Args:
+        folder: of the run, or of the command's results.
+        results: of all tasks that were tuned.
+        tasks: by id, with horizon, target and scale settled.
+        tuner: its name.
+        phase: its number.
+        epoch: in which it was run.
+        figures: folder of the figures, within `folder`.
+        **more: what the summary says besides, such as the checkpoint that it is of.
+
+    Returns:
+        The figures; see `write_figures`.
+    """
+    append_tuning(folder / "tuning.csv", tuning_rows(results, phase, epoch, tuner), phase)
+    write_prompts(folder / "prompts", results, tasks)
+    write_summary(folder / "summary.json", [result for result in results if result.held_out], phase=phase, epoch=epoch, **more)
+    return write_figures(folder / figures, results)
+
+
+def metrics(results: Sequence[TaskResult]) -> dict[str, float]:
+    """The numbers of a phase under the names by which they are logged and may be monitored.
+
+    `tuning/tuned_return`, `tuning/untuned_success` and the like are means over the held-out tasks; `tuning_tuned_return/<task>` is
+    of one task. Training tasks that are tuned too come as `tuning_validation/...`.
+    """
+    found: dict[str, float] = {}
+    for group, held_out in (("tuning", True), ("tuning_validation", False)):
+        chosen = [result for result in results if result.held_out is held_out]
+        if not chosen:
+            continue
+        summary = summarise(chosen)
+        for task, known in {"": summary["aggregate"], **summary["tasks"]}.items():
+            for kind in ("untuned", "tuned", "oracle"):
+                for key in ("return", "success"):
+                    if known[kind] is not None and known[kind][key] is not None:
+                        found[f"{group}_{kind}_{key}/{task}" if task else f"{group}/{kind}_{key}"] = known[kind][key]
+    return found
 
 
 def write_summary(path: Path, results: Sequence[TaskResult], **more: Any) -> None:

@@ -12,6 +12,7 @@ import pickle
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.rollouts.environments import Environments
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.rollouts.rollout import Outcome, rollout
+from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 from pdt_lightning.tasks.base import Task
-from pdt_lightning.tuning.phase import Example
+from pdt_lightning.tuning.draws import Draws, Subject
+from pdt_lightning.tuning.options import TuningOptions
+from pdt_lightning.tuning.result import TaskResult
 
 SIDE = 300  # pixels of a panel
 FONT_SIZE, LINE, MARGIN = 13, 17, 8  # pixels
@@ -36,6 +39,30 @@ MOST_FRAMES = 100
 SHORTEST, REST = 40, 1500  # milliseconds of a frame, and of the last one
 LIMIT = 300.0  # seconds for a film
 ADVICE = "Films need a renderer: without a screen set MUJOCO_GL=egl, or install libosmesa6 and set MUJOCO_GL=osmesa."
+
+
+@dataclass(frozen=True)
+class Example:
+    """An episode that is worth a look.
+
+    Args:
+        kind: `untuned` or `tuned`.
+        row: the episode.
+        origin: in words, where each segment of its prompt came from.
+    """
+
+    kind: str
+    row: Row
+    origin: list[str]
+
+
+def examples(subject: Subject, result: TaskResult, options: TuningOptions, slots: int, phase: int) -> tuple[Example, Example]:
+    """The first episode of a task's verdict, with a random prompt and with the recommended one, to be played again."""
+    draws = Draws(options.seed, phase, slots, options.verdict_episodes)
+    untuned = draws.untuned(subject, "verdict", 1)[0]
+    tuned = draws.judged(subject, result.prompt)[0]
+    origin = [subject.segments.describe(int(segment)) for segment in draws.choices(subject, "verdict", 1)[0]]
+    return Example("untuned", untuned, origin), Example("tuned", tuned, list(result.origin))
 
 
 def film_all(

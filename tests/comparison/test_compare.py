@@ -18,7 +18,7 @@ from pdt_lightning.comparison import figures, report
 from pdt_lightning.comparison.plan import ALL, BUDGETS, DEFAULT, Plan, claim, named, variant
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.results.figures import pixels
-from pdt_lightning.tuning.phase import TuningOptions
+from pdt_lightning.tuning.options import TuningOptions
 from tests.conftest import POINT_FLAGS
 from tests.processes import ROOT, command
 

@@ -16,7 +16,9 @@ from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.results import figures, report
 from pdt_lightning.results.statistics import mean_interval
 from pdt_lightning.rollouts.pool import RolloutPool
-from pdt_lightning.tuning.phase import Subject, TuningOptions, tune
+from pdt_lightning.tuning.draws import Subject
+from pdt_lightning.tuning.options import TuningOptions
+from pdt_lightning.tuning.phase import tune
 from pdt_lightning.tuning.record import Record
 from pdt_lightning.tuning.search import value
 from tests.callbacks.test_prompt_tuning import TUNING, run

@@ -7,7 +7,7 @@ import pytest
 from pdt_lightning.results import report
 from pdt_lightning.results.statistics import mean_interval
 from pdt_lightning.rollouts.rollout import Outcome
-from pdt_lightning.tuning.phase import EpisodeStatistics, TaskResult
+from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
 from pdt_lightning.tuning.search import Trial
 
 

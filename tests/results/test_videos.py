@@ -17,12 +17,15 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pdt_lightning import info
 from pdt_lightning.results import videos
+from pdt_lightning.results.videos import Example, examples
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 from pdt_lightning.tasks.base import Task
 from pdt_lightning.tasks.point import PointEnv
-from pdt_lightning.tuning.phase import Example, Subject, TuningOptions, examples, tune
+from pdt_lightning.tuning.draws import Subject
+from pdt_lightning.tuning.options import TuningOptions
+from pdt_lightning.tuning.phase import tune
 from tests.conftest import POINT_FLAGS, untrained
 from tests.processes import command
 

@@ -10,7 +10,10 @@ from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome
 from pdt_lightning.tuners import make_tuner
-from pdt_lightning.tuning.phase import EpisodeStatistics, Subject, TuningOptions, check_prompt, planned_rollouts, tune
+from pdt_lightning.tuning.draws import Subject, check_prompt
+from pdt_lightning.tuning.options import TuningOptions
+from pdt_lightning.tuning.phase import Recommendation, planned_rollouts, tune
+from pdt_lightning.tuning.result import EpisodeStatistics
 from pdt_lightning.tuning.search import Cell, search, value
 
 OPTIONS = TuningOptions(rounds=6, parallel=2, yardstick_episodes=2, verdict_episodes=3, oracle_candidates=5, oracle_episodes=1)
@@ -106,8 +109,8 @@ def test_verdicts_are_on_episodes_that_the_tuner_never_saw(point_policy, subject
 def test_given_prompts_are_judged_as_they_are(point_policy, subjects, play):
     prompt = subjects[0].segments.gather(np.array([[1, 2]]))
     options = dataclasses.replace(OPTIONS, rounds=0)
-    given = {subjects[0].task.id: (prompt, ["here"])}
-    (result,) = tune(point_policy, subjects[:1], play, options, 2, 0, given=given)
+    chosen = {subjects[0].task.id: Recommendation(prompt, ["here"])}
+    (result,) = tune(point_policy, subjects[:1], play, options, 2, 0, chosen=chosen)
     assert result.prompt is prompt
     assert result.origin == ["here"]
     assert result.trials == []

@@ -1,0 +1,88 @@
+"""What is tuned, and the prompts and episodes of a phase, which follow from its seed alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pdt_lightning.core.errors import UserError
+from pdt_lightning.core.seeding import Key, generator, integer
+from pdt_lightning.data.segments import Prompt, Segments
+from pdt_lightning.rollouts.rollout import Row
+from pdt_lightning.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A task to tune, with what is known of it.
+
+    Args:
+        task: with horizon, target and scale settled.
+        segments: its arms, whose demonstrations say what an expert gets.
+        held_out: whether it is reported, or was trained on and serves to choose a checkpoint by.
+    """
+
+    task: Task
+    segments: Segments
+    held_out: bool = True
+
+
+def check_prompt(prompt: Prompt, subject: Subject, slots: int) -> None:
+    """Refuse a prompt that was not made for such a task and model.
+
+    Raises:
+        UserError: naming the task.
+    """
+    expected = subject.segments.gather(np.zeros((1, slots), int))
+    for name, values in vars(prompt).items():
+        shape = tuple(getattr(expected, name).shape)
+        if tuple(values.shape) != shape:
+            raise UserError(
+                f"--prompts: the prompt of {subject.task.id} has {name} of shape {tuple(values.shape)}, not {shape}. Give one that "
+                "was saved with this checkpoint's options."
+            )
+        if not bool(values.isfinite().all()):
+            raise UserError(f"--prompts: the prompt of {subject.task.id} has {name} that are not all finite. Give another one.")
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The prompts and episodes of a phase: they follow from seed, phase, task and purpose alone.
+
+    Args:
+        seed: of tuning.
+        phase: its number.
+        slots: `J`.
+        verdict_episodes: on which a prompt is judged.
+    """
+
+    seed: int
+    phase: int
+    slots: int
+    verdict_episodes: int
+
+    def key(self, subject: Subject, purpose: str) -> tuple[Key, ...]:
+        """By which what is drawn for a purpose, such as `verdict`, is drawn."""
+        return (purpose, self.phase, subject.task.id)
+
+    def choices(self, subject: Subject, purpose: str, count: int) -> np.ndarray:
+        """`(count, J)` random segments."""
+        rng = generator(self.seed, "random prompts", *self.key(subject, purpose))
+        return rng.integers(len(subject.segments), size=(count, self.slots))
+
+    def prompts(self, subject: Subject, purpose: str, count: int) -> Prompt:
+        """So many random prompts."""
+        return subject.segments.gather(self.choices(subject, purpose, count))
+
+    def untuned(self, subject: Subject, purpose: str, episodes: int) -> list[Row]:
+        """Episodes with a random prompt each."""
+        prompts = self.prompts(subject, purpose, episodes)
+        return self._rows(subject, purpose, [prompts[[n]] for n in range(episodes)])
+
+    def judged(self, subject: Subject, prompt: Prompt) -> list[Row]:
+        """The verdict's episodes, all with one prompt."""
+        return self._rows(subject, "verdict", [prompt] * self.verdict_episodes)
+
+    def _rows(self, subject: Subject, purpose: str, prompts: Sequence[Prompt]) -> list[Row]:
+        key = self.key(subject, purpose)
+        return [Row(subject.task, prompt, integer(self.seed, *key, n)) for n, prompt in enumerate(prompts)]

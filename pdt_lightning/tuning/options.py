@@ -1,0 +1,91 @@
+"""How prompts are tuned and judged, as a user says it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pdt_lightning.core.errors import UserError, check_choice, check_range
+from pdt_lightning.core.plain import plain
+from pdt_lightning.rollouts.environments import reports_success
+from pdt_lightning.tasks.base import Task
+from pdt_lightning.tuners import TUNERS
+from pdt_lightning.tuners.exploration import EXPLORATIONS
+from pdt_lightning.tuners.reward_models import REWARD_MODELS
+from pdt_lightning.tuners.structured import CREDITS
+
+
+@dataclass
+class TuningOptions:
+    """How prompts are tuned and judged.
+
+    Args:
+        tuner: `structured`, the bandit; `uniform`, no tuning; or a rival: `published`, `random_search`, `hill_climbing`,
+            `zo_rank_sgd`, `flat`, `rollout_free`, `rollout_free_actions`.
+        rounds: rollouts that the tuner may spend on a task.
+        parallel: rollouts of a task between two fits of the tuner.
+        features: of the segments, for the bandit: `encoded` by the transformer or `raw` values.
+        reward_model: of the bandit: `linear` in closed form or an `mlp` ensemble.
+        exploration: of the bandit: `thompson`, `ucb` or `epsilon_greedy`.
+        credit: of the bandit: each slot of a prompt has its `own` share of the return, or the `whole`, as published.
+        objective: `return`; `success`, ties broken by return; `auto`: success where the environment reports it.
+        yardstick_episodes: untuned episodes of a task before tuning, each with a random prompt.
+        verdict_episodes: fresh episodes on which the recommended prompt is judged, and as many untuned ones.
+        oracle_candidates: prompts tried at the end of a run, for the best the transformer can do; 0: none.
+        oracle_episodes: of each such prompt before the worse three quarters leave; those that stay get as many more, twice.
+        videos: held-out tasks to film at the end of a run, untuned and tuned side by side; 0: none.
+        seed: of tuning and of all its episodes.
+    """
+
+    tuner: str = "structured"
+    rounds: int = 100
+    parallel: int = 1
+    features: str = "encoded"
+    reward_model: str = "linear"
+    exploration: str = "thompson"
+    credit: str = "own"
+    objective: str = "auto"
+    yardstick_episodes: int = 10
+    verdict_episodes: int = 25
+    oracle_candidates: int = 100
+    oracle_episodes: int = 2
+    videos: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        vars(self).update(plain(vars(self)))  # a NumPy number among them would make checkpoints that cannot be read
+        for name, known in (
+            ("tuner", TUNERS),
+            ("features", ("encoded", "raw")),
+            ("reward_model", REWARD_MODELS),
+            ("exploration", EXPLORATIONS),
+            ("credit", CREDITS),
+            ("objective", ("auto", "return", "success")),
+        ):
+            check_choice(f"--tuning.{name}", getattr(self, name), known)
+        for name, least in (
+            ("rounds", 0),
+            ("parallel", 1),
+            ("yardstick_episodes", 1),
+            ("verdict_episodes", 1),
+            ("oracle_candidates", 0),
+            ("oracle_episodes", 1),
+            ("videos", 0),
+        ):
+            check_range(f"--tuning.{name}", getattr(self, name), least, 1_000_000)
+
+    @property
+    def bandit(self) -> dict[str, str]:
+        """Those of the bandit alone."""
+        return {name: getattr(self, name) for name in ("features", "reward_model", "exploration", "credit")}
+
+
+def check_objective(objective: str, tasks: Sequence[Task]) -> None:
+    """Refuse to tune for success where the environment reports none, before a run finds out at its end.
+
+    Raises:
+        UserError: naming the task.
+    """
+    if objective == "success" and tasks and not reports_success(tasks[0]):
+        raise UserError(
+            f"--tuning.objective=success: {tasks[0].env_name}, the environment of {tasks[0].id}, has no success in its info. "
+            "Choose return or auto."
+        )
