@@ -3,8 +3,7 @@
 import copy
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from pdt_lightning.callbacks.board import show_phase
+from pdt_lightning.callbacks.weights import saved_weights
 from pdt_lightning.core.distributed import attempt, gather, shard, unshard
 from pdt_lightning.core.errors import UserError, check_range
 from pdt_lightning.core.plain import plain
@@ -174,7 +174,7 @@ class PromptTuning(lightning.Callback):
         folder = self._run_folder(trainer)
         journal = path_of(folder / "journal", phase, trainer.global_rank) if folder else None
         ranks = (trainer.global_rank, trainer.world_size)
-        with saved_weights(trainer, module):
+        with saved_weights(trainer, module, self):
             shares = gather(attempt(lambda: self._tune_share(data, module, *ranks, phase, final, journal)))
             results = unshard(shares)
             self.phases += 1
@@ -272,25 +272,3 @@ class PromptTuning(lightning.Callback):
         """Go on with the phase after the last one that the checkpoint knows."""
         self.phases = state_dict["phases"]
         self.final_update = state_dict["final_update"]
-
-
-@contextmanager
-def saved_weights(trainer: lightning.Trainer, module: lightning.LightningModule) -> Iterator[None]:
-    """While it lasts, the module has the weights that a checkpoint of this moment holds.
-
-    Callbacks that average weights put the average into checkpoints while training goes on with its own; what is reported has to be
-    of what is saved.
-    """
-    checkpoint = {"state_dict": module.state_dict()}
-    own = checkpoint["state_dict"]
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # the trainer has it, its stub has not
-        callback.on_save_checkpoint(trainer, module, checkpoint)
-    if checkpoint["state_dict"] is own:
-        yield
-        return
-    trained = {name: values.clone() for name, values in own.items()}
-    module.load_state_dict({name: values.clone() for name, values in checkpoint["state_dict"].items()})
-    try:
-        yield
-    finally:
-        module.load_state_dict(trained)

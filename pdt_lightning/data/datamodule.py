@@ -1,12 +1,11 @@
 """MultiTaskDataModule: collects what is missing, and serves balanced batches of windows and prompts."""
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
 import numpy as np
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader
 
 from pdt_lightning.core.errors import UserError, check_choice, check_range, check_writable, suggestion
 from pdt_lightning.core.plain import plain
@@ -16,8 +15,10 @@ from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
 from pdt_lightning.data.checks import check_datasets, check_environments, check_rows, validation_episodes
 from pdt_lightning.data.collect import collect
 from pdt_lightning.data.episodes import Episodes, Statistics
+from pdt_lightning.data.facts import resolve
 from pdt_lightning.data.mapped import open_episodes
 from pdt_lightning.data.segments import Segments
+from pdt_lightning.data.streams import FixedBatches, UpdateStream
 from pdt_lightning.tasks.base import Task, make_family
 
 MOST = {"context_steps": 100_000, "collection_workers": 1024}  # more can only be a slip
@@ -253,7 +254,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
     def _rows(self) -> tuple[int, bool]:
         return self.row_steps, self.hparams["attention"] == "window"
 
-    def _fixed_batches(self, contexts: Pool, prompts: Pool, tasks: int, purpose: str) -> "FixedBatches":
+    def _fixed_batches(self, contexts: Pool, prompts: Pool, tasks: int, purpose: str) -> FixedBatches:
         count, seed = max(self.hparams["validation_windows"], tasks), self.hparams["seed"]
         rank, world_size = self._ranks()
         u = generator(seed, purpose).random((count, 1 + self.hparams["segments"]))
@@ -274,7 +275,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Whole batches, one an update."""
         self._check_ranks(self._ranks()[1])
-        return DataLoader(UpdateStream(self), batch_size=None)
+        return DataLoader(UpdateStream(self.batch, self.hparams["updates_per_epoch"], self.trainer), batch_size=None)
 
     def val_dataloader(self) -> list[DataLoader]:
         """Validation episodes of the training tasks; then the demonstrations of the held-out tasks, logged apart."""
@@ -289,56 +290,3 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         """For each validation loader, its name and the ids of its tasks."""
         names = [("val", [task.id for task in self.training_tasks])]
         return [*names, ("heldout", [task.id for task in self.heldout_tasks])] if self.heldout_pool is not None else names
-
-
-def resolve(tasks: Sequence[Task], episodes: Episodes) -> tuple[list[Task], Episodes]:
-    """The tasks with what they left open taken from their demonstrations, and the episodes with the tasks' scales.
-
-    Horizon: the longest episode. Target: the highest demonstrated return. Scale: the target's size, at least 1.
-    """
-    resolved = []
-    for number, task in enumerate(tasks):
-        own = slice(*np.searchsorted(episodes.task, [number, number + 1]))
-        target = float(episodes.index.returns[own].max()) if task.target_return is None else task.target_return
-        horizon = task.horizon or int(episodes.lengths[own].max())
-        scale = task.return_scale or max(1.0, abs(target))
-        resolved.append(dataclasses.replace(task, horizon=horizon, target_return=target, return_scale=scale))
-    return resolved, dataclasses.replace(episodes, scales=np.array([task.return_scale for task in resolved], np.float32))
-
-
-class UpdateStream(IterableDataset):
-    """Batches of one epoch, from the trainer's current update on, so that a resumed run goes on where it stopped."""
-
-    def __init__(self, data: MultiTaskDataModule):
-        self.data = data
-
-    def __len__(self) -> int:
-        return self.data.hparams["updates_per_epoch"] * self._batches_per_update()
-
-    def _batches_per_update(self) -> int:
-        return self.data.trainer.accumulate_grad_batches if self.data.trainer else 1
-
-    def __iter__(self) -> Iterator[Batch]:
-        rank, world_size = self.data._ranks()
-        first = self.data.trainer.global_step * self._batches_per_update() if self.data.trainer else 0
-        for number in range(first, first + len(self) - first % len(self)):
-            yield self.data.batch(number, rank, world_size)
-
-
-class FixedBatches(IterableDataset):
-    """The same batches at every validation; as many on every rank, since each is a collective under DDP.
-
-    Iterable, so that Lightning adds no sampler of its own: each rank holds its share already.
-    """
-
-    def __init__(self, whole: Batch, batches: int):
-        self.whole, self.batches = whole, batches
-
-    def __len__(self) -> int:
-        return self.batches
-
-    def __iter__(self) -> Iterator[Batch]:
-        whole, size = self.whole, len(self.whole.task)
-        for number in range(self.batches):
-            rows = slice(number * size // self.batches, (number + 1) * size // self.batches)
-            yield Batch(whole.context[rows], whole.prompt[rows], whole.labels[rows], whole.task[rows], whole.steps)

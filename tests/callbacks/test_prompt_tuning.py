@@ -3,15 +3,17 @@ import json
 import pickle
 
 import lightning
+import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, StochasticWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.data.segments import Prompt
+from pdt_lightning.model.checkpoints import load, read
 from pdt_lightning.model.lit_pdt import LitPDT
 from tests.conftest import POINT, SMALL
 
@@ -163,3 +165,55 @@ def test_an_error_in_the_writing_is_raised(tmp_path, monkeypatch):
     monkeypatch.setattr("pdt_lightning.results.report.write_atomically", full)
     with pytest.raises(OSError, match="No space left"):
         run(tmp_path, PromptTuning(**TUNING))
+
+
+class Weights(PromptTuning):
+    """Notes the weights of each phase."""
+
+    def _policy(self, module):
+        self.seen = {name: values.clone() for name, values in module.state_dict().items()}
+        return super()._policy(module)
+
+
+@pytest.mark.filterwarnings("ignore:SWA is currently only supported every epoch")
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("averaging", ["none", "exponential", "stochastic"])
+def test_what_is_judged_is_what_is_saved(tmp_path, averaging, first):
+    made = {"none": [], "exponential": [EMAWeightAveraging(decay=0.5)], "stochastic": [StochasticWeightAveraging(1e-3)]}[averaging]
+    tuning, last = Weights(**TUNING), ModelCheckpoint(tmp_path, "last", enable_version_counter=False, save_on_train_epoch_end=False)
+    run(tmp_path, None, callbacks=[*([*made, tuning] if first else [tuning, *made]), last], checkpoints=True)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(tuning.seen[name], values) for name, values in saved.items())
+
+
+def test_training_goes_on_with_its_own_weights_beside_an_average(tmp_path):
+    class Own(lightning.Callback):
+        def on_validation_end(self, trainer, module):
+            self.after = {name: values.clone() for name, values in module.state_dict().items()}
+
+        def on_validation_start(self, trainer, module):
+            self.before = {name: values.clone() for name, values in module.state_dict().items()}
+
+    own = Own()
+    run(tmp_path, PromptTuning(**TUNING), callbacks=[EMAWeightAveraging(decay=0.5), own])
+    assert all(torch.equal(own.before[name], own.after[name]) for name in own.before)
+
+
+def test_numpy_numbers_among_the_options_make_checkpoints_that_are_read(tmp_path):
+    data = {**POINT, "family_options": {**POINT["family_options"], "action_noise": np.float64(0.05)}}
+    module = LitPDT(2, 2, 30, context_steps=5, **{**SMALL, "learning_rate": np.logspace(-4, -2, 3)[1]})
+    tuning = PromptTuning(**{**TUNING, "rounds": np.int64(2)})
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        callbacks=[tuning, ModelCheckpoint(tmp_path, "last")],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, datamodule=MultiTaskDataModule(**data))
+    saved = read(tmp_path / "last.ckpt")
+    assert saved["hyper_parameters"]["learning_rate"] == pytest.approx(1e-3)
+    options = next(state for name, state in saved["callbacks"].items() if name.startswith("PromptTuning"))["options"]
+    assert options["rounds"] == 2
+    assert load(tmp_path / "last.ckpt")[1].hparams["family_options"]["action_noise"] == 0.05
