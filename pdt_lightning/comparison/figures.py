@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from pdt_lightning.comparison.plan import UNTUNED
-from pdt_lightning.comparison.report import Results, of_goal
+from pdt_lightning.comparison.summary import Results, of_goal
 from pdt_lightning.results.figures import DPI, ORACLE, TUNED, pixels, save_png
 from pdt_lightning.results.figures import UNTUNED as GREY
 
