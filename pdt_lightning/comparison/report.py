@@ -94,10 +94,10 @@ def caption(summary: Mapping[str, Any]) -> str:
     plan = summary["plan"]
     not_covered = "; the luck of pretraining is not in it" if len(plan["checkpoints"]) == 1 else ""
     return (
-        f"Recommended prompts on {plan['options']['verdict_episodes']} fresh episodes of each cell; {plan['slots']} segments in a prompt. "
-        f"Mean [95 % t interval {covers(plan)}{not_covered}], n/a where all are alike or there is one run; what is chosen once for all "
-        "seeds, as the oracle is, varies by its episodes alone. Differences are paired; ours is better or worse where p < 0.05 after "
-        "Holm's correction over all rivals and budgets, and else a tie."
+        f"Recommended prompts on {plan['options']['verdict_episodes']} fresh episodes of each cell; {plan['slots']} segments in a "
+        f"prompt. Mean [95 % t interval {covers(plan)}{not_covered}], n/a where all are alike or there is one run; what is chosen "
+        "once for all seeds, as the oracle is, varies by its episodes alone. Differences are paired; ours is better or worse "
+        "where p < 0.05 after Holm's correction over all rivals and budgets, and else a tie."
     )
 
 

@@ -166,7 +166,7 @@ def _differences(results: Results) -> dict[str, dict[str, dict[str, Any]]]:
         for rollouts in results.plan.budgets:
             theirs = results.cells(results.of(name, rollouts) or results.of(name), results.goal)
             ours = results.cells(results.of(DEFAULT, rollouts), results.goal)
-            own = _named(("difference", "low", "high"), hierarchical_interval(ours - theirs))
+            own: dict[str, Any] = {**_named(("difference", "low", "high"), hierarchical_interval(ours - theirs))}
             own |= _named(("improvement", "improvement_low", "improvement_high"), improvement_interval(ours, theirs))
             found[name][str(rollouts)] = own
             ps.append(p_value(ours - theirs))
