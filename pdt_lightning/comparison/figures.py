@@ -12,18 +12,21 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from pdt_lightning.comparison.plan import UNTUNED
-from pdt_lightning.comparison.summary import Results, of_goal
+from pdt_lightning.comparison.summary import Results, covers, of_goal
 from pdt_lightning.results.figures import DPI, ORACLE, TUNED, pixels, save_png, whiskers
 from pdt_lightning.results.figures import UNTUNED as GREY
+from pdt_lightning.results.statistics import performance_profile
 
 MOST_TASKS = 5  # in the figure of choices
+PROFILED = 201  # thresholds of a performance profile
 
 
 def write_figures(results: Results, summary: Mapping[str, Any], folder: Path) -> None:
-    """`by_rollouts.png`, `aggregate.png`, `choices.png` and, of prompts of several segments, `attention.png` in `figures/`."""
+    """`by_rollouts.png`, `aggregate.png`, `profiles.png`, `choices.png` and, of prompts of several segments, `attention.png` in `figures/`."""
     figures: dict[str, Figure] = {
         "by_rollouts": by_rollouts(summary),
         "aggregate": aggregate(summary),
+        "profiles": profiles(results, summary),
         "choices": choices(results),
     }
     if summary["attention"]:
@@ -94,9 +97,34 @@ def aggregate(summary: Mapping[str, Any]) -> Figure:
     axes[0].set_yticks(range(len(ranked)), [name for name, _ in ranked])
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(
-        f"After {last} rollouts a task; 95 % intervals {covers(summary['plan'])}", x=0.01, ha="left", fontsize=12, fontweight="bold"
-    )
+    title = f"After {last} rollouts a task; 95 % intervals {covers(summary['plan'])}"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    return figure
+
+
+def profiles(results: Results, summary: Mapping[str, Any]) -> Figure:
+    """Performance profiles: of each tuner, the share of its cells above every value, with 95 % bands where they can be had.
+
+    Source: Agarwal et al. 2021 (arXiv 2108.13264), section 4.3.
+    """
+    goal = results.goal
+    found = {name: results.cells(results.of(name), goal) for name, _ in _ranked(summary)}
+    everything = np.concatenate([cells.ravel() for cells in found.values()])
+    thresholds = np.linspace(everything.min() - 1e-9, everything.max(), PROFILED)
+    figure = Figure(figsize=(9.0, 4.5), dpi=DPI, facecolor="white", layout="constrained")
+    axis, colours = figure.subplots(), _colours(summary)
+    for name, cells in found.items():
+        ours = name == summary["default"]
+        share, low, high = performance_profile(cells, thresholds)
+        axis.fill_between(thresholds, low, high, color=colours[name], alpha=0.25 if ours else 0.1, lw=0)
+        axis.plot(thresholds, share, color=colours[name], lw=3 if ours else 1.5, zorder=3 if ours else 2, label=name)
+    axis.set_xlabel(f"{goal} of the recommended prompt, fresh episodes")
+    axis.set_ylabel("share of the cells above it")
+    axis.set_ylim(0, 1.02)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    title = f"Performance profiles; 95 % bands {covers(summary['plan'])}"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
 
 

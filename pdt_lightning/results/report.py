@@ -150,8 +150,8 @@ def print_table(results: Sequence[TaskResult], title: str) -> None:
     table = Table(
         title=title,
         title_justify="left",
-        caption="mean on fresh episodes [95 % over the episodes: t for returns, n/a where all are alike, Wilson for success; the luck of "
-        "tuning and pretraining is not in it]",
+        caption="mean on fresh episodes [95 % over the episodes: t for returns, n/a where all are alike, Wilson for success; "
+        "the luck of tuning and pretraining is not in it]",
         caption_justify="left",
     )
     table.add_column("task", no_wrap=True)

@@ -128,8 +128,7 @@ def p_value(cells: np.ndarray) -> float:
     >>> p_value(np.zeros((1, 1, 2)))
     1.0
     """
-    cells = np.asarray(cells, float)
-    if not cells.any():
+    if not np.any(cells):
         return 1.0
     variance, freedom = _variance(cells)
     if not np.isfinite(freedom) or variance <= _least(cells.mean()):
@@ -140,7 +139,8 @@ def p_value(cells: np.ndarray) -> float:
 def interquartile_interval(cells: np.ndarray) -> Interval:
     """Interquartile mean: of all cells together, without the lowest and the highest quarter.
 
-    Covers what `hierarchical_interval` does. Its spread is that of the mean of the cells with both quarters drawn in to the last ones kept (winsorised), over the share kept.
+    Covers what `hierarchical_interval` does. Its spread is that of the mean of the cells with both quarters drawn in to the
+    last ones kept (winsorised), over the share kept.
 
     Args:
         cells: `(..., P, S, T)`.

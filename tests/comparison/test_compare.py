@@ -27,7 +27,7 @@ from tests.processes import ROOT, command
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
 SMALL = ["--rounds=12", "--seeds=2", "--verdict_episodes=3", "--oracle_candidates=4", "--oracle_episodes=1", "--width=8"]
-FIGURES = {"by_rollouts.png", "aggregate.png", "choices.png", "attention.png"}
+FIGURES = {"by_rollouts.png", "aggregate.png", "choices.png", "attention.png", "profiles.png"}
 SOME = ["--tuners", "structured", "zo_rank_sgd", "rollout_free", "finetune", "structured:exploration=ucb,credit=whole"]
 
 
@@ -321,7 +321,8 @@ def test_a_summary_by_hand(monkeypatch):
     assert ten["improvement"] == 0.75  # on each task half of the pairs are won, half are ties
     assert (ten["low"], ten["high"]) == pytest.approx((2 - 4.3027 * 2**0.5, 2 + 4.3027 * 2**0.5), abs=1e-3)  # df 1 + 1
     tested = [own["p"] for by in found["default_minus"].values() for own in by.values() if own["p"] is not None]
-    assert ten["p_holm"] == pytest.approx(min(1, len(tested) * min(tested)), abs=0.5)
+    assert len(tested) == 3  # the others are alike in all cells
+    assert ten["p_holm"] == pytest.approx(2 * ten["p"])  # the second least of three
     assert ten["verdict"] == "tie"
     alike = found["default_minus"]["uniform"]["10"]
     assert alike == {**alike, "difference": 9, "low": None, "high": None, "p": None, "p_holm": None, "verdict": None}
@@ -330,7 +331,13 @@ def test_a_summary_by_hand(monkeypatch):
     header, rows = report.lines({**found, "command": "c"})
     assert [row[0] for row in rows] == ["structured (default)", "random_search", "uniform", "oracle"]
     assert all(len(row) == len(header) for row in rows)
-    drawn = (figures.by_rollouts(found), figures.aggregate(found), figures.choices(results), figures.attention(found["attention"]))
+    drawn = (
+        figures.by_rollouts(found),
+        figures.aggregate(found),
+        figures.profiles(results, found),
+        figures.choices(results),
+        figures.attention(found["attention"]),
+    )
     for figure in drawn:
         image = pixels(figure)
         assert image.std() > 5

@@ -65,7 +65,7 @@ def test_tasks_far_apart_make_nothing_uncertain():
 
 
 def test_of_one_pretraining_seeds_vary_within_their_tasks():
-    cells = np.random.default_rng(0).normal(size=(1, 4, 3)) + [0.0, 10.0, 20.0]
+    cells = np.random.default_rng(0).normal((0.0, 10.0, 20.0), size=(1, 4, 3))
     assert ends(hierarchical_interval(cells)) == pytest.approx(ends(mean_interval(list(cells[0].T))))
 
 
@@ -139,9 +139,10 @@ def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end():
 def test_probability_of_improvement_by_hand():
     """Task one: 3 of 4 pairs won, 1 tied. Task two: all lost."""
     ours, theirs = np.array([[[2.0, 0.0], [3.0, 0.0]]]), np.array([[[1.0, 1.0], [2.0, 5.0]]])
-    value, low, high = improvement_interval(ours, theirs)
-    assert value == pytest.approx((3.5 / 4 + 0) / 2)
-    assert 0 <= low <= value <= high <= 1
+    assert improvement_interval(ours, theirs).value == pytest.approx((3.5 / 4 + 0) / 2)
+    value, low, high = improvement_interval(np.array([[[1.0], [3.0], [5.0]]]), np.array([[[0.0], [2.0], [9.0]]]))
+    assert value == pytest.approx(5 / 9)
+    assert 0 <= low < value < high <= 1
     assert improvement_interval(ours, ours).value == 0.5
 
 
