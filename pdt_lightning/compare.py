@@ -13,6 +13,7 @@ from pdt_lightning.comparison import report
 from pdt_lightning.comparison.figures import write_figures
 from pdt_lightning.comparison.plan import Plan, claim, named
 from pdt_lightning.comparison.run import run
+from pdt_lightning.comparison.summary import Results
 from pdt_lightning.core.errors import UserError, check_range, check_writable, command
 from pdt_lightning.core.signals import Interrupted
 from pdt_lightning.core.terminal import quiet, say
@@ -71,7 +72,7 @@ def main(args: list[str]) -> None:
     if left := [job for job in plan.jobs() if not job.done(folder)]:
         say(f"This rank is done. Others are at {len(left)} of {len(plan.jobs())} jobs; the last one to end writes the results.")
         return
-    results = report.Results(plan, folder)
+    results = Results(plan, folder)
     summary = report.write(results, folder, again)
     write_figures(results, summary, folder)
     report.print_table(summary)

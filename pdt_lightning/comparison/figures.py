@@ -12,18 +12,21 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from pdt_lightning.comparison.plan import UNTUNED
-from pdt_lightning.comparison.report import Results, of_goal
-from pdt_lightning.results.figures import DPI, ORACLE, TUNED, pixels, save_png
+from pdt_lightning.comparison.summary import Results, covers, of_goal
+from pdt_lightning.results.figures import DPI, ORACLE, TUNED, pixels, save_png, whiskers
 from pdt_lightning.results.figures import UNTUNED as GREY
+from pdt_lightning.results.statistics import performance_profile
 
 MOST_TASKS = 5  # in the figure of choices
+PROFILED = 201  # thresholds of a performance profile
 
 
 def write_figures(results: Results, summary: Mapping[str, Any], folder: Path) -> None:
-    """`by_rollouts.png`, `aggregate.png`, `choices.png` and, of prompts of several segments, `attention.png` in `figures/`."""
+    """`by_rollouts.png`, `aggregate.png`, `profiles.png`, `choices.png` and, of prompts of several segments, `attention.png` in `figures/`."""
     figures: dict[str, Figure] = {
         "by_rollouts": by_rollouts(summary),
         "aggregate": aggregate(summary),
+        "profiles": profiles(results, summary),
         "choices": choices(results),
     }
     if summary["attention"]:
@@ -46,13 +49,14 @@ def by_rollouts(summary: Mapping[str, Any]) -> Figure:
             continue
         if 0 in known:
             (value, low, high), place = known[0], budgets[0] * 0.72 * 0.96**number
-            spread = [[value - low], [high - value]]
-            axis.errorbar([place], [value], yerr=spread, fmt="D", color=colours[name], ms=6, capsize=3, label=name)
+            axis.errorbar(
+                [place], [value], yerr=whiskers(value, low, high), fmt="D", color=colours[name], ms=6, capsize=3, label=name
+            )
             continue
         x = sorted(known)
         ours = name == summary["default"]
         means, lows, highs = zip(*(known[budget] for budget in x), strict=True)
-        axis.fill_between(x, lows, highs, color=colours[name], alpha=0.25 if ours else 0.1, lw=0)
+        axis.fill_between(x, np.array(lows, float), np.array(highs, float), color=colours[name], alpha=0.25 if ours else 0.1, lw=0)
         axis.plot(x, means, "o-", color=colours[name], lw=3 if ours else 1.5, ms=5, zorder=3 if ours else 2, label=name)
     axis.set_xscale("log")
     axis.set_xticks(budgets, [str(budget) for budget in budgets])
@@ -61,7 +65,8 @@ def by_rollouts(summary: Mapping[str, Any]) -> Figure:
     axis.set_ylabel(f"{goal} of the recommended prompt, fresh episodes")
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", frameon=False)
-    figure.suptitle("What a tuner recommends, by rollouts spent", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    title = f"What a tuner recommends, by rollouts spent; 95 % {covers(summary['plan'])}"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
 
 
@@ -77,20 +82,13 @@ def aggregate(summary: Mapping[str, Any]) -> Figure:
         _levels(axis, summary, axis.axvspan, axis.axvline)
         for place, (name, own) in enumerate(ranked):
             value, low, high = of_goal(own, goal) if label == goal else (own[part] for part in middle)
-            axis.errorbar(
-                [value], [place], xerr=[[value - low], [high - value]], fmt="o", color=colours[name], ms=7, capsize=4, lw=2
-            )
+            axis.errorbar([value], [place], xerr=whiskers(value, low, high), fmt="o", color=colours[name], ms=7, capsize=4, lw=2)
         axis.set_xlabel(label)
     for place, (name, _) in enumerate(ranked):
         if name in against:
             own = against[name][last]
-            mean, spread = (
-                own["improvement"],
-                [
-                    [own["improvement"] - own["improvement_low"]],
-                    [own["improvement_high"] - own["improvement"]],
-                ],
-            )
+            mean = own["improvement"]
+            spread = whiskers(mean, own["improvement_low"], own["improvement_high"])
             axes[2].errorbar([mean], [place], xerr=spread, fmt="o", color=colours[name], ms=7, capsize=4, lw=2)
     if against:
         axes[2].axvline(0.5, color=GREY, lw=1, ls="--")
@@ -99,7 +97,34 @@ def aggregate(summary: Mapping[str, Any]) -> Figure:
     axes[0].set_yticks(range(len(ranked)), [name for name, _ in ranked])
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"After {last} rollouts a task", x=0.01, ha="left", fontsize=12, fontweight="bold")
+    title = f"After {last} rollouts a task; 95 % intervals {covers(summary['plan'])}"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    return figure
+
+
+def profiles(results: Results, summary: Mapping[str, Any]) -> Figure:
+    """Performance profiles: of each tuner, the share of its cells above every value, with 95 % bands where they can be had.
+
+    Source: Agarwal et al. 2021 (arXiv 2108.13264), section 4.3.
+    """
+    goal = results.goal
+    found = {name: results.cells(results.of(name), goal) for name, _ in _ranked(summary)}
+    everything = np.concatenate([cells.ravel() for cells in found.values()])
+    thresholds = np.linspace(everything.min() - 1e-9, everything.max(), PROFILED)
+    figure = Figure(figsize=(9.0, 4.5), dpi=DPI, facecolor="white", layout="constrained")
+    axis, colours = figure.subplots(), _colours(summary)
+    for name, cells in found.items():
+        ours = name == summary["default"]
+        share, low, high = performance_profile(cells, thresholds)
+        axis.fill_between(thresholds, low, high, color=colours[name], alpha=0.25 if ours else 0.1, lw=0)
+        axis.plot(thresholds, share, color=colours[name], lw=3 if ours else 1.5, zorder=3 if ours else 2, label=name)
+    axis.set_xlabel(f"{goal} of the recommended prompt, fresh episodes")
+    axis.set_ylabel("share of the cells above it")
+    axis.set_ylim(0, 1.02)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    title = f"Performance profiles; 95 % bands {covers(summary['plan'])}"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
 
 
@@ -188,5 +213,6 @@ def _colours(summary: Mapping[str, Any]) -> dict[str, Any]:
 def _levels(axis: Axes, summary: Mapping[str, Any], span: Callable, line: Callable) -> None:
     for kind, colour in (("untuned", GREY), ("oracle", ORACLE)):
         value, low, high = of_goal(summary[kind], summary["goal"])
-        span(low, high, color=colour, alpha=0.2, lw=0)
+        if low is not None:
+            span(low, high, color=colour, alpha=0.2, lw=0)
         line(value, color=colour, lw=1.5, ls="--", label=kind)

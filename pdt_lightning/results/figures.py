@@ -21,7 +21,7 @@ from PIL import Image
 
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.data.segments import windows_of
-from pdt_lightning.results.statistics import mean_interval
+from pdt_lightning.results.statistics import Interval, mean_interval, proportion_interval
 from pdt_lightning.tuning.record import Record
 
 DPI = 100
@@ -47,14 +47,20 @@ def save_png(image: np.ndarray, path: Path) -> None:
     write_atomically(path, content.getvalue())
 
 
+def whiskers(value: float, low: float | None, high: float | None) -> list[list[float]] | None:
+    """An interval as `errorbar` takes it; None where it has no ends."""
+    return None if low is None or high is None or np.isnan([low, high]).any() else [[value - low], [high - value]]
+
+
 def rounds(record: Record) -> Figure:
     """By round, what each rollout brought and what the recommended prompt was thought to be worth; then the verdicts."""
     figure = _figure(9.0, 4.2)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[4, 1])
     number = np.arange(1, len(record.seen) + 1)
     failed = np.isnan(record.seen)
-    mean, low, high = mean_interval([record.untuned.tolist()])
-    left.axhspan(low, high, color=UNTUNED, alpha=0.25, lw=0, label="untuned: 95 % interval of the mean")
+    mean, low, high = _of_episodes(record, record.untuned)
+    if np.isfinite(low):
+        left.axhspan(low, high, color=UNTUNED, alpha=0.25, lw=0, label="untuned: 95 % interval of the mean, over its episodes")
     left.axhline(mean, color=UNTUNED, lw=1.5, label="untuned: mean")
     left.plot(number, record.seen, "o", color="black", alpha=0.45, ms=4.5, mew=0, label="one rollout of the tuner")
     if failed.any():
@@ -68,11 +74,12 @@ def rounds(record: Record) -> Figure:
     kinds = (("untuned", record.untuned, UNTUNED), ("tuned", record.tuned, TUNED), ("oracle", record.oracle, ORACLE))
     known = [(name, values, colour) for name, values, colour in kinds if values is not None]
     for place, (name, values, colour) in enumerate(known):
-        mean, low, high = mean_interval([values.tolist()])
-        spread = [[mean - low], [high - mean]]
-        right.errorbar([place], [mean], yerr=spread, fmt="o", color=colour, ms=7, capsize=5, lw=2, label=name)
+        mean, low, high = _of_episodes(record, values)
+        right.errorbar([place], [mean], yerr=whiskers(mean, low, high), fmt="o", color=colour, ms=7, capsize=5, lw=2, label=name)
         text = f"{mean:.2f}" if record.objective == "success" else f"{mean:.4g}"
-        right.annotate(text, (place, high), (0, 5), textcoords="offset points", ha="center", color=colour)
+        right.annotate(
+            text, (place, high if np.isfinite(high) else mean), (0, 5), textcoords="offset points", ha="center", color=colour
+        )
     right.set_xticks(range(len(known)), [name for name, _, _ in known], rotation=30)
     right.set_xlim(-0.6, len(known) - 0.4)
     right.set_xlabel(f"{len(record.tuned)} fresh episodes each")
@@ -135,8 +142,8 @@ def predictions(record: Record) -> Figure | None:
         order = np.flatnonzero(known)[np.argsort(record.predicted[known], kind="stable")]
         label = "mean of a fifth of them, 95 % interval"
         for part in np.array_split(order, 5):
-            mean, low, high = mean_interval([record.seen[part].tolist()])
-            spread = [[mean - low], [high - mean]]
+            mean, low, high = _of_episodes(record, record.seen[part])
+            spread = whiskers(mean, low, high)
             axis.errorbar(
                 record.predicted[part].mean(), mean, spread, fmt="s", color="black", mfc="white", ms=6, capsize=4, label=label
             )
@@ -149,6 +156,11 @@ def predictions(record: Record) -> Figure | None:
 
 
 FIGURES: dict[str, Callable[[Record], Figure | None]] = {"rounds": rounds, "segments": segments, "predictions": predictions}
+
+
+def _of_episodes(record: Record, values: np.ndarray) -> Interval:
+    """Mean of what episodes brought, with the interval that covers their luck."""
+    return (proportion_interval if record.objective == "success" else mean_interval)([values])
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -16,7 +16,7 @@ from rich.table import Table
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.terminal import say, show
 from pdt_lightning.results import figures
-from pdt_lightning.results.statistics import mean_interval
+from pdt_lightning.results.statistics import Interval, mean_interval, proportion_interval
 from pdt_lightning.tasks.base import Task
 from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
 
@@ -25,10 +25,13 @@ COLUMNS = ("phase", "epoch", "task", "tuner", "round", "choice", "return", "succ
 
 
 def figures_summary(samples: Sequence[EpisodeStatistics | None]) -> dict[str, float | None] | None:
-    """Return and success, averaged over tasks, with 95 % bootstrap intervals; None if any task lacks them."""
+    """Return and success, averaged over tasks, with 95 % intervals over the episodes; None if any task lacks them.
+
+    Ends are None where there is no interval: of one episode a task, and of returns that are all alike.
+    """
     if not samples or any(figures is None or not figures.returns for figures in samples):
         return None
-    total, low, high = mean_interval([figures.returns for figures in samples if figures])
+    total, low, high = _known(mean_interval([figures.returns for figures in samples if figures]))
     summary: dict[str, float | None] = {
         "return": total,
         "low": low,
@@ -39,9 +42,14 @@ def figures_summary(samples: Sequence[EpisodeStatistics | None]) -> dict[str, fl
     }
     summary["failed"] = sum(figures.failed for figures in samples if figures)
     if all(figures and figures.successes for figures in samples):
-        success = mean_interval([figures.successes for figures in samples if figures])
+        success = proportion_interval([figures.successes for figures in samples if figures])
         summary |= dict(zip(("success", "success_low", "success_high"), success, strict=True))
     return summary
+
+
+def _known(interval: Interval) -> tuple[float | None, ...]:
+    """For JSON, which has no NaN."""
+    return tuple(part if np.isfinite(part) else None for part in interval)
 
 
 def summarise(results: Sequence[TaskResult]) -> dict[str, Any]:
@@ -193,7 +201,8 @@ def print_table(results: Sequence[TaskResult], title: str) -> None:
     table = Table(
         title=title,
         title_justify="left",
-        caption="mean [95 % bootstrap interval] on fresh episodes",
+        caption="mean on fresh episodes [95 % over the episodes: t for returns, n/a where all are alike, Wilson for success; "
+        "the luck of tuning and pretraining is not in it]",
         caption_justify="left",
     )
     table.add_column("task", no_wrap=True)
@@ -214,7 +223,8 @@ def _cell(figures: dict[str, float | None] | None) -> str:
     if figures is None:
         return "-"
     text = f"{figures['failed']} episodes failed\n" if figures["failed"] else ""
-    text += f"return {figures['return']:.1f} [{figures['low']:.1f}, {figures['high']:.1f}]"
+    ends = "(n/a)" if figures["low"] is None else f"[{figures['low']:.1f}, {figures['high']:.1f}]"
+    text += f"return {figures['return']:.1f} {ends}"
     if figures["success"] is not None:
         text = f"success {figures['success']:.2f} [{figures['success_low']:.2f}, {figures['success_high']:.2f}]\n{text}"
     return text

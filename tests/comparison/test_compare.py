@@ -15,6 +15,7 @@ import pytest
 from benchmarks import rivals, sparse_point
 from pdt_lightning import compare
 from pdt_lightning.comparison import figures, report
+from pdt_lightning.comparison import summary as summaries
 from pdt_lightning.comparison.plan import ALL, BUDGETS, DEFAULT, Plan, claim, named, variant
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.results.figures import pixels
@@ -26,7 +27,7 @@ from tests.processes import ROOT, command
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
 SMALL = ["--rounds=12", "--seeds=2", "--verdict_episodes=3", "--oracle_candidates=4", "--oracle_episodes=1", "--width=8"]
-FIGURES = {"by_rollouts.png", "aggregate.png", "choices.png", "attention.png"}
+FIGURES = {"by_rollouts.png", "aggregate.png", "choices.png", "attention.png", "profiles.png"}
 SOME = ["--tuners", "structured", "zo_rank_sgd", "rollout_free", "finetune", "structured:exploration=ucb,credit=whole"]
 
 
@@ -115,12 +116,12 @@ def test_the_study_tabulates_a_comparison(whole, checkpoints, monkeypatch):
         monkeypatch.setattr(sparse_point, name, value)
     monkeypatch.setattr(sparse_point, "checkpoint", lambda out, slots, seed: str(checkpoints[seed]))
     (folder / "compare_J2").symlink_to(folder)
-    text = sparse_point.tables(folder, {2: summary(folder)}, {2: summary(folder)})
+    text = sparse_point.tables(folder, {2: summary(folder)})
     ours = [float(row["return"]) for row in table(folder / "recommended.csv") if (row["tuner"], row["rollouts"]) == (DEFAULT, "12")]
     assert f"| {DEFAULT} | " in text
     assert f"{np.mean(np.array(ours) >= 9.5):.0%} of 12" in text
     assert sum(line.startswith("| published | ") for line in text.splitlines()) == 2  # its return, and how ours differs
-    assert "| J=2, published | " in text
+    assert "over 2 pretrainings x 2 seeds x 3 tasks" in text
     assert "one informative segment" in text
 
 
@@ -261,7 +262,7 @@ def test_a_folder_belongs_to_one_plan(tmp_path):
             claim(tmp_path / "out", other)
 
 
-class Known(report.Results):
+class Known(summaries.Results):
     """Results worked out by hand: two tasks, two seeds, one checkpoint."""
 
     def __init__(self, values):
@@ -308,7 +309,7 @@ def test_a_summary_by_hand(monkeypatch):
     plan = {"options": options, "seeds": 2, "slots": 1, "checkpoints": ["a"]}
     monkeypatch.setattr(Plan, "described", lambda self: {"tasks": self.tasks, **plan})
     results = Known(KNOWN)
-    found = report.summarise(results)
+    found = summaries.summarise(results)
     ours = found["tuners"]["structured"]
     assert ours["rollouts_to_95"] == 25  # 9.5 of 10
     assert found["tuners"]["random_search"]["rollouts_to_95"] is None
@@ -318,13 +319,25 @@ def test_a_summary_by_hand(monkeypatch):
     ten = found["default_minus"]["random_search"]["10"]
     assert ten["difference"] == 2
     assert ten["improvement"] == 0.75  # on each task half of the pairs are won, half are ties
-    assert found["default_minus"]["uniform"]["10"]["difference"] == 9
+    assert (ten["low"], ten["high"]) == pytest.approx((2 - 4.3027 * 2**0.5, 2 + 4.3027 * 2**0.5), abs=1e-3)  # df 1 + 1
+    tested = [own["p"] for by in found["default_minus"].values() for own in by.values() if own["p"] is not None]
+    assert len(tested) == 3  # the others are alike in all cells
+    assert ten["p_holm"] == pytest.approx(2 * ten["p"])  # the second least of three
+    assert ten["verdict"] == "tie"
+    alike = found["default_minus"]["uniform"]["10"]
+    assert alike == {**alike, "difference": 9, "low": None, "high": None, "p": None, "p_holm": None, "verdict": None}
     assert found["attention"]["tuned"]["to_prompt"] == pytest.approx([0.8, 0.4])
     assert found["attention"]["random"]["by_rank"] == [pytest.approx([0.75, 0.25]), pytest.approx([0.75, 0.25])]
     header, rows = report.lines({**found, "command": "c"})
     assert [row[0] for row in rows] == ["structured (default)", "random_search", "uniform", "oracle"]
     assert all(len(row) == len(header) for row in rows)
-    drawn = (figures.by_rollouts(found), figures.aggregate(found), figures.choices(results), figures.attention(found["attention"]))
+    drawn = (
+        figures.by_rollouts(found),
+        figures.aggregate(found),
+        figures.profiles(results, found),
+        figures.choices(results),
+        figures.attention(found["attention"]),
+    )
     for figure in drawn:
         image = pixels(figure)
         assert image.std() > 5
