@@ -166,7 +166,7 @@ def encode(name: str, steps: int) -> Callable[[], Iterator[Row]]:
     return measured
 
 
-def bandit_round(name: str, count: int, reward_model: str = "linear") -> Callable[[], Iterator[Row]]:
+def bandit_round(name: str, count: int) -> Callable[[], Iterator[Row]]:
     """All of a tuner's arithmetic in a round, for two slots after 100 rollouts: told, it recommends, and is asked again."""
 
     def measured() -> Iterator[Row]:
@@ -175,7 +175,7 @@ def bandit_round(name: str, count: int, reward_model: str = "linear") -> Callabl
         segments = arms(count, setting.SEGMENT_STEPS)
         segments.episode, segments.start = segments.episode[:count], segments.start[:count]
         features = rng.normal(size=(count, 128)) / np.sqrt(128)
-        tuner = StructuredBandit(segments, 1000, rng, setting.SEGMENTS, features, reward_model)
+        tuner = StructuredBandit(segments, 1000, rng, setting.SEGMENTS, features)
         tuner.tell([(candidate.id, rng.normal()) for candidate in tuner.ask(100)])
         plainly = plain.Bandit(features, setting.SEGMENTS)
         choices, returns = np.array(tuner.choices), np.array(tuner.outcomes)
@@ -262,7 +262,6 @@ ROWS: dict[str, Callable[[], Iterator[Row]]] = {
     "encode_short": encode("encode, J=1 H=5", 5),
     "bandit_round": bandit_round("bandit_round", 1000),
     "bandit_round_100k": bandit_round("bandit_round, 100,000 segments", 100_000),
-    "bandit_round_mlp": bandit_round("bandit_round, MLP ensemble", 1000, "mlp"),
     "memory": memory,
     "tuning": tuning,
     "rollout_growth": rollout_growth,

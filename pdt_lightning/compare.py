@@ -22,7 +22,7 @@ from pdt_lightning.rollouts.policy import dtype_of
 from pdt_lightning.tune import add_family_options, saved_options, without_groups
 from pdt_lightning.tuning.options import TuningOptions, check_objective
 
-NOT_COMPARED = {"tuner", "yardstick_episodes", "videos", "seed"}  # of the tuning options
+NOT_COMPARED = {"tuner", "tuner_options", "yardstick_episodes", "videos", "seed"}  # of the tuning options
 
 
 def parser(saved: dict) -> Explaining:
@@ -41,8 +41,8 @@ def parser(saved: dict) -> Explaining:
     made.add_argument("--width", type=int, default=16, help="Rows in a forward pass.")
     made.add_argument("--precision", type=str, default="32-true", help="Of the transformer: 32-true, or bf16-true.")
     made.add_class_arguments(TuningOptions, skip=NOT_COMPARED)
-    kept = ("features", "reward_model", "exploration", "credit", "objective")
-    made.set_defaults({"rounds": 250, "verdict_episodes": 100, **{name: saved[name] for name in kept if name in saved}})
+    kept = {name: saved[name] for name in ("objective",) if name in saved}
+    made.set_defaults({"rounds": 250, "verdict_episodes": 100, **kept})
     return made
 
 

@@ -60,11 +60,18 @@ def saved_options(args: list[str]) -> dict[str, Any]:
     """The tuning options kept in the checkpoint that `args` name; empty where there is none."""
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--ckpt_path")
+    finder.add_argument("--tuner")
     path = finder.parse_known_args(args)[0].ckpt_path
     if path is None:
         return {}
     callbacks = checkpoints.read(path).get("callbacks", {})
-    return next((state["options"] for name, state in callbacks.items() if name.startswith("PromptTuning")), {})
+    saved = dict(next((state["options"] for name, state in callbacks.items() if name.startswith("PromptTuning")), {}))
+    earlier = {name: saved.pop(name) for name in ("features", "reward_model", "exploration", "credit") if name in saved}
+    if "tuner_options" not in saved and saved.get("tuner") == "structured":  # as versions before 0.2 kept them
+        saved["tuner_options"] = earlier
+    if finder.parse_known_args(args)[0].tuner not in (None, saved.get("tuner")):
+        saved.pop("tuner_options", None)  # which are another tuner's
+    return saved
 
 
 def without_groups(message: str) -> str:

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pdt_lightning.core.errors import UserError, check_choice, check_range
+import yaml
+
+from pdt_lightning.core.errors import UserError, check_range
 from pdt_lightning.core.files import write_atomically
-from pdt_lightning.tuners import TUNERS
 from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.options import TuningOptions
 
@@ -26,8 +27,7 @@ ALL = (
     "rollout_free",
     UNTUNED,
 )
-WITH_OPTIONS = (DEFAULT, "flat")
-WITHOUT_ROLLOUTS = (FINETUNE, "rollout_free", "rollout_free_actions")
+WITHOUT_ROLLOUTS = (FINETUNE, "rollout_free")
 
 
 @dataclass(frozen=True)
@@ -124,17 +124,21 @@ def variant(name: str, options: TuningOptions) -> TuningOptions:
     Raises:
         UserError: if there is no such tuner or option.
 
-    >>> variant("structured:exploration=ucb", TuningOptions()).exploration
-    'ucb'
+    >>> variant("structured:exploration=ucb", TuningOptions()).tuner_options
+    {'exploration': 'ucb'}
     """
     tuner, colon, changes = name.partition(":")
-    check_choice("--tuners", tuner, ("all", FINETUNE, *TUNERS))
-    given: dict[str, Any] = dict(change.partition("=")[::2] for change in changes.split(",")) if colon else {}
-    if colon and tuner not in WITH_OPTIONS:
-        raise UserError(f"--tuners={name}: {tuner} takes no options. Only {' and '.join(WITH_OPTIONS)} have variants.")
-    for option in given:
-        check_choice(f"--tuners={name}: option", option, options.bandit)
-    return options if tuner == FINETUNE else replace(options, tuner=tuner, **given)
+    if tuner == FINETUNE:
+        if colon:
+            raise UserError(f"--tuners={name}: {FINETUNE} takes no options.")
+        return options
+    given = (
+        {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in changes.split(","))} if colon else {}
+    )
+    try:
+        return replace(options, tuner=tuner, tuner_options=given)
+    except UserError as error:
+        raise UserError(f"--tuners={name}: {error}") from error
 
 
 def named(wanted: list[str]) -> tuple[str, ...]:

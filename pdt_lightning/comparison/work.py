@@ -100,7 +100,7 @@ def _tuned(plan: Plan, checkpoint: int, name: str, subjects: Sequence[Subject], 
                 generator(seed, "compare", checkpoint, subject.task.id),
                 plan.slots,
                 policy,
-                **options.bandit,
+                **(options.tuner_options or {}),
             ),
             ("compare", checkpoint, subject.task.id, seed),
         )

@@ -1,17 +1,19 @@
 """What chooses: tuners that ask for prompts, are told how they did, and recommend one."""
 
+from typing import Any
+
 import numpy as np
 
-from pdt_lightning.core.errors import check_choice
+from pdt_lightning.core.guests import find
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import Candidate, SegmentTuner, Tuner
-from pdt_lightning.tuners.features import features
+from pdt_lightning.tuners.features import FEATURES, features
 from pdt_lightning.tuners.flat import FlatBandit
 from pdt_lightning.tuners.hill_climbing import HillClimbing
 from pdt_lightning.tuners.published import PublishedBandit
 from pdt_lightning.tuners.random_search import RandomSearch
-from pdt_lightning.tuners.rollout_free import LargestError, MostDifferentActions
+from pdt_lightning.tuners.rollout_free import LargestError
 from pdt_lightning.tuners.structured import StructuredBandit
 from pdt_lightning.tuners.uniform import Uniform
 from pdt_lightning.tuners.values import ValueTuner
@@ -25,26 +27,30 @@ TUNERS: dict[str, type[Tuner]] = {
     "zo_rank_sgd": ZORankSGD,
     "flat": FlatBandit,
     "rollout_free": LargestError,
-    "rollout_free_actions": MostDifferentActions,
     "uniform": Uniform,
 }
 
 
+def tuner_class(name: str) -> type[Tuner]:
+    """The tuner called `name`: one of `TUNERS`, of an installed package (entry points `pdt_lightning.tuners`), or a class path."""
+    return find("--tuning.tuner", name, TUNERS, "pdt_lightning.tuners", Tuner)
+
+
 def make_tuner(
-    name: str, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, **bandit: str
+    name: str, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, **options: Any
 ) -> Tuner:
-    """The tuner called `name`; `bandit` are the options of `structured` and `flat`: features, reward_model, exploration, credit."""
-    check_choice("--tuning.tuner", name, TUNERS)
-    return TUNERS[name].make(segments, budget, rng, slots, policy, **bandit)
+    """The tuner called `name`, with its own options."""
+    kind = tuner_class(name)
+    return kind.make(segments, budget, rng, slots, policy, **kind.check(name, options))
 
 
 __all__ = [
+    "FEATURES",
     "TUNERS",
     "Candidate",
     "FlatBandit",
     "HillClimbing",
     "LargestError",
-    "MostDifferentActions",
     "PublishedBandit",
     "RandomSearch",
     "SegmentTuner",
@@ -55,4 +61,5 @@ __all__ = [
     "ZORankSGD",
     "features",
     "make_tuner",
+    "tuner_class",
 ]

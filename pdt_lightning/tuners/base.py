@@ -1,18 +1,20 @@
 """Tuner: ask for prompts to try, tell how they did, and recommend the best. As in other black-box optimisers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
 from pdt_lightning.core.errors import check_range
+from pdt_lightning.core.guests import checked
 from pdt_lightning.core.plain import plain
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.policy import Policy
 
 Choice = tuple[int, ...]  # segment of each slot
+OPTIONS = "--tuning.tuner_options."
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,34 @@ class Tuner(ABC):
         self.outcomes: list[float] = []
 
     @classmethod
-    def make(cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, **bandit: str) -> Self:
-        """A tuner from all that any of them may need: the policy that will act, and the options of bandits."""
-        return cls(segments, budget, rng, slots)
+    def make(cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, **options: Any) -> Self:
+        """A tuner from all that any of them may need.
+
+        A tuner that needs the policy, or what follows from it, does this itself, and takes its own options by name.
+
+        Args:
+            segments: see the class.
+            budget: likewise.
+            rng: likewise.
+            slots: likewise.
+            policy: that will act; its transformer may be asked about segments.
+            **options: the tuner's own: what its constructor takes after `slots`.
+        """
+        return cls(segments, budget, rng, slots, **options)
+
+    @classmethod
+    def check(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The tuner's own options, checked before any work is done.
+
+        Args:
+            name: of the tuner.
+            given: by the user.
+
+        Raises:
+            UserError: naming the option.
+        """
+        inherited = cls.make.__func__ is Tuner.make.__func__  # type: ignore[attr-defined]  # a class method has it
+        return checked(OPTIONS, name, cls.__init__ if inherited else cls.make, "slots" if inherited else "policy", given)
 
     def ask(self, n: int = 1) -> list[Candidate]:
         """At most `n` prompts to try, none when the budget is spent; each costs one of it."""

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pdt_lightning.tuners.base import Choice
+from pdt_lightning.core.guests import find
+from pdt_lightning.tuners.base import OPTIONS, Choice
 from pdt_lightning.tuners.reward_models import RewardModel
 
 
@@ -103,3 +104,8 @@ class EpsilonGreedy(Exploration):
 
 
 EXPLORATIONS: dict[str, type[Exploration]] = {"thompson": Thompson, "ucb": UCB, "epsilon_greedy": EpsilonGreedy}
+
+
+def exploration_class(name: str) -> type[Exploration]:
+    """The exploration called `name`: one of `EXPLORATIONS`, an entry point of `pdt_lightning.explorations`, or a class path."""
+    return find(f"{OPTIONS}exploration", name, EXPLORATIONS, "pdt_lightning.explorations", Exploration)

@@ -24,7 +24,8 @@ class FlatBandit(StructuredBandit):
         slots: `J`. Where it is 1 the prompts are all segments, else `POOL` random ones.
         policy: whose transformer gives the features.
         features: `encoded` | `raw`, of whole prompts.
-        **bandit: options of `StructuredBandit`.
+        reward_model: see `StructuredBandit`.
+        exploration: likewise.
     """
 
     def __init__(
@@ -35,15 +36,16 @@ class FlatBandit(StructuredBandit):
         slots: int,
         policy: Policy,
         features: str = "encoded",
-        **bandit: str,
+        reward_model: str = "linear",
+        exploration: str = "thompson",
     ):
         count = len(segments)
         self.arms = Prompts(segments, np.arange(count)[:, None] if slots == 1 else rng.integers(count, size=(POOL, slots)))
         self._look = lambda: features_of(features, self.arms.all(), policy)
-        super().__init__(self.arms, budget, rng, 1, self._look(), **bandit)  # type: ignore[arg-type]
+        super().__init__(self.arms, budget, rng, 1, self._look(), reward_model, exploration)  # type: ignore[arg-type]
 
     @classmethod
-    def make(
+    def make(  # type: ignore[override]  # without slots there is no credit to give
         cls,
         segments: Segments,
         budget: int,
@@ -51,10 +53,11 @@ class FlatBandit(StructuredBandit):
         slots: int,
         policy: Policy,
         features: str = "encoded",
-        **bandit: str,
+        reward_model: str = "linear",
+        exploration: str = "thompson",
     ) -> Self:
-        """With the policy, and the options of bandits."""
-        return cls(segments, budget, rng, slots, policy, features, **bandit)
+        """With the policy."""
+        return cls(segments, budget, rng, slots, policy, features, reward_model, exploration)
 
     def _candidate(self, number: int, proposal: Choice, predicted: float = float("nan")) -> Candidate:
         """In terms of segments, as for others."""

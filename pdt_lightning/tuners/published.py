@@ -116,8 +116,8 @@ class PublishedBandit(SegmentTuner):
         self._mean, self._spread = 0.0, 1.0
 
     @classmethod
-    def make(cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, **bandit: str) -> Self:
-        """With raw features, which the papers report first; options of bandits mean nothing here."""
+    def make(cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy) -> Self:  # type: ignore[override]
+        """With raw features, which the papers report first."""
         return cls(segments, budget, rng, slots, features_of_segments("raw", segments, policy))
 
     def _fit(self) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pdt_lightning.tuners.base import Choice
-from pdt_lightning.tuners.perceptrons import Perceptrons
+from pdt_lightning.core.guests import find
+from pdt_lightning.tuners.base import OPTIONS, Choice
 
 
 class RewardModel(ABC):
@@ -125,67 +125,6 @@ class LinearModel(RewardModel):
         return weights.reshape(self.slots, -1) @ self.features.T
 
 
-class MLPModel(RewardModel):
-    """An ensemble of perceptrons for each slot, refitted from fresh weights each time; all members train together.
-
-    Each member sees a bootstrap sample of the rollouts, so a member is a draw from what is still possible.
-
-    Args:
-        features: `(N, F)` of all segments.
-        slots: `J`.
-
-    Source: Rietz et al. 2025, public code, for the sizes; Osband et al. 2016 for the bootstrap; Loshchilov and Hutter 2019 for
-    AdamW.
-    """
-
-    MEMBERS = 5
-    STEPS = 200  # full-batch updates a fit
-    LEARNING_RATE = 0.02
-    WEIGHT_DECAY = 1e-2
-
-    def __init__(self, features: np.ndarray, slots: int):
-        super().__init__(features, slots)
-        # Inputs of about unit size each, as perceptrons like them.
-        self._inputs = (features * np.sqrt(features.shape[1])).astype(np.float32)
-        self._terms_of_members = np.zeros((self.MEMBERS, slots, len(features)))
-
-    def fit(self, choices: np.ndarray, returns: np.ndarray, rng: np.random.Generator) -> None:
-        """Train every member on its own bootstrap sample of the rollouts."""
-        n, members = len(returns), self.MEMBERS
-        counts = rng.multinomial(n, np.full(n, 1 / n), size=members) if n > 1 else np.ones((members, n))
-        weights = (2 * counts[:, None] / n).astype(np.float32)  # (members, 1, n)
-        inputs = self._inputs[choices].swapaxes(0, 1)  # (J, n, F)
-        targets = returns.astype(np.float32)
-        nets = Perceptrons((members, self.slots), inputs.shape[-1])
-        for part, fan_in in zip(nets.parts[::2], nets.fans[::2], strict=True):
-            part[:] = rng.standard_normal(part.shape) * np.sqrt(2 / fan_in)
-        first, second = np.zeros((2, len(nets.parameters)), np.float32)  # moments
-        for step in range(1, self.STEPS + 1):
-            predicted = nets(inputs).sum(axis=1, keepdims=True)  # (members, 1, n)
-            nets.differentiate(np.repeat(weights * (predicted - targets), self.slots, axis=1))
-            first += 0.1 * (nets.gradient - first)
-            second += 0.001 * (np.square(nets.gradient) - second)
-            nets.parameters *= 1 - self.LEARNING_RATE * self.WEIGHT_DECAY
-            size = np.sqrt(second / (1 - 0.999**step)) + 1e-8
-            nets.parameters -= (self.LEARNING_RATE / (1 - 0.9**step)) * first / size
-        self._terms_of_members = nets(self._inputs).astype(float)
-
-    def mean(self) -> np.ndarray:
-        """Mean over the members."""
-        return self._terms_of_members.mean(axis=0)
-
-    def sample(self, rng: np.random.Generator) -> np.ndarray:
-        """One member; before there is any, anything is possible."""
-        if not self._terms_of_members.any():
-            return rng.standard_normal(self._terms_of_members.shape[1:])
-        return self._terms_of_members[rng.integers(self.MEMBERS)]
-
-    def deviation(self, expected: Sequence[Choice] = ()) -> np.ndarray:
-        """Over the members."""
-        deviation = self._terms_of_members.std(axis=0)
-        return deviation if deviation.any() else np.ones_like(deviation)
-
-
 class Apart(RewardModel):
     """A model for each slot by itself, each credited with the whole return, as published; a prompt is worth the mean of its slots'.
 
@@ -220,4 +159,9 @@ class Apart(RewardModel):
         return np.concatenate([model.deviation(own) for model, own in zip(self.models, known, strict=True)]) / self.slots
 
 
-REWARD_MODELS: dict[str, type[RewardModel]] = {"linear": LinearModel, "mlp": MLPModel}
+REWARD_MODELS: dict[str, type[RewardModel]] = {"linear": LinearModel}
+
+
+def reward_model_class(name: str) -> type[RewardModel]:
+    """The reward model called `name`: one of `REWARD_MODELS`, an entry point of `pdt_lightning.reward_models`, or a class path."""
+    return find(f"{OPTIONS}reward_model", name, REWARD_MODELS, "pdt_lightning.reward_models", RewardModel)

@@ -31,8 +31,8 @@ class RolloutFree(SegmentTuner):
         self.pick = self._top(self._scores(policy))
 
     @classmethod
-    def make(cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, **bandit: str) -> Self:
-        """With the policy; options of bandits mean nothing here."""
+    def make(cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy) -> Self:  # type: ignore[override]
+        """With the policy."""
         return cls(segments, budget, rng, slots, policy)
 
     @abstractmethod
@@ -75,12 +75,3 @@ class LargestError(RolloutFree):
                 error = ((predicted - labels.to(device)) / model.action_half).float().square().mean((1, 2))
                 total[own] += error.double().cpu().numpy()
         return total
-
-
-class MostDifferentActions(RolloutFree):
-    """Those whose actions lie farthest from the other segments' mean, in units of the action box."""
-
-    def _scores(self, policy: Policy) -> np.ndarray:
-        prompts = self.segments.gather(np.arange(len(self.segments))[:, None])
-        actions = policy.model.normalise_actions(prompts.actions.to(policy.model.state_mean.device)).flatten(1).double().cpu()
-        return (actions - actions.mean(dim=0)).square().sum(dim=1).numpy()

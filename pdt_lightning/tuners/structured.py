@@ -6,7 +6,7 @@ best of them is recommended.
 Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; the joint fit of the slots and the recommendation are ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -15,11 +15,12 @@ from pdt_lightning.core.errors import check_choice
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.tuners.base import Choice
-from pdt_lightning.tuners.exploration import EXPLORATIONS
+from pdt_lightning.tuners.base import OPTIONS, Choice
+from pdt_lightning.tuners.exploration import exploration_class
+from pdt_lightning.tuners.features import feature_maker
 from pdt_lightning.tuners.features import features as features_of_segments
 from pdt_lightning.tuners.recommend import Finalists, by_choice, worth
-from pdt_lightning.tuners.reward_models import REWARD_MODELS, Apart, RewardModel
+from pdt_lightning.tuners.reward_models import Apart, RewardModel, reward_model_class
 
 CREDITS = ("own", "whole")
 
@@ -33,8 +34,8 @@ class StructuredBandit(Finalists):
         rng: its only source of randomness.
         slots: `J`.
         features: `(N, F)` of the segments.
-        reward_model: `linear` | `mlp`.
-        exploration: `thompson` | `ucb` | `epsilon_greedy`.
+        reward_model: `linear`, or the path of a class derived from `reward_models.RewardModel`.
+        exploration: `thompson` | `ucb` | `epsilon_greedy`, or the path of a class derived from `exploration.Exploration`.
         credit: `own`: one model of all slots, each credited with its own share; `whole`: a model for each slot, credited with the
             whole return, as published.
     """
@@ -51,16 +52,11 @@ class StructuredBandit(Finalists):
         credit: str = "own",
     ):
         super().__init__(segments, budget, rng, slots)
-        for option, value, known in (
-            ("reward_model", reward_model, REWARD_MODELS),
-            ("exploration", exploration, EXPLORATIONS),
-            ("credit", credit, CREDITS),
-        ):
-            check_choice(f"--tuning.{option}", value, known)
-        kind = REWARD_MODELS[reward_model]
+        check_choice(f"{OPTIONS}credit", credit, CREDITS)
+        kind = reward_model_class(reward_model)
         self._model = lambda features: kind(features, slots) if credit == "own" else Apart(kind, features, slots)
         self.model: RewardModel = self._model(features)
-        self.exploration = EXPLORATIONS[exploration]()
+        self.exploration = exploration_class(exploration)()
         # The fits draw from a generator of their own, so that a tuner restored from its state fits the same model again.
         self.fit_seed = int(rng.integers(2**31))
         self._fitted = 0  # number of outcomes the model has seen
@@ -68,7 +64,7 @@ class StructuredBandit(Finalists):
         self._range = 0.0, 0.0
 
     @classmethod
-    def make(
+    def make(  # type: ignore[override]  # each tuner takes options of its own
         cls,
         segments: Segments,
         budget: int,
@@ -76,10 +72,23 @@ class StructuredBandit(Finalists):
         slots: int,
         policy: Policy,
         features: str = "encoded",
-        **bandit: str,
+        reward_model: str = "linear",
+        exploration: str = "thompson",
+        credit: str = "own",
     ) -> Self:
         """With the features of the segments that the policy's transformer gives."""
-        return cls(segments, budget, rng, slots, features_of_segments(features, segments, policy), **bandit)
+        known = features_of_segments(features, segments, policy)
+        return cls(segments, budget, rng, slots, known, reward_model, exploration, credit)
+
+    @classmethod
+    def check(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """As for every tuner, and what the options name."""
+        options = super().check(name, given)
+        feature_maker(options.get("features", "encoded"))
+        reward_model_class(options.get("reward_model", "linear"))
+        exploration_class(options.get("exploration", "thompson"))
+        check_choice(f"{OPTIONS}credit", options.get("credit", "own"), CREDITS)
+        return options
 
     def _explore(self, number: int, open_ones: list[Choice]) -> Choice:
         self._fit()

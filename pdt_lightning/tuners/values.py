@@ -34,8 +34,8 @@ class ValueTuner(Tuner):
         self.start = self._values(self._first)
 
     @classmethod
-    def make(cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, **bandit: str) -> Self:
-        """With the policy; options of bandits mean nothing here."""
+    def make(cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy) -> Self:  # type: ignore[override]
+        """With the policy."""
         return cls(segments, budget, rng, slots, policy)
 
     def _values(self, prompt: Prompt) -> np.ndarray:

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pdt_lightning.core.errors import UserError, check_choice, check_range
 from pdt_lightning.core.plain import plain
 from pdt_lightning.rollouts.environments import reports_success
 from pdt_lightning.tasks.base import Task
-from pdt_lightning.tuners import TUNERS
-from pdt_lightning.tuners.exploration import EXPLORATIONS
-from pdt_lightning.tuners.reward_models import REWARD_MODELS
-from pdt_lightning.tuners.structured import CREDITS
+from pdt_lightning.tuners import tuner_class
 
 
 @dataclass
@@ -19,13 +17,13 @@ class TuningOptions:
 
     Args:
         tuner: `structured`, the bandit; `uniform`, no tuning; or a rival: `published`, `random_search`, `hill_climbing`,
-            `zo_rank_sgd`, `flat`, `rollout_free`, `rollout_free_actions`.
+            `zo_rank_sgd`, `flat`, `rollout_free`; or a tuner of your own, by the path of its class, such as `my_package.Mine`.
+        tuner_options: of that tuner, such as `{exploration: ucb}`. `structured` takes `features` (`encoded` by the transformer, or
+            `raw` values), `reward_model` (`linear`), `exploration` (`thompson`, `ucb`, `epsilon_greedy`) and `credit` (each slot of
+            a prompt has its `own` share of the return, or the `whole`, as published); `flat` the first three. What they name may
+            be yours too, by its path.
         rounds: rollouts that the tuner may spend on a task.
         parallel: rollouts of a task between two fits of the tuner.
-        features: of the segments, for the bandit: `encoded` by the transformer or `raw` values.
-        reward_model: of the bandit: `linear` in closed form or an `mlp` ensemble.
-        exploration: of the bandit: `thompson`, `ucb` or `epsilon_greedy`.
-        credit: of the bandit: each slot of a prompt has its `own` share of the return, or the `whole`, as published.
         objective: `return`; `success`, ties broken by return; `auto`: success where the environment reports it.
         yardstick_episodes: untuned episodes of a task before tuning, each with a random prompt.
         verdict_episodes: fresh episodes on which the recommended prompt is judged, and as many untuned ones.
@@ -36,12 +34,9 @@ class TuningOptions:
     """
 
     tuner: str = "structured"
+    tuner_options: dict[str, Any] | None = None
     rounds: int = 100
     parallel: int = 1
-    features: str = "encoded"
-    reward_model: str = "linear"
-    exploration: str = "thompson"
-    credit: str = "own"
     objective: str = "auto"
     yardstick_episodes: int = 10
     verdict_episodes: int = 25
@@ -52,15 +47,8 @@ class TuningOptions:
 
     def __post_init__(self) -> None:
         vars(self).update(plain(vars(self)))  # a NumPy number among them would make checkpoints that cannot be read
-        for name, known in (
-            ("tuner", TUNERS),
-            ("features", ("encoded", "raw")),
-            ("reward_model", REWARD_MODELS),
-            ("exploration", EXPLORATIONS),
-            ("credit", CREDITS),
-            ("objective", ("auto", "return", "success")),
-        ):
-            check_choice(f"--tuning.{name}", getattr(self, name), known)
+        self.tuner_options = tuner_class(self.tuner).check(self.tuner, self.tuner_options or {})
+        check_choice("--tuning.objective", self.objective, ("auto", "return", "success"))
         for name, least in (
             ("rounds", 0),
             ("parallel", 1),
@@ -71,11 +59,6 @@ class TuningOptions:
             ("videos", 0),
         ):
             check_range(f"--tuning.{name}", getattr(self, name), least, 1_000_000)
-
-    @property
-    def bandit(self) -> dict[str, str]:
-        """Those of the bandit alone."""
-        return {name: getattr(self, name) for name in ("features", "reward_model", "exploration", "credit")}
 
 
 def check_objective(objective: str, tasks: Sequence[Task]) -> None:

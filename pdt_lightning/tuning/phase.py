@@ -119,7 +119,8 @@ def searched(policy: Policy, subjects: Sequence[Subject], play: Rollout, options
     for subject in subjects:
         key = draws.key(subject, options.tuner)
         rng = generator(options.seed, "tuner", *key)
-        tuner = make_tuner(options.tuner, subject.segments, options.rounds, rng, draws.slots, policy, **options.bandit)
+        given = options.tuner_options or {}
+        tuner = make_tuner(options.tuner, subject.segments, options.rounds, rng, draws.slots, policy, **given)
         cells.append(Cell(subject.task, tuner, key))
     search(cells, play, options.seed, options.objective, options.parallel)
     return cells

@@ -85,7 +85,7 @@ def test_validations_in_the_middle_of_an_epoch_are_not_followed_by_tuning(tmp_pa
 
 
 def test_tuning_leaves_the_training_as_it_was(tmp_path):
-    with_tuning = run(tmp_path / "a", PromptTuning(reward_model="mlp", **TUNING))[1]
+    with_tuning = run(tmp_path / "a", PromptTuning(tuner="published", **TUNING))[1]
     without = run(tmp_path / "b", None)[1]
     assert all(torch.equal(a, b) for a, b in zip(with_tuning.state_dict().values(), without.state_dict().values(), strict=True))
     assert with_tuning.training == without.training
@@ -132,7 +132,7 @@ def test_its_state_is_plain_and_is_taken_over(tmp_path):
 
 
 def test_validate_runs_a_phase_under_inference_mode(tmp_path):
-    run(tmp_path, PromptTuning(reward_model="mlp", **TUNING), fit=False)
+    run(tmp_path, PromptTuning(tuner="published", **TUNING), fit=False)
     assert len(rows(tmp_path)) == 3 * 4
 
 

@@ -179,13 +179,17 @@ def test_fewer_segments_than_in_pretraining(checkpoints, tmp_path):
 
 WRONG = {
     "no such tuner": (["--tuners", "structurd"], "--tuners=structurd", "Did you mean structured?"),
-    "no such option of a variant": (["--tuners", "structured:explore=ucb"], "--tuners=structured:explore=ucb", "explore"),
+    "no such option of a variant": (
+        ["--tuners", "structured:explore=ucb"],
+        "--tuners=structured:explore=ucb",
+        "explore is not an option of structured",
+    ),
     "no such value of a variant": (
         ["--tuners", "structured:exploration=thomson"],
-        "--exploration=thomson",
+        "exploration=thomson",
         "Did you mean thompson?",
     ),
-    "a variant of what takes no options": (["--tuners", "uniform:features=raw"], "--tuners=uniform:features=raw", "no options"),
+    "a variant of what takes no options": (["--tuners", "uniform:features=raw"], "--tuners=uniform:features=raw", "takes none"),
     "no rounds": (["--rounds=0"], "--rounds=0", "at least 1"),
     "no seeds": (["--seeds=0"], "--seeds=0", "at least 1"),
     "no oracle": (["--oracle_candidates=0"], "--oracle_candidates=0", "at least 1"),
@@ -241,7 +245,9 @@ def test_budgets_end_with_all_rounds():
 
 
 def test_variants_are_the_options_they_name():
-    assert variant("structured:credit=whole,features=raw", TuningOptions()) == TuningOptions(credit="whole", features="raw")
+    assert variant("structured:credit=whole,features=raw", TuningOptions()) == TuningOptions(
+        tuner_options={"credit": "whole", "features": "raw"}
+    )
     assert variant("finetune", TuningOptions(tuner="flat")).tuner == "flat"
 
 

@@ -1,10 +1,8 @@
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
 
-from pdt_lightning.tuners.reward_models import REWARD_MODELS, LinearModel, MLPModel
+from pdt_lightning.tuners.reward_models import REWARD_MODELS, LinearModel
 
 
 def rng():
@@ -92,33 +90,3 @@ def test_it_is_less_sure_of_what_it_has_not_tried():
     model.fit(np.array([[0], [0], [0], [0], [1]]), np.array([1.0, 1.1, 0.9, 1.0, -1.0]), rng())
     draws = np.array([model.sample(generator)[0] for generator in map(np.random.default_rng, range(500))])
     assert draws.std(axis=0)[2] > draws.std(axis=0)[1] > draws.std(axis=0)[0]
-
-
-def test_the_ensemble_against_torch(monkeypatch):
-    """Two members, two slots: as torch trains the sum of two perceptrons on each member's own sample of the rollouts."""
-    monkeypatch.setattr(MLPModel, "MEMBERS", 2)
-    monkeypatch.setattr(MLPModel, "STEPS", 30)
-    features, slots, n = np.random.default_rng(1).normal(size=(12, 4)), 2, 20
-    choices, returns = np.random.default_rng(2).integers(12, size=(n, slots)), np.random.default_rng(3).normal(size=n)
-    model = MLPModel(features, slots)
-    model.fit(choices, returns, rng())
-    drawn = rng()
-    counts = torch.from_numpy(drawn.multinomial(n, np.full(n, 1 / n), size=2)).float()
-    matrices = [drawn.standard_normal((2, slots, a, b)) * np.sqrt(2 / a) for a, b in pairwise((4, 16, 16, 1))]
-    inputs, targets = torch.from_numpy(features * 2.0).float(), torch.from_numpy(returns).float()
-    for member in range(2):
-        nets = torch.nn.ModuleList()
-        for slot in range(slots):
-            layers = [torch.nn.Linear(*matrix.shape[2:]) for matrix in matrices]
-            for layer, matrix in zip(layers, matrices, strict=True):
-                layer.weight.data, layer.bias.data = torch.from_numpy(matrix[member, slot].T).float(), layer.bias.data * 0
-            nets.append(torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2]))
-        optimizer = torch.optim.AdamW(nets.parameters(), lr=MLPModel.LEARNING_RATE, weight_decay=MLPModel.WEIGHT_DECAY)
-        for _ in range(30):
-            predicted = sum(net(inputs[choices[:, slot]])[:, 0] for slot, net in enumerate(nets))
-            optimizer.zero_grad()
-            ((predicted - targets).square() * counts[member] / n).sum().backward()
-            optimizer.step()
-        with torch.no_grad():
-            for slot, net in enumerate(nets):
-                assert model._terms_of_members[member, slot] == pytest.approx(net(inputs)[:, 0].numpy(), abs=1e-3)

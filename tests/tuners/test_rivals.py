@@ -13,7 +13,7 @@ from pdt_lightning.tuners.flat import POOL, FlatBandit
 from pdt_lightning.tuners.hill_climbing import HillClimbing
 from pdt_lightning.tuners.published import PublishedBandit, PublishedModel
 from pdt_lightning.tuners.reward_models import Apart, LinearModel
-from pdt_lightning.tuners.rollout_free import LargestError, MostDifferentActions
+from pdt_lightning.tuners.rollout_free import LargestError
 from pdt_lightning.tuners.structured import StructuredBandit
 from pdt_lightning.tuners.zo_rank_sgd import ZORankSGD, rank_gradient
 
@@ -176,22 +176,15 @@ def test_fitted_together_each_fits_as_it_would_alone(segments, point_policy):
 
 
 def test_rollout_free_tuners_ask_for_nothing_and_take_segments_apart(segments, point_policy):
-    for kind in (LargestError, MostDifferentActions):
-        made = kind(segments, 50, rng(), 3, point_policy)
-        assert made.ask(5) == []
-        choice = made.best().choice
-        assert len(set(choice)) == 3
-        places = [(segments.episode[c], segments.start[c]) for c in choice]
-        assert all(a[0] != b[0] or abs(a[1] - b[1]) >= 3 for n, a in enumerate(places) for b in places[:n])
-        again = kind(segments, 0, rng(5), 3, point_policy)
-        again.load_state_dict(made.state_dict())
-        assert again.best().choice == choice
-
-
-def test_the_most_different_actions_are_farthest_from_the_mean(segments, point_policy):
-    made = MostDifferentActions(segments, 0, rng(), 1, point_policy)
-    actions = segments.gather(np.arange(len(segments))[:, None]).actions.flatten(1)
-    assert made.best().choice == (int((actions - actions.mean(0)).square().sum(1).argmax()),)
+    made = LargestError(segments, 50, rng(), 3, point_policy)
+    assert made.ask(5) == []
+    choice = made.best().choice
+    assert len(set(choice)) == 3
+    places = [(segments.episode[c], segments.start[c]) for c in choice]
+    assert all(a[0] != b[0] or abs(a[1] - b[1]) >= 3 for n, a in enumerate(places) for b in places[:n])
+    again = LargestError(segments, 0, rng(5), 3, point_policy)
+    again.load_state_dict(made.state_dict())
+    assert again.best().choice == choice
 
 
 def test_finetuning_changes_a_copy_alone_and_learns(segments, point_policy):

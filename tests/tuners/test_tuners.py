@@ -14,10 +14,8 @@ from tests.conftest import untrained
 
 VARIANTS = [
     {"name": "structured"},
-    {"name": "structured", "reward_model": "mlp"},
     {"name": "structured", "exploration": "epsilon_greedy", "features": "raw"},
     {"name": "structured", "exploration": "ucb", "credit": "whole"},
-    {"name": "structured", "exploration": "ucb", "reward_model": "mlp", "credit": "whole"},
     *({"name": name} for name in TUNERS if name != "structured" and not name.startswith("rollout_free")),
 ]
 
@@ -151,11 +149,10 @@ def test_parallel_proposals_are_distinct(segments, point_policy, options):
         made.tell([(candidate.id, play(candidate)) for candidate in candidates])
 
 
-@pytest.mark.parametrize("reward_model", ["linear", "mlp"])
 @pytest.mark.parametrize("exploration", ["thompson", "ucb", "epsilon_greedy"])
-def test_the_bandit_beats_random_search_where_features_tell_and_outcomes_are_coins(segments, reward_model, exploration):
+def test_the_bandit_beats_random_search_where_features_tell_and_outcomes_are_coins(segments, exploration):
     """Outcomes of 0 or 1 whose chance rises with one feature; the mean true worth of what is recommended, over seeds."""
-    seeds = 10 if reward_model == "linear" else 4
+    seeds = 10
     rng = np.random.default_rng(5)
     count = len(segments)
     arms = rng.normal(size=(count, 3)) / np.sqrt(3)
@@ -170,7 +167,7 @@ def test_the_bandit_beats_random_search_where_features_tell_and_outcomes_are_coi
             found.append(chance[made.best().choice[0]])
         return float(np.mean(found))
 
-    ours = recommended(lambda rng: StructuredBandit(segments, 60, rng, 1, arms, reward_model, exploration))
+    ours = recommended(lambda rng: StructuredBandit(segments, 60, rng, 1, arms, exploration=exploration))
     theirs = recommended(lambda rng: TUNERS["random_search"](segments, 60, rng, 1))
     drawn = recommended(lambda rng: TUNERS["uniform"](segments, 60, rng, 1))
     assert chance.max() > 0.9
@@ -241,11 +238,13 @@ def test_features_are_centred_and_of_unit_size(segments, point_policy, kind):
     ("options", "message"),
     [
         ({"name": "magic"}, "--tuning.tuner=magic"),
-        ({"name": "structured", "features": "pixels"}, "--tuning.features=pixels"),
-        ({"name": "flat", "features": "pixels"}, "--tuning.features=pixels"),
-        ({"name": "structured", "reward_model": "forest"}, "--tuning.reward_model=forest"),
-        ({"name": "structured", "exploration": "none"}, "--tuning.exploration=none"),
-        ({"name": "flat", "credit": "half"}, "--tuning.credit=half"),
+        ({"name": "structured", "features": "pixels"}, "--tuning.tuner_options.features=pixels"),
+        ({"name": "flat", "features": "pixels"}, "--tuning.tuner_options.features=pixels"),
+        ({"name": "structured", "reward_model": "forest"}, "--tuning.tuner_options.reward_model=forest"),
+        ({"name": "structured", "exploration": "none"}, "--tuning.tuner_options.exploration=none"),
+        ({"name": "structured", "credit": "half"}, "--tuning.tuner_options.credit=half"),
+        ({"name": "flat", "credit": "own"}, "--tuning.tuner_options.credit is not an option of flat. It takes: features, reward"),
+        ({"name": "uniform", "features": "raw"}, "features is not an option of uniform. It takes none."),
         ({"name": "structured", "slots": 0}, "slots=0"),
         ({"name": "random_search", "budget": -1}, "budget=-1"),
     ],
@@ -268,9 +267,8 @@ def test_a_prediction_is_made_before_the_outcome_is_known(segments, point_policy
     assert candidate.predicted == pytest.approx(np.clip((low + high) / 2 + (high - low) / 2 * terms, low, high))
 
 
-@pytest.mark.parametrize("reward_model", ["linear", "mlp"])
-def test_an_estimate_is_the_mean_over_what_may_stand_in_the_other_slots(segments, point_policy, reward_model):
-    made = tuner(segments, point_policy, name="structured", reward_model=reward_model)
+def test_an_estimate_is_the_mean_over_what_may_stand_in_the_other_slots(segments, point_policy):
+    made = tuner(segments, point_policy, name="structured")
     while candidates := made.ask(3):
         made.tell([(candidate.id, play(candidate)) for candidate in candidates])
     inside = made.estimates()

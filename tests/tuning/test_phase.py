@@ -125,8 +125,8 @@ def test_it_leaves_torchs_and_numpys_generators_alone(point_policy, subjects, pl
     expected = torch.rand(1), np.random.random()  # noqa: NPY002
     torch.manual_seed(3)
     np.random.seed(3)  # noqa: NPY002
-    for reward_model in ("linear", "mlp"):
-        tune(point_policy, subjects[:1], play, dataclasses.replace(OPTIONS, reward_model=reward_model), 2, 0)
+    for tuner in ("structured", "published"):
+        tune(point_policy, subjects[:1], play, dataclasses.replace(OPTIONS, tuner=tuner), 2, 0)
     assert (torch.rand(1), np.random.random()) == expected  # noqa: NPY002
 
 
@@ -160,10 +160,14 @@ def test_all_rollouts_failing_is_an_error_that_names_the_task(point_policy, subj
         ("rounds", -1),
         ("parallel", 0),
         ("verdict_episodes", 0),
-        ("features", "x"),
-        ("reward_model", "x"),
     ],
 )
 def test_bad_options_are_named(option, value):
     with pytest.raises(ValueError, match=f"--tuning.{option}={value}"):
         TuningOptions(**{option: value})
+
+
+@pytest.mark.parametrize("option", ["features", "reward_model", "exploration", "credit"])
+def test_bad_options_of_a_tuner_are_named(option):
+    with pytest.raises(ValueError, match=f"--tuning.tuner_options.{option}=x"):
+        TuningOptions(tuner_options={option: "x"})

@@ -1,0 +1,110 @@
+"""What an option names may be a user's own, by the path of its class: through all commands, on two ranks, and resumed."""
+
+import csv
+import json
+
+import pytest
+
+from pdt_lightning.core.errors import UserError
+from pdt_lightning.model.checkpoints import read
+from pdt_lightning.tuners import TUNERS, tuner_class
+from pdt_lightning.tuning.options import TuningOptions
+from tests.conftest import POINT_FLAGS
+from tests.processes import command
+
+MINE = ["--tuning.tuner=tests.guests.Every", "--tuning.tuner_options.stride=5"]
+
+
+def tried(file):
+    with file.open(newline="") as text:
+        rows = list(csv.DictReader(text))
+    return [(row["phase"], row["task"], row["choice"]) for row in rows], {row["tuner"] for row in rows}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, point_data):
+    folder = tmp_path_factory.mktemp("guests")
+    command("fit", *POINT_FLAGS, *MINE, "--name=run", f"--trainer.default_root_dir={folder}", "--trainer.max_epochs=1")
+    return folder
+
+
+def test_a_run_tunes_by_it_and_goes_on_by_it(trained):
+    folder = trained / "run" / "version_0"
+    rows, tuners = tried(folder / "tuning.csv")
+    assert tuners == {"tests.guests.Every"}
+    assert [choice for _, task, choice in rows if task == "point/03"] == [f"{5 * n} {5 * n}" for n in range(8)]
+    assert "stride: 5" in (folder / "config.yaml").read_text()
+    saved = read(folder / "checkpoints" / "last.ckpt")["callbacks"]
+    options = next(state["options"] for name, state in saved.items() if name.startswith("PromptTuning"))
+    assert (options["tuner"], options["tuner_options"]) == ("tests.guests.Every", {"stride": 5})
+    flags = [*POINT_FLAGS, *MINE, "--name=run", f"--trainer.default_root_dir={trained}", "--trainer.max_epochs=2"]
+    command("fit", *flags, "--ckpt_path=last", "--config=conf/ddp.yaml", "--trainer.accelerator=cpu")
+    again, _ = tried(folder / "tuning.csv")
+    assert again[: len(rows)] == rows
+    assert sorted(again[len(rows) :]) == sorted(("1", task, choice) for _, task, choice in rows)
+
+
+def test_tune_and_compare_find_it_again(trained, tmp_path):
+    checkpoint = trained / "run" / "version_0" / "checkpoints" / "last.ckpt"
+    command("tune", f"--ckpt_path={checkpoint}", f"--out={tmp_path / 'tuned'}", "--tasks=[point/03]")
+    rows, tuners = tried(tmp_path / "tuned" / "tuning.csv")
+    assert tuners == {"tests.guests.Every"}
+    assert [choice for _, _, choice in rows] == [f"{5 * n} {5 * n}" for n in range(8)]
+    command("tune", f"--ckpt_path={checkpoint}", f"--out={tmp_path / 'other'}", "--tasks=[point/03]", "--tuner=random_search")
+    assert tried(tmp_path / "other" / "tuning.csv")[1] == {"random_search"}
+    names = [
+        "structured",
+        "tests.guests.Every:stride=3",
+        "structured:reward_model=tests.guests.Flat,features=tests.guests.first_state",
+    ]
+    flags = ["--rounds=4", "--seeds=1", "--verdict_episodes=2", "--oracle_candidates=2", "--workers=1", "--tasks=[point/03]"]
+    command("compare", f"--ckpt_path={checkpoint}", f"--out={tmp_path / 'compared'}", "--tuners", *names, *flags)
+    assert set(names) < set(json.loads((tmp_path / "compared" / "summary.json").read_text())["tuners"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"tuner": "tests.guests.Every", "tuner_options": {"strid": 2}},
+            "strid is not an option of tests.guests.Every. It takes: stride.",
+        ),
+        ({"tuner": "tests.guests.Every", "tuner_options": {"stride": "far"}}, "--tuning.tuner_options.stride"),
+        ({"tuner": "tests.guests.Unfinished"}, "tests.guests.Unfinished lacks _best, which .*SegmentTuner|.*Tuner asks for"),
+        ({"tuner": "tests.guests.Flat"}, "is not derived from pdt_lightning.tuners.base.Tuner"),
+        ({"tuner": "tests.guests.Nobody"}, "cannot be imported: AttributeError"),
+        ({"tuner": "no_such_package.Mine"}, "cannot be imported: ModuleNotFoundError"),
+        (
+            {"tuner_options": {"reward_model": "tests.guests.Every"}},
+            "not derived from pdt_lightning.tuners.reward_models.RewardModel",
+        ),
+        ({"tuner_options": {"exploration": "tests.guests.Flat"}}, "not derived from pdt_lightning.tuners.exploration.Exploration"),
+        ({"tuner_options": {"features": "tests.guests.np"}}, "is a module, which cannot be called"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(options, words):
+    with pytest.raises(UserError, match=words):
+        TuningOptions(**options)
+
+
+def test_installed_packages_add_tuners_by_entry_point(monkeypatch):
+    class Entry:
+        name = "every"
+
+        def load(self):
+            from tests.guests import Every
+
+            return Every
+
+    asked = []
+    monkeypatch.setattr("pdt_lightning.core.guests.entry_points", lambda group: asked.append(group) or [Entry()])
+    assert tuner_class("every").__name__ == "Every"
+    assert asked == ["pdt_lightning.tuners"]
+    with pytest.raises(UserError, match=r"choose one of .*uniform, every.*Did you mean every\?"):
+        tuner_class("evry")
+
+
+@pytest.mark.parametrize("name", TUNERS)
+def test_no_tuner_takes_what_only_another_one_understands(name):
+    with pytest.raises(UserError, match=f"nonsense is not an option of {name}"):
+        tuner_class(name).check(name, {"nonsense": 1})
