@@ -22,7 +22,7 @@ PROFILED = 201  # thresholds of a performance profile
 
 
 def write_figures(results: Results, summary: Mapping[str, Any], folder: Path) -> None:
-    """`by_rollouts.png`, `aggregate.png`, `profiles.png`, `choices.png` and, of prompts of several segments, `attention.png` in `figures/`."""
+    """Into `figures/`: `by_rollouts.png`, `aggregate.png`, `profiles.png`, `choices.png`; of several segments `attention.png`."""
     figures: dict[str, Figure] = {
         "by_rollouts": by_rollouts(summary),
         "aggregate": aggregate(summary),

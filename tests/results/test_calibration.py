@@ -66,7 +66,7 @@ def test_two_pretrainings_are_covered_but_widely():
 
 
 def coins(rng, size, bad, count=SEVERAL):
-    """Returns of 100 coins of 10 and -10: a share of the cells, more with some pretrainings, has a bad prompt."""
+    """Returns of 100 coins of 10 and -10: a share of the cells, more of some pretrainings, has a bad prompt; others win."""
     luck = np.array([0.5, 1.0, 1.5])[rng.integers(3, size=(count, size[0], 1, 1))] if size[0] > 1 else np.ones((count, 1, 1, 1))
     chance = np.where(rng.random((count, *size)) < bad * luck, rng.choice([0.5, 0.7, 0.9], size=(count, *size)), 1.0)
     return 20 * rng.binomial(100, chance) / 100 - 10, 20 * (1 - 0.3 * bad) - 10
@@ -99,7 +99,7 @@ def test_claims_of_many_rivals_that_are_all_ties(size):
     """In about 5 % of the comparisons or fewer one of twelve rivals is called better or worse."""
     rng = np.random.default_rng(6)
     claimed = [min(holm([p_value(own) for own in normal(rng, size, 0.3, 0.3, 12)])) < 0.05 for _ in range(400)]
-    assert np.mean(claimed) <= 0.08
+    assert np.mean(claimed) <= 0.06
 
 
 @pytest.mark.parametrize("size", SIZES)
