@@ -9,13 +9,13 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
 from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.callbacks.board import SaveAndShowConfig
 from pdt_lightning.callbacks.interruption import Interruption
+from pdt_lightning.commands.loggers import DEFAULT, loggers_of
 from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer
 from pdt_lightning.commands.resume import check_same
 from pdt_lightning.core.errors import NotFoundError, UserError, check_range, check_writable
@@ -80,7 +80,9 @@ class RunCLI(LightningCLI):
         parser.link_arguments("model.attention", "data.attention")
         for fact in ("state_size", "action_size", "max_timesteps"):
             parser.link_arguments(f"data.{fact}", f"model.{fact}", apply_on="instantiate")
-        parser.set_defaults({"trainer.default_root_dir": "runs", "trainer.enable_model_summary": False})
+        parser.set_defaults(
+            {"trainer.default_root_dir": "runs", "trainer.enable_model_summary": False, "trainer.logger": DEFAULT}
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; what OmegaConf cannot resolve is the user's error too."""
@@ -118,12 +120,7 @@ class RunCLI(LightningCLI):
         if wanted.precision is None:
             kwargs["precision"] = precision(wanted.accelerator)
             self.precision_reason = "chosen for this hardware"
-        if wanted.logger is None or wanted.logger is True:
-            version = int(self.run_folder.name.removeprefix("version_"))
-            home = self.run_folder.parent
-            kwargs["logger"] = TensorBoardLogger(
-                home.parent, home.name, version, default_hp_metric=False, purge_step=self._purge_step()
-            )
+        kwargs["logger"] = loggers_of(wanted.logger, self.run_folder, self._purge_step())
         folder = self.run_folder / "checkpoints"
         every_validation: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": False}
         callbacks = [
@@ -133,7 +130,7 @@ class RunCLI(LightningCLI):
         ]
         self.interruption = Interruption(folder)
         callbacks.append(self.interruption)
-        if wanted.logger is not False:
+        if kwargs["logger"]:
             callbacks.append(LearningRateMonitor("step"))
         if wanted.enable_progress_bar is not False:
             # In a log file tqdm's shows progress too, which the rich one does not.
