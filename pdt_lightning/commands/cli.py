@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.callbacks.board import SaveAndShowConfig
 from pdt_lightning.callbacks.interruption import Interruption
+from pdt_lightning.callbacks.progress import ProgressLines
 from pdt_lightning.commands.loggers import DEFAULT, loggers_of
 from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer
 from pdt_lightning.commands.resume import check_same
@@ -57,13 +58,16 @@ class RunCLI(LightningCLI):
             parser_kwargs={
                 "parser_mode": "omegaconf+",
                 "prog": "python -m pdt_lightning.fit",
+                "usage": "python -m pdt_lightning.fit --config FILE [--config FILE ...] [--OPTION=VALUE ...]",
+                "description": "pdt_lightning: pretrain a Prompting Decision Transformer on many tasks and tune its prompts on "
+                "held-out ones.",
                 "allow_abbrev": False,
                 "epilog": DEBUG,
             },
         )
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Options beside those of trainer, model and data, and what follows from what."""
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """What is asked for first: `--help` shows options in the order in which they are added."""
         parser.add_argument("--name", type=str, default="run", help="Name of the run's folder.")
         parser.add_argument("--seed", type=int, default=0, help="Seed of everything.")
         parser.add_argument(
@@ -72,7 +76,19 @@ class RunCLI(LightningCLI):
             default=None,
             help="Checkpoint to go on from: a path, or `last`: of the newest run of this name.",
         )
+        super().add_default_arguments_to_parser(parser)
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Ours before Lightning's."""
+        parser.add_lightning_class_args(MultiTaskDataModule, "data")
+        parser.add_lightning_class_args(LitPDT, "model")
         parser.add_lightning_class_args(PromptTuning, "tuning")
+        parser.add_lightning_class_args(Trainer, "trainer")
+        assert parser.groups is not None
+        parser.groups["trainer"].title = "The trainer's options, which are Lightning's"
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """What follows from what, and our defaults of the trainer's options."""
         for target in ("data.seed", "model.seed", "tuning.seed"):
             parser.link_arguments("seed", target)
         parser.link_arguments("tuning.validation_tasks", "data.tuned_training_tasks")
@@ -80,9 +96,7 @@ class RunCLI(LightningCLI):
         parser.link_arguments("model.attention", "data.attention")
         for fact in ("state_size", "action_size", "max_timesteps"):
             parser.link_arguments(f"data.{fact}", f"model.{fact}", apply_on="instantiate")
-        parser.set_defaults(
-            {"trainer.default_root_dir": "runs", "trainer.enable_model_summary": False, "trainer.logger": DEFAULT}
-        )
+        parser.set_defaults({"trainer.default_root_dir": "runs", "trainer.enable_model_summary": False, "trainer.logger": DEFAULT})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; what OmegaConf cannot resolve is the user's error too."""
@@ -133,8 +147,7 @@ class RunCLI(LightningCLI):
         if kwargs["logger"]:
             callbacks.append(LearningRateMonitor("step"))
         if wanted.enable_progress_bar is not False:
-            # In a log file tqdm's shows progress too, which the rich one does not.
-            callbacks.append(RichProgressBar(refresh_rate=20) if in_terminal() else TQDMProgressBar(refresh_rate=20))
+            callbacks.append(RichProgressBar(refresh_rate=20) if in_terminal() else ProgressLines())
         try:
             trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         # The trainer has its options from the user alone, so that what it raises on them is about them.
