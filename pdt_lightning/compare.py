@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from pdt_lightning.commands.options import DEBUG, Explaining
+from pdt_lightning.commands.options import DEBUG, Explaining, first_sentence
 from pdt_lightning.comparison import report
 from pdt_lightning.comparison.figures import write_figures
 from pdt_lightning.comparison.plan import Plan, claim, named
@@ -27,7 +27,15 @@ NOT_COMPARED = {"tuner", "tuner_options", "yardstick_episodes", "videos", "seed"
 
 def parser(saved: dict) -> Explaining:
     """The command's options; how the run was tuned, `saved`, are the defaults of the bandit's."""
-    made = Explaining(prog="python -m pdt_lightning.compare", description=__doc__, epilog=DEBUG, allow_abbrev=False)
+    prog = "python -m pdt_lightning.compare"
+    what = f"pdt_lightning: {first_sentence(__doc__)}"
+    made = Explaining(
+        prog=prog,
+        usage=f"{prog} --ckpt_path FILE --out FOLDER [--OPTION=VALUE ...]",
+        description=what,
+        epilog=DEBUG,
+        allow_abbrev=False,
+    )
     made.add_argument("--ckpt_path", nargs="+", required=True, help="Checkpoint; or several, of pretrainings by other seeds.")
     made.add_argument(
         "--tuners", nargs="+", default=["all"], help="`all`, names, or variants such as structured:exploration=ucb,credit=whole."

@@ -11,6 +11,7 @@ def main(args: list[str]) -> None:
     """Run a whole job; `args` replace the command line."""
     print("Loading the libraries ...", file=sys.stderr, flush=True)
     from pdt_lightning.commands.cli import RunCLI  # imported here, since the libraries take seconds and silence looks like a hang
+    from pdt_lightning.commands.loggers import where_to_look
     from pdt_lightning.commands.run_folder import requeue
     from pdt_lightning.core.signals import Interrupted
     from pdt_lightning.core.terminal import say
@@ -24,13 +25,15 @@ def main(args: list[str]) -> None:
             size = sum(parameter.numel() for parameter in cli.model.parameters())
             say(f"Run folder {cli.run_folder}, {cli.start}.")
             say(f"{size:,} parameters; precision {cli.trainer.precision}, {cli.precision_reason}.")
-            say(f"Watch it: tensorboard --logdir {cli.run_folder}")
+            look = where_to_look(cli.trainer.loggers)
+            for place in look:
+                say(f"Watch it: {place}")
             # Demonstrations that will not do are found out now, and not when other processes and a logger have started.
             cli.datamodule.prepare_data()
             cli.datamodule.setup()
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint)
         if cli.trainer.is_global_zero:
-            print_footer(cli.run_folder)
+            print_footer(cli.run_folder, look)
     except Interrupted as where:
         if not cli.trainer.is_global_zero:
             sys.exit()  # with another code Lightning would kill the first rank before it has spoken

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pdt_lightning.commands.options import DEBUG, Explaining
+from pdt_lightning.commands.options import DEBUG, Explaining, first_sentence
 from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, command
 from pdt_lightning.core.terminal import progress_bar, quiet, say
 from pdt_lightning.data.segments import Prompt
@@ -30,7 +30,11 @@ PHASE = -1  # of no run, so that no episode is one that a run has tuned or judge
 
 def parser(saved: dict[str, Any]) -> Explaining:
     """The command's options; what the run was tuned with, `saved`, are their defaults."""
-    made = Explaining(prog="python -m pdt_lightning.tune", description=__doc__, epilog=DEBUG, allow_abbrev=False)
+    prog = "python -m pdt_lightning.tune"
+    what = f"pdt_lightning: {first_sentence(__doc__)}"
+    made = Explaining(
+        prog=prog, usage=f"{prog} --ckpt_path FILE [--OPTION=VALUE ...]", description=what, epilog=DEBUG, allow_abbrev=False
+    )
     made.add_argument("--ckpt_path", type=str, required=True, help="Checkpoint with the transformer.")
     made.add_argument("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks to tune; null: all.")
     add_family_options(made)

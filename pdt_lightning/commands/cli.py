@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,16 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar, TQDMProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
 from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.callbacks.board import SaveAndShowConfig
 from pdt_lightning.callbacks.interruption import Interruption
+from pdt_lightning.callbacks.progress import ProgressLines
+from pdt_lightning.commands.loggers import DEFAULT, loggers_of
 from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer
 from pdt_lightning.commands.resume import check_same
 from pdt_lightning.commands.run_folder import checkpoint_of, find_run, make_version, requeued, sign, slurm_job, tell, told
@@ -64,13 +65,16 @@ class RunCLI(LightningCLI):
             parser_kwargs={
                 "parser_mode": "omegaconf+",
                 "prog": "python -m pdt_lightning.fit",
+                "usage": "python -m pdt_lightning.fit --config FILE [--config FILE ...] [--OPTION=VALUE ...]",
+                "description": "pdt_lightning: pretrain a Prompting Decision Transformer on many tasks and tune its prompts on "
+                "held-out ones.",
                 "allow_abbrev": False,
                 "epilog": DEBUG,
             },
         )
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Options beside those of trainer, model and data, and what follows from what."""
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """What is asked for first: `--help` shows options in the order in which they are added."""
         parser.add_argument("--name", type=str, default="run", help="Name of the run's folder.")
         parser.add_argument("--seed", type=int, default=0, help="Seed of everything.")
         parser.add_argument(
@@ -79,7 +83,19 @@ class RunCLI(LightningCLI):
             default=None,
             help="Checkpoint to go on from: a path, or `last`: of the newest run of this name.",
         )
+        super().add_default_arguments_to_parser(parser)
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Ours before Lightning's."""
+        parser.add_lightning_class_args(MultiTaskDataModule, "data")
+        parser.add_lightning_class_args(LitPDT, "model")
         parser.add_lightning_class_args(PromptTuning, "tuning")
+        parser.add_lightning_class_args(Trainer, "trainer")
+        assert parser.groups is not None
+        parser.groups["trainer"].title = "The trainer's options, which are Lightning's"
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """What follows from what, and our defaults of the trainer's options."""
         for target in ("data.seed", "model.seed", "tuning.seed"):
             parser.link_arguments("seed", target)
         parser.link_arguments("tuning.validation_tasks", "data.tuned_training_tasks")
@@ -87,7 +103,7 @@ class RunCLI(LightningCLI):
         parser.link_arguments("model.attention", "data.attention")
         for fact in ("state_size", "action_size", "max_timesteps"):
             parser.link_arguments(f"data.{fact}", f"model.{fact}", apply_on="instantiate")
-        parser.set_defaults({"trainer.default_root_dir": "runs", "trainer.enable_model_summary": False})
+        parser.set_defaults({"trainer.default_root_dir": "runs", "trainer.enable_model_summary": False, "trainer.logger": DEFAULT})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; what OmegaConf cannot resolve is the user's error too."""
@@ -134,8 +150,7 @@ class RunCLI(LightningCLI):
         if wanted.logger is not False:
             callbacks.append(LearningRateMonitor("step"))
         if wanted.enable_progress_bar is not False:
-            # In a log file tqdm's shows progress too, which the rich one does not.
-            callbacks.append(RichProgressBar(refresh_rate=20) if in_terminal() else TQDMProgressBar(refresh_rate=20))
+            callbacks.append(RichProgressBar(refresh_rate=20) if in_terminal() else ProgressLines())
         try:
             trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         # The trainer has its options from the user alone, so that what it raises on them is about them.
@@ -190,7 +205,9 @@ class RunCLI(LightningCLI):
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # the trainer has it, its stub has not
             if isinstance(callback, PromptTuning):
                 callback.folder, callback.request = self.run_folder, self.interruption.request
-        self.trainer.loggers = self._loggers(None if saved is None else int(saved["global_step"]))
+        # What an earlier process logged into this folder is hidden from where this one goes on.
+        hidden = int(saved["global_step"]) if saved else None if self.is_new else 0
+        self.trainer.loggers = loggers_of(self.config_init.trainer.logger, self.run_folder, hidden)
 
     def _claim(self, args: Sequence[str]) -> tuple[Path, Path | None]:
         """The run's folder, made where it is a new one, and the checkpoint to go on from."""
@@ -206,27 +223,6 @@ class RunCLI(LightningCLI):
         sign(folder, args)
         tell(folder, checkpoint)
         return folder, checkpoint
-
-    def _loggers(self, update: int | None) -> list[Logger]:
-        """Those that the user asked for, or TensorBoard's; all of them count versions as the run's folder does.
-
-        Args:
-            update: from which the run goes on; None: from the start.
-        """
-        wanted = self.config_init.trainer.logger
-        version = int(self.run_folder.name.removeprefix("version_"))
-        if wanted is False:
-            return []
-        if wanted is None or wanted is True:
-            # What an earlier process logged into this folder is hidden from where this one goes on.
-            hidden = update if update is not None else (None if self.is_new else 0)
-            home = self.run_folder.parent
-            return [TensorBoardLogger(home.parent, home.name, version, default_hp_metric=False, purge_step=hidden)]
-        loggers = list(wanted) if isinstance(wanted, Iterable) else [wanted]
-        for logger in loggers:
-            if isinstance(logger, CSVLogger | TensorBoardLogger) and logger._version is None:
-                logger._version = version  # which has no public way in once the logger is there
-        return loggers
 
     def forget(self) -> None:
         """Remove the folder that was made for a run which has not begun, and those above it that were made with it."""

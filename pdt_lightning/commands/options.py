@@ -12,6 +12,16 @@ CPU_PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16", "bf16-true", "64-true",
 DEBUG = "--debug adds to an error where it was found."
 
 
+def first_sentence(text: str | None) -> str:
+    """Of a command's docstring, without its example, as the title of its help.
+
+    >>> first_sentence("Tune prompts.\\n\\npython -m ...")
+    'tune prompts.'
+    """
+    first = (text or "").split("\n\n")[0]
+    return first[:1].lower() + first[1:]
+
+
 class Explaining(ArgumentParser):
     """A parser whose errors name the option as it is typed and suggest the nearest one, without the list of all that there are."""
 

@@ -1,6 +1,8 @@
 """What the user sees: bars with the time left, tables, lines. Rich in a terminal; plain elsewhere, as a log file can hold it."""
 
 import logging
+import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,10 +11,9 @@ from rich import box, get_console
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
-from tqdm import tqdm
 
 PLAIN_WIDTH = 160  # of tables that are not shown in a terminal
-SECONDS_A_LINE = 10.0  # of a bar that is not: a log file keeps each of its states
+SECONDS_A_LINE = 30.0  # of progress that is not: a log file keeps each line
 
 
 def in_terminal() -> bool:
@@ -30,6 +31,33 @@ def show(table: Table) -> None:
     table.box = box.HEAVY_HEAD if in_terminal() else box.ASCII
     console = get_console() if in_terminal() else Console(width=PLAIN_WIDTH)
     console.print(table)
+
+
+def print_line(text: str) -> None:
+    """A line of progress where there is no terminal: on standard error, at once, apart from the results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any.
+
+    >>> clock(125.4), clock(3725)
+    ('2:05', '1:02:05')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def progress_line(description: str, done: int, total: int, unit: str, seconds: float) -> str:
+    """How far work is after so many seconds, and how long the rest will take at this pace.
+
+    >>> progress_line("Filming", 1, 4, "film", 20.0)
+    'Filming: 1/4 films, 25 %, 0:20, 1:00 left'
+    """
+    share = f"{100 * done / total:.0f} %, " if total else ""
+    left = f", {clock(seconds * (total - done) / done)} left" if 0 < done < total else ""
+    return f"{description}: {done}/{total} {unit}s, {share}{clock(seconds)}{left}"
 
 
 @contextmanager
@@ -60,9 +88,22 @@ def progress_bar(description: str, total: int, unit: str, visible: bool = True) 
             task = progress.add_task(description, total=total)
             yield lambda count: progress.update(task, advance=count, refresh=True)
     else:
-        options = {"disable": not visible, "mininterval": SECONDS_A_LINE, "miniters": 0, "smoothing": 0}
-        with tqdm(total=total, desc=description, unit=unit, **options) as plain:
-            yield plain.update
+        begin = last = time.monotonic()
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done, last
+            done += count
+            now = time.monotonic()
+            if visible and done < total and now - last >= SECONDS_A_LINE:
+                last = now
+                print_line(progress_line(description, done, total, unit, now - begin))
+
+        try:
+            yield advance
+        finally:
+            if visible:
+                print_line(progress_line(description, done, total, unit, time.monotonic() - begin))
 
 
 def quiet() -> None:
@@ -77,8 +118,13 @@ def quiet() -> None:
         ".*a checkpoint that ended before the epoch ended.*",  # a batch follows from the number of its update
     ):
         warnings.filterwarnings("ignore", text)
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).addFilter(_worth_saying)
+    # On the handlers, since a filter of a logger does not see what the loggers of its modules say; on the two loggers that say
+    # most, for programs with handlers of their own.
+    for name in ("", "lightning", "lightning.pytorch", "lightning.fabric"):
+        for handler in logging.getLogger(name).handlers:
+            handler.addFilter(_worth_saying)
+    for module in ("pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "pytorch.trainer.connectors.checkpoint_connector"):
+        logging.getLogger(f"lightning.{module}").addFilter(_worth_saying)
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:

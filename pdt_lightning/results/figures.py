@@ -3,6 +3,7 @@
 Shapes as in `Record`: `R` rollouts, `J` slots, `N` segments of `H` steps, `E` demonstrations.
 """
 
+import dataclasses
 import io
 import math
 from collections.abc import Callable
@@ -30,6 +31,8 @@ UNTUNED, TUNED, ORACLE, RECOMMENDED, CHOSEN = "#7f7f7f", "#d55e00", "#009e73", "
 UNKNOWN = "#e6e6e6"  # no segment starts there, or none was tried
 THOUGHT = "what the tuner thinks its recommended prompt is worth"
 MOST_STRIPS = 12  # demonstrations in one figure
+SUCCESS = (-0.06, 1.06)  # from 0 to 1, with room for the points that lie at both ends
+SUCCESS_TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 LEAST_FOR_MEANS = 15  # predictions, below which averages would be of two or three rollouts
 
 
@@ -54,6 +57,7 @@ def whiskers(value: float, low: float | None, high: float | None) -> list[list[f
 
 def rounds(record: Record) -> Figure:
     """By round, what each rollout brought and what the recommended prompt was thought to be worth; then the verdicts."""
+    record = _in_its_unit(record)
     figure = _figure(9.0, 4.2)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[4, 1])
     number = np.arange(1, len(record.seen) + 1)
@@ -85,15 +89,19 @@ def rounds(record: Record) -> Figure:
     right.set_xlabel(f"{len(record.tuned)} fresh episodes each")
     _title(figure, f"{record.task}: {len(number)} rollouts of the tuner ({record.tuner}), then the verdict")
     left.margins(y=0.12)
+    if record.objective == "success":
+        left.set_ylim(*SUCCESS, auto=False)
+        left.set_yticks(SUCCESS_TICKS)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
     return figure
 
 
 def segments(record: Record) -> Figure:
     """Where good prompts come from: each demonstration a strip in time, coloured by what a segment that starts there is worth."""
+    record = _in_its_unit(record)
     values, meaning = _worth(record)
     finite = values[np.isfinite(values)]
-    least, most = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
+    least, most = (finite.min(), finite.max()) if len(finite) and record.objective != "success" else (0.0, 1.0)
     norm = Normalize(least, most) if most > least else Normalize(least - 0.5, most + 0.5)
     shown = _shown(record, values)
     panels = record.slots if record.path is not None else 0
@@ -122,6 +130,7 @@ def segments(record: Record) -> Figure:
 
 def predictions(record: Record) -> Figure | None:
     """What the model predicted of each prompt before the rollout, and what the rollout then brought; None without a model."""
+    record = _in_its_unit(record)
     known = np.isfinite(record.predicted) & np.isfinite(record.seen)
     if not known.any():
         return None
@@ -136,7 +145,7 @@ def predictions(record: Record) -> Figure | None:
             label = f"{name} ({chosen.sum()})"
             axis.plot(record.predicted[chosen], record.seen[chosen], marker, color=colour, alpha=0.5, ms=6, mew=0, label=label)
     both = np.concatenate([record.predicted[known], record.seen[known]])
-    ends = (both.min(), both.max())
+    ends = (0.0, 1.0) if record.objective == "success" else (both.min(), both.max())
     axis.plot(ends, ends, color="black", lw=0.9, ls="--", label="as predicted")
     if known.sum() >= LEAST_FOR_MEANS:
         order = np.flatnonzero(known)[np.argsort(record.predicted[known], kind="stable")]
@@ -150,6 +159,8 @@ def predictions(record: Record) -> Figure | None:
             label = ""
     axis.set_xlabel(f"{record.objective} predicted before the rollout")
     axis.set_ylabel(f"{record.objective} seen")
+    if record.objective == "success":
+        axis.set(xlim=SUCCESS, ylim=SUCCESS, xticks=SUCCESS_TICKS, yticks=SUCCESS_TICKS)
     _title(figure, f"{record.task}: predicted and seen")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
@@ -169,6 +180,19 @@ def _figure(width: float, height: float) -> Figure:
 
 def _title(figure: Figure, text: str) -> None:
     figure.suptitle(text, x=0.01, ha="left", fontsize=12, fontweight="bold")
+
+
+def _in_its_unit(record: Record) -> Record:
+    """Success from 0 to 1, without the small part of the return that breaks a tuner's ties; a record of returns as it is."""
+    if record.objective != "success":
+        return record
+    return dataclasses.replace(
+        record,
+        seen=np.rint(record.seen),
+        predicted=np.clip(record.predicted, 0.0, 1.0),
+        recommended=np.clip(record.recommended, 0.0, 1.0),
+        estimates=None if record.estimates is None else np.clip(record.estimates, 0.0, 1.0),
+    )
 
 
 def _worth(record: Record) -> tuple[np.ndarray, str]:

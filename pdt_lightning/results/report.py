@@ -238,14 +238,15 @@ def print_stop(folder: Path, where: str, args: Sequence[str]) -> None:
     say(f"\nStopped {where}. What is saved stays. Go on:\npython -m pdt_lightning.fit {again}")
 
 
-def print_footer(folder: Path) -> None:
-    """Where everything is, and what to type next."""
+def print_footer(folder: Path, look: Sequence[str]) -> None:
+    """Where everything is, and what to type next; `look` says where the curves are, logger by logger."""
     checkpoint = folder / "checkpoints" / "last.ckpt"
     filmed = "videos/, " if (folder / "videos").is_dir() else ""
     say(
         f"\nWritten to {folder}: summary.json, tuning.csv, prompts/, figures/, {filmed}checkpoints/.\n"
         "Judge the prompts on other episodes:  "
         f"python -m pdt_lightning.tune --ckpt_path {checkpoint} "
-        f"--prompts {folder / 'prompts'} --rounds 0 --seed 99\n"
-        f"Look at the curves:                   tensorboard --logdir {folder}"
+        f"--prompts {folder / 'prompts'} --rounds 0 --seed 99"
     )
+    for place in look:
+        say(f"Look at the curves:                   {place}")
