@@ -131,11 +131,10 @@ def p_value(cells: np.ndarray) -> float:
     """
     if not np.any(cells):
         return 1.0
-    variance, freedom = _variance(cells)
-    if not np.isfinite(freedom) or variance <= _least(cells.mean()):
+    variance, freedom = _variance(np.asarray(cells, float))
+    if not np.isfinite(freedom) or variance <= _least(np.mean(cells)):
         return np.nan
-    freedom = min(freedom, len(cells) - 1) if len(cells) > 1 else freedom
-    return float(2 * stats.t.sf(abs(cells.mean()) / np.sqrt(variance), freedom))
+    return float(2 * stats.t.sf(abs(np.mean(cells)) / np.sqrt(variance), freedom if len(cells) == 1 else len(cells) - 1))
 
 
 def interquartile_interval(cells: np.ndarray) -> Interval:
