@@ -195,8 +195,8 @@ class RunCLI(LightningCLI):
         self.start = "from the start"
         if saved is not None:
             self.start = f"from {self.checkpoint}, after update {saved['global_step']:,} in epoch {saved['epoch']}"
-        elif self.checkpoint_wanted == "last":
-            self.start += ", since no run of this name has a checkpoint yet"
+        if self.checkpoint_wanted == "last":
+            self.start = f"the newest of this name, {self.start}" + ("" if saved else ", since it has no checkpoint yet")
         if slurm_job():
             self.interruption.request.listen(signal.SIGUSR1)  # in place of Lightning, which would leave a checkpoint of its own
         for checkpoint in self._checkpoints:
