@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
@@ -16,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.callbacks.board import SaveAndShowConfig
 from pdt_lightning.callbacks.interruption import Interruption
+from pdt_lightning.commands.configurations import ConfigurationFile
 from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer
 from pdt_lightning.commands.resume import check_same
 from pdt_lightning.core.errors import NotFoundError, UserError, check_range, check_writable
@@ -53,7 +55,6 @@ class RunCLI(LightningCLI):
             seed_everything_default=False,
             save_config_callback=SaveAndShowConfig,
             save_config_kwargs={"overwrite": True},
-            parser_class=RunParser,
             parser_kwargs={
                 "parser_mode": "omegaconf+",
                 "prog": "python -m pdt_lightning.fit",
@@ -61,6 +62,14 @@ class RunCLI(LightningCLI):
                 "epilog": DEBUG,
             },
         )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """The parser, whose `--config` knows the shipped configurations."""
+        parser = RunParser(dump_header=[f"lightning.pytorch=={lightning.__version__}"], **kwargs)
+        parser.add_argument(
+            "-c", "--config", action=ConfigurationFile, help="YAML file, or the name of a shipped one, such as metaworld.yaml."
+        )
+        return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Options beside those of trainer, model and data, and what follows from what."""
