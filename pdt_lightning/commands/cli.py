@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lightning
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
@@ -21,6 +22,7 @@ from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.callbacks.board import SaveAndShowConfig
 from pdt_lightning.callbacks.interruption import Interruption
 from pdt_lightning.callbacks.progress import ProgressLines
+from pdt_lightning.commands.configurations import ConfigurationFile
 from pdt_lightning.commands.loggers import DEFAULT, loggers_of
 from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer
 from pdt_lightning.commands.resume import check_same
@@ -61,7 +63,6 @@ class RunCLI(LightningCLI):
             seed_everything_default=False,
             save_config_callback=SaveAndShowConfig,
             save_config_kwargs={"overwrite": True},
-            parser_class=RunParser,
             parser_kwargs={
                 "parser_mode": "omegaconf+",
                 "prog": "python -m pdt_lightning.fit",
@@ -72,6 +73,14 @@ class RunCLI(LightningCLI):
                 "epilog": DEBUG,
             },
         )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """The parser, whose `--config` knows the shipped configurations."""
+        parser = RunParser(dump_header=[f"lightning.pytorch=={lightning.__version__}"], **kwargs)
+        parser.add_argument(
+            "-c", "--config", action=ConfigurationFile, help="YAML file, or the name of a shipped one, such as metaworld.yaml."
+        )
+        return parser
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """What is asked for first: `--help` shows options in the order in which they are added."""

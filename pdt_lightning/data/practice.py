@@ -14,6 +14,7 @@ import torch
 from safetensors.numpy import save
 
 from pdt_lightning.core.errors import UserError
+from pdt_lightning.core.extras import extras_for
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.seeding import generator, integer
 from pdt_lightning.core.terminal import progress_bar
@@ -79,13 +80,8 @@ class PracticeEnv(gym.Env):
 
 def require() -> None:
     """Refuse to begin where Stable-Baselines3 is not installed."""
-    try:
+    with extras_for("--train", otherwise=", or leave --train out to use the experts that ship with the package"):
         import stable_baselines3  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"--train needs Stable-Baselines3, which cannot be imported: {error}. Install it with pip install "
-            "'pdt-lightning[experts]', or leave --train out to use the experts that ship with the package."
-        ) from error
 
 
 def practised(family: type[LearnedFamily]) -> list[Task]:

@@ -17,6 +17,7 @@ from gymnasium.wrappers import FlattenObservation
 from jsonargparse import ArgumentError, ArgumentParser
 
 from pdt_lightning.core.errors import UserError, as_typed, check_range, suggestion
+from pdt_lightning.core.extras import extras_for
 
 Expert = Callable[[np.ndarray], np.ndarray]  # observation (S,) → noise-free action (A,), for one episode
 
@@ -50,9 +51,10 @@ class Task:
     def make_env(self, **kwargs: Any) -> gym.Env:
         """The task's environment, with Dict observations flattened; `kwargs` go to Gymnasium (such as `render_mode`)."""
         try:
-            if isinstance(self.env_id, EnvSpec) and isinstance(self.env_id.entry_point, str):
-                _load_entry_point(self.env_id.entry_point)
-            env = gym.make(self.env_id, disable_env_checker=True, **{**self.env_kwargs, **kwargs})
+            with extras_for(f"{self.id}: its environment {self.env_name}"):
+                if isinstance(self.env_id, EnvSpec) and isinstance(self.env_id.entry_point, str):
+                    _load_entry_point(self.env_id.entry_point)
+                env = gym.make(self.env_id, disable_env_checker=True, **{**self.env_kwargs, **kwargs})
         except (ImportError, gym.error.Error) as error:
             raise UserError(
                 f"{self.id}: its environment {self.env_name} is not installed here: {error}. Install the package that it comes "
@@ -230,13 +232,14 @@ def family_class(name: str) -> type[TaskFamily]:
     """The class of the family called `name`, imported.
 
     Raises:
-        UserError: if there is none, or it cannot be imported.
+        UserError: if there is none, or it cannot be imported, for want of an extra for example.
     """
     known = families()
     if name not in known:
         raise UserError(f"--data.family={name} is unknown. Choose one of: {', '.join(known)}.{suggestion(name, known)}")
     try:
-        return known[name].load()
+        with extras_for(f"--data.family={name}"):
+            return known[name].load()
     except ImportError as error:  # of another package
         raise UserError(f"--data.family={name} cannot be imported from {known[name].value}: {error}. Mend its package.") from error
 
