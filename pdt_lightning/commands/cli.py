@@ -92,6 +92,12 @@ class RunCLI(LightningCLI):
             default=None,
             help="Checkpoint to go on from: a path, or `last`: of the newest run of this name.",
         )
+        parser.add_argument(
+            "--init_from",
+            type=str | None,
+            default=None,
+            help="Checkpoint whose weights a new training begins with; data, learning rate and length may be others.",
+        )
         super().add_default_arguments_to_parser(parser)
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -176,6 +182,13 @@ class RunCLI(LightningCLI):
                 f"--trainer.devices={trainer.num_devices}: there are {cores} cores. Lower it to at most {max(8, cores)}."
             )
         data.check(trainer.num_devices * trainer.num_nodes)
+        if self.config.init_from is not None:
+            if self.checkpoint_wanted is not None:
+                raise UserError(
+                    f"--init_from={self.config.init_from} begins new training, --ckpt_path={self.checkpoint_wanted} goes on with "
+                    "one. Give one of them."
+                )
+            checkpoints.start_from(self.model, self.config.init_from)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # as above
             if isinstance(callback, PromptTuning):
                 callback.check(data)

@@ -8,6 +8,8 @@ from jsonargparse import ActionConfigFile
 from pdt_lightning.core.errors import NotFoundError, suggestion
 
 PREFIX = "pdt_lightning:"
+# Options that are mappings, and the option that says whose they are: of another one they begin anew.
+MAPPINGS = {"data.family_options": "data.family", "tuning.tuner_options": "tuning.tuner"}
 _PACKAGE = Path(__file__).parents[1]
 # Within the installed package, or beside it in a checkout.
 FOLDER = next((folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir()), _PACKAGE / "conf")
@@ -17,8 +19,13 @@ class ConfigurationFile(ActionConfigFile):
     """The option `--config`, which takes the name of a shipped configuration too."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        """Read the file that is meant."""
+        """Read the file that is meant; of options in a mapping it changes those that it has, as flags do."""
+        before = {option: cfg.get(option) for option in [*MAPPINGS, *MAPPINGS.values()]}
         super().__call__(parser, cfg, found(values), option_string)
+        for option, of_whom in MAPPINGS.items():
+            first, second = before[option], cfg.get(option)
+            if isinstance(first, dict) and isinstance(second, dict) and cfg.get(of_whom) == before[of_whom]:
+                cfg[option] = {**first, **second}
 
 
 def shipped() -> list[str]:

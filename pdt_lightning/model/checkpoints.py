@@ -13,6 +13,7 @@ from pdt_lightning.model.lit_pdt import LitPDT
 
 EXAMPLE = "runs/<name>/version_0/checkpoints/last.ckpt"
 FROM_DATA = ("state_size", "action_size", "max_timesteps")
+SIZES = (*FROM_DATA, "width", "layers", "heads", "inner", "use_prompt", "use_return_to_go", "attention")
 
 
 NEEDED = {"hyper_parameters": FROM_DATA, "state_dict": (), "datamodule_hyper_parameters": ("family",)}
@@ -87,6 +88,30 @@ def load(path: Path | str, family_options: Mapping[str, Any] | None = None) -> t
                 f"--data.family_options={options} have. Choose tasks whose observations and actions it knows."
             )
     return module, data
+
+
+def start_from(module: LitPDT, path: Path | str, option: str = "--init_from") -> None:
+    """Begin new training of a module with the weights of a checkpoint, and with the statistics that they were trained with.
+
+    Args:
+        module: of the same sizes; learning rate, schedule and data may be others.
+        path: of the checkpoint.
+        option: what the user gave it as, for messages.
+
+    Raises:
+        UserError: if the file is no checkpoint of ours, or of a model of other sizes.
+    """
+    content = read(path, option, ("hyper_parameters", "state_dict"))
+    try:
+        module.load_state_dict(content["state_dict"])
+    except RuntimeError as error:  # torch's, which lists every weight
+        saved = content["hyper_parameters"]
+        other = [name for name, value in module.hparams.items() if name in SIZES and name in saved and saved[name] != value]
+        sizes = (
+            "; ".join(f"{name} is {module.hparams[name]}, there {saved[name]}" for name in other) or "its weights have other sizes"
+        )
+        raise UserError(f"{option}={path} is of another model: {sizes}. Give the options of that model.") from error
+    module.keeps_statistics = True
 
 
 def unfit(path: Path | str, option: str = "--ckpt_path") -> UserError:

@@ -128,6 +128,7 @@ class LitPDT(lightning.LightningModule):
                 use_return_to_go=use_return_to_go,
                 window_steps=context_steps if attention == "window" else None,
             )
+        self.keeps_statistics = False  # those of the weights that training begins with, in place of the data's
         self.task_errors = torch.nn.ModuleList()
         self._validation_names: list[tuple[str, list[str]]] = []
         self._clock: tuple[int, float] | None = None
@@ -143,7 +144,8 @@ class LitPDT(lightning.LightningModule):
                 "same, since the data decide how long the rows are that the model trains on."
             )
         if stage == "fit":
-            self.model.set_statistics(data.statistics)
+            if not self.keeps_statistics:
+                self.model.set_statistics(data.statistics)
             if self.hparams["compile"]:
                 self.model.compile()
         self._validation_names = data.validation_names()
