@@ -15,10 +15,6 @@ README = (ROOT / "README.md").read_text()
 # A user's package stands there; ours in its place is that of the tests.
 TESTED = README.replace("my_package.Mine", "tests.guests.Every")
 TESTED = TESTED.replace("options.width", "options.stride").replace("Every:width", "Every:stride")
-    README.replace("my_package.Mine", "tests.guests.Every")
-    .replace("options.width", "options.stride")
-    .replace("Every:width", "Every:stride")
-)
 COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", TESTED, re.S) for line in block.splitlines()]
 FITS = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.fit")]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
