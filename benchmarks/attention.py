@@ -82,6 +82,7 @@ def run(form: str, seed: int, config: str, flags: list[str], folder: str) -> dic
     )  # fmt: skip
     curve = Curve()
     cli.trainer.callbacks.append(curve)
+    cli.begin([])
     cli.trainer.fit(cli.model, cli.datamodule)
     summary = json.loads((cli.run_folder / "summary.json").read_text())
     return {"form": form, "seed": seed, "curve": curve.points, "tasks": summary["tasks"]}
