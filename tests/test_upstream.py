@@ -67,7 +67,7 @@ def test_options_of_a_class_made_from_kwargs_become_flags():
     parser = jsonargparse.ArgumentParser()
     parser.add_class_arguments(PromptTuning, "tuning")
     config = parser.parse_args(["--tuning.rounds=7", "--tuning.every_n_epochs=3"])
-    assert (config.tuning.rounds, config.tuning.every_n_epochs, config.tuning.exploration) == (7, 3, "thompson")
+    assert (config.tuning.rounds, config.tuning.every_n_epochs, config.tuning.tuner) == (7, 3, "structured")
     assert "rollouts that the tuner may spend on a task" in parser.format_help()
 
 

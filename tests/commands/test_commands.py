@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from pdt_lightning.commands.loggers import DEFAULT
 from tests.conftest import POINT_FLAGS
 from tests.processes import command
 
@@ -66,7 +67,7 @@ def test_a_second_run_gets_a_version_of_its_own_and_a_path_resumes_in_its_own(ru
 
 def test_a_runs_own_configuration_starts_another_run(run, tmp_path):
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert config["trainer"]["logger"] is None
+    assert config["trainer"]["logger"] == DEFAULT  # not where this run has put it
     before = (run / "tuning.csv").read_bytes()
     command(
         "fit", "--config", run / "config.yaml", "--name=again", f"--trainer.default_root_dir={tmp_path}", "--trainer.precision=null"
