@@ -24,10 +24,11 @@ ALL = (
     "zo_rank_sgd",
     "flat",
     FINETUNE,
-    "rollout_free",
+    "demonstration_loss",
+    "best_demonstration",
     UNTUNED,
 )
-WITHOUT_ROLLOUTS = (FINETUNE, "rollout_free")
+WITHOUT_ROLLOUTS = (FINETUNE, "demonstration_loss", "best_demonstration")
 
 
 @dataclass(frozen=True)

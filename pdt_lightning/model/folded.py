@@ -90,6 +90,26 @@ class FoldedBlock:
         weights = weights.unflatten(1, (tokens, self.heads)).transpose(-1, -2).flatten(2)
         return torch.baddbmm(chosen(x, attending), weights, values.view(len(windows), -1, x.shape[1]))
 
+    def attend_apart(self, x: Tensor, y: Tensor, past: Tensor, mask: Tensor) -> Tensor:
+        """`(B, W * T, D)`: attention of `W` contexts a row to one past that they share, and of each to itself alone.
+
+        Args:
+            x: `(B, W * T, D)` tokens, context after context.
+            y: `(B, W * T, D)` their normed inputs.
+            past: `(B, n, D)` normed inputs of the tokens that all contexts of a row attend to.
+            mask: `(W, R, T)`, added to the scores within the contexts.
+        """
+        (rows, tokens, width), (contexts, queries, length) = x.shape, mask.shape
+        query = (y.flatten(0, 1) @ self.query).view(rows, tokens * self.heads, width)
+        apart = y.view(rows * contexts, length, width)
+        inside = (query.view(rows * contexts, queries, width) @ apart.transpose(-1, -2)).view(rows, contexts, queries, length)
+        scores = torch.cat([query @ past.transpose(-1, -2), (inside + mask).view(rows, -1, length)], dim=-1)
+        weights = scores.softmax(dim=-1)
+        attended = weights[..., : past.shape[1]] @ past
+        own = weights[..., past.shape[1] :].reshape(rows * contexts, queries, length)
+        attended += (own @ apart).view(attended.shape)
+        return torch.addmm(x.flatten(0, 1), attended.view(rows * tokens, self.heads * width), self.output).view(x.shape)
+
     def perceive(self, x: Tensor) -> Tensor:
         """The block's perceptron, on `x (B, T, D)`."""
         inner = self.norm(x).flatten(0, 1) @ self.expand
@@ -148,6 +168,25 @@ class FoldedTransformer:
             yield x, y
             if block is not self.blocks[-1]:
                 x = block.perceive(block.attend(x, y, _lengthened(y), mask))
+
+    def answers(self, prompts: Tensor, contexts: Tensor, valid: Tensor, wanted: slice) -> Tensor:
+        """`(B, W, Q, D)`: the hidden states of every context behind every prompt.
+
+        Args:
+            prompts: `(B, P, D)` embedded tokens; nothing of them is padding.
+            contexts: `(W, T, D)` embedded tokens; a token sees the prompt and what comes before it in its own context.
+            valid: `(W, T)` bool, False on padding.
+            wanted: tokens of a context whose hidden states are wanted.
+        """
+        (count, length, width), rows = contexts.shape, len(prompts)
+        place = torch.arange(length, device=contexts.device)
+        forbidden = ((place > place[:, None]) | ~valid[:, None]) & (place != place[:, None])
+        mask = self.mask(forbidden.repeat_interleave(self.heads, dim=1))
+        x = contexts.to(self.dtype).reshape(1, count * length, width).expand(rows, -1, -1)
+        causal = self.causal(prompts.shape[1], None)
+        for block, (_, past) in zip(self.blocks, self.layers(prompts, causal), strict=True):
+            x = block.perceive(block.attend_apart(x, block.norm(x), past, mask))
+        return self.norm(x.view(rows, count, length, width)[:, :, wanted])
 
     def ends(self, x: Tensor, first: Tensor, length: int) -> Tensor:
         """`(N, D)`: the hidden states at the last tokens of windows, each of which is read by itself.

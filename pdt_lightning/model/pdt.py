@@ -170,6 +170,24 @@ class PromptDecisionTransformer(nn.Module):
     def _act(self, hidden: Tensor) -> Tensor:
         return torch.tanh(self.head(hidden.to(self.head.weight.dtype))) * self.action_half + self.action_mid
 
+    def answers(self, prompts: Prompt, contexts: Steps, folded: FoldedTransformer | None = None) -> Tensor:
+        """Actions at every step of every context behind every prompt, where a context is no longer than `K` steps.
+
+        Args:
+            prompts: `B` prompts without padding.
+            contexts: `W` rows of `T` steps.
+            folded: the transformer's, where it is kept.
+
+        Returns:
+            `(B, W, T, A)`, in the environment's unit, equal to what `forward` gives for each pair, to rounding.
+        """
+        tokens, valid = self.tokens(self.embed_context, contexts)
+        # The action of the last step is what is asked for: nothing attends to it.
+        tokens, valid = self.norm_context(tokens)[:, :-1], valid[:, :-1]
+        states = slice(self.tokens_per_step - 2, None, self.tokens_per_step)
+        before, _ = self._prompt_tokens(prompts)
+        return self._act((folded or FoldedTransformer(self.transformer)).answers(before, tokens, valid, states))
+
     def encode(self, steps: Prompt, first: Tensor, length: int, folded: FoldedTransformer | None = None) -> Tensor:
         """What the model makes of segments: the last layer's hidden state at each one's final action token.
 

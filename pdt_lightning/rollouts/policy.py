@@ -10,9 +10,12 @@ from torch import Tensor
 
 from pdt_lightning.core.errors import check_choice
 from pdt_lightning.data.segments import Prompt
+from pdt_lightning.data.windows import Steps
 from pdt_lightning.model.folded import FoldedTransformer
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 
+# In a forward pass: so many tokens' activations stay in a processor's cache, and in memory that is not handed back each time.
+BLOCK_TOKENS = 1800
 PRECISIONS = {"32-true": torch.float32, "bf16-true": torch.bfloat16}
 
 
@@ -91,6 +94,33 @@ class Policy:
         self._time += 1
         return self._actions.cpu().numpy()
 
+    def errors(self, prompts: Prompt, contexts: Steps, labels: Tensor) -> np.ndarray:
+        """How far the model's actions are from those to take, in every context behind every prompt.
+
+        Args:
+            prompts: `B` prompts without padding.
+            contexts: `W` rows of `T` steps, no more than `K`.
+            labels: `(W, T, A)` actions to take.
+
+        Returns:
+            `(B, W)` float64: root of the mean squared error, in half-widths of the action box; steps of padding do not count.
+
+        Prompts are asked about in blocks, shared out among threads as `encode` does.
+        """
+        model, folded = self.model, self._folded
+        contexts, labels = contexts.to(self._device), labels.to(self._device)
+        tokens = (prompts.mask.shape[1] + contexts.mask.numel()) * model.tokens_per_step
+        blocks = torch.arange(len(prompts)).split(max(1, BLOCK_TOKENS // tokens))
+        present = contexts.mask[:, :, None].float() / contexts.mask.sum(dim=1)[:, None, None] / labels.shape[-1]
+
+        @torch.inference_mode()
+        def of_block(numbers: Tensor) -> Tensor:
+            predicted = model.answers(prompts[numbers].to(self._device), contexts, folded).float()
+            return (((predicted - labels) / model.action_half).square() * present).sum(dim=(2, 3)).sqrt()
+
+        with ThreadPoolExecutor(self.threads) as threads:
+            return torch.cat(list(threads.map(of_block, blocks))).double().cpu().numpy()
+
     def encode(self, steps: Prompt, first: np.ndarray, length: int, block: int | None = None) -> np.ndarray:
         """What the model makes of single segments, encoded in blocks.
 
@@ -98,8 +128,7 @@ class Policy:
             steps: rows of one step each.
             first: `(N,)` row at which each segment begins; neighbours had best overlap.
             length: `H`, steps of a segment.
-            block: segments of a block at most; None: as many as have 1,800 tokens, whose activations stay in a processor's cache
-                and in memory that is not handed back to the system after each block.
+            block: segments of a block at most; None: as many as have `BLOCK_TOKENS`.
 
         Returns:
             `(N, D)` float64.
@@ -108,7 +137,7 @@ class Policy:
         sum is split over threads would decide its last bits.
         """
 
-        rows = block or max(1, 1800 // (length * self.model.tokens_per_step))
+        rows = block or max(1, BLOCK_TOKENS // (length * self.model.tokens_per_step))
         # Evenly, so that a few threads end together.
         blocks = np.array_split(first, min(len(first), 4 * -(-len(first) // (4 * rows))))
         folded = self._folded  # made before the threads ask for it

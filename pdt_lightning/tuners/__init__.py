@@ -13,7 +13,7 @@ from pdt_lightning.tuners.flat import FlatBandit
 from pdt_lightning.tuners.hill_climbing import HillClimbing
 from pdt_lightning.tuners.published import PublishedBandit
 from pdt_lightning.tuners.random_search import RandomSearch
-from pdt_lightning.tuners.rollout_free import LargestError
+from pdt_lightning.tuners.rollout_free import BestDemonstration, DemonstrationLoss
 from pdt_lightning.tuners.structured import StructuredBandit
 from pdt_lightning.tuners.uniform import Uniform
 from pdt_lightning.tuners.values import ValueTuner
@@ -26,7 +26,8 @@ TUNERS: dict[str, type[Tuner]] = {
     "hill_climbing": HillClimbing,
     "zo_rank_sgd": ZORankSGD,
     "flat": FlatBandit,
-    "rollout_free": LargestError,
+    "demonstration_loss": DemonstrationLoss,
+    "best_demonstration": BestDemonstration,
     "uniform": Uniform,
 }
 
@@ -47,10 +48,11 @@ def make_tuner(
 __all__ = [
     "FEATURES",
     "TUNERS",
+    "BestDemonstration",
     "Candidate",
+    "DemonstrationLoss",
     "FlatBandit",
     "HillClimbing",
-    "LargestError",
     "PublishedBandit",
     "RandomSearch",
     "SegmentTuner",

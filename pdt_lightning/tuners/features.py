@@ -1,8 +1,11 @@
 """What a bandit knows of a segment before trying it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d
 
 from pdt_lightning.core.guests import find
 from pdt_lightning.data.segments import Prompt, Segments
@@ -28,7 +31,8 @@ def features(kind: str, segments: Segments, policy: Policy) -> np.ndarray:
     Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; there the raw features are not normalised.
     """
     if kind == "encoded":  # the same, several times faster, since segments overlap
-        return _scaled(policy.encode(*segments.laid_out(), segments.steps))
+        steps, first = segments.laid_out()
+        return _scaled(smoothed(policy.encode(at_one_time(steps), first, segments.steps), segments, segments.steps / 4))
     return features_of(kind, segments.gather(np.arange(len(segments))[:, None]), policy)
 
 
@@ -43,9 +47,17 @@ def feature_maker(kind: str) -> Callable[[Prompt, Policy], np.ndarray]:
 
 
 def encoded(prompts: Prompt, policy: Policy) -> np.ndarray:
-    """`(N, D)` the transformer's hidden state at each prompt's final action token."""
+    """`(N, D)` the transformer's hidden state at each prompt's final action token, all read as if at one time."""
     count, length = prompts.mask.shape
-    return policy.encode(prompts.singly(), np.arange(count) * length, length)
+    return policy.encode(at_one_time(prompts.singly()), np.arange(count) * length, length)
+
+
+def at_one_time(steps: Prompt) -> Prompt:
+    """The same steps, all at their middle timestep.
+
+    Each timestep has a learned embedding in a direction of its own, and they drown what else a hidden state tells.
+    """
+    return replace(steps, timesteps=torch.full_like(steps.timesteps, int(steps.timesteps.median())))
 
 
 def raw(prompts: Prompt, policy: Policy) -> np.ndarray:
@@ -57,6 +69,18 @@ def raw(prompts: Prompt, policy: Policy) -> np.ndarray:
 
 
 FEATURES: dict[str, Callable[[Prompt, Policy], np.ndarray]] = {"encoded": encoded, "raw": raw}
+
+
+def smoothed(values: np.ndarray, segments: Segments, width: float) -> np.ndarray:
+    """Averages over neighbouring segments of a demonstration, which share most of their steps.
+
+    Args:
+        values: `(N, ...)` of all segments.
+        segments: the arms.
+        width: standard deviation of the Gaussian weights, in starts.
+    """
+    ends = np.flatnonzero(np.diff(segments.episode)) + 1
+    return np.concatenate([gaussian_filter1d(own, width, axis=0, mode="nearest") for own in np.split(values, ends)])
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from pdt_lightning.core.plain import plain
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import Candidate, Choice
+from pdt_lightning.tuners.features import features as of_segments
 from pdt_lightning.tuners.features import features_of
 from pdt_lightning.tuners.structured import StructuredBandit
 
@@ -15,7 +16,7 @@ POOL = 1000  # prompts: there are N^J of them, of which no more can be looked at
 
 
 class FlatBandit(StructuredBandit):
-    """The structured bandit with one slot, which takes a whole prompt; with one segment in a prompt they are the same.
+    """The structured bandit without a prior and with one slot, which takes a whole prompt.
 
     Args:
         segments: the arms.
@@ -41,7 +42,9 @@ class FlatBandit(StructuredBandit):
     ):
         count = len(segments)
         self.arms = Prompts(segments, np.arange(count)[:, None] if slots == 1 else rng.integers(count, size=(POOL, slots)))
-        self._look = lambda: features_of(features, self.arms.all(), policy)
+        self._look = lambda: (
+            of_segments(features, segments, policy) if slots == 1 else features_of(features, self.arms.all(), policy)
+        )
         super().__init__(self.arms, budget, rng, 1, self._look(), reward_model, exploration)  # type: ignore[arg-type]
 
     @classmethod

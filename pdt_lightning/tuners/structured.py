@@ -1,9 +1,10 @@
 """The structured bandit: a reward model for each slot of the prompt, the next prompt chosen slot by slot.
 
-`N^J` prompts, but a round costs `J·N` evaluations. After the rounds of exploration the finalists are tried again, and the
-best of them is recommended.
+`N^J` prompts, but a round costs `J·N` evaluations. What the demonstrations tell of a segment is the model's prior: the prompt that
+it holds best is tried first, and rollouts go where doubt remains. After the rounds of exploration the finalists are tried again,
+and the best of them is recommended.
 
-Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; the joint fit of the slots and the recommendation are ours.
+Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; the prior, the joint fit of the slots and the recommendation are ours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,10 @@ from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import OPTIONS, Choice
-from pdt_lightning.tuners.exploration import exploration_class
+from pdt_lightning.tuners.exploration import best_choice, exploration_class
 from pdt_lightning.tuners.features import feature_maker
 from pdt_lightning.tuners.features import features as features_of_segments
+from pdt_lightning.tuners.prior import Informed, Prior, prior_maker
 from pdt_lightning.tuners.recommend import Finalists, by_choice, worth
 from pdt_lightning.tuners.reward_models import Apart, RewardModel, reward_model_class
 
@@ -38,6 +40,7 @@ class StructuredBandit(Finalists):
         exploration: `thompson` | `ucb` | `epsilon_greedy`, or the path of a class derived from `exploration.Exploration`.
         credit: `own`: one model of all slots, each credited with its own share; `whole`: a model for each slot, credited with the
             whole return, as published.
+        prior: what is held of the segments before the first rollout; None: nothing.
     """
 
     def __init__(
@@ -50,12 +53,14 @@ class StructuredBandit(Finalists):
         reward_model: str = "linear",
         exploration: str = "thompson",
         credit: str = "own",
+        prior: Prior | None = None,
     ):
         super().__init__(segments, budget, rng, slots)
         check_choice(f"{OPTIONS}credit", credit, CREDITS)
         kind = reward_model_class(reward_model)
         self._model = lambda features: kind(features, slots) if credit == "own" else Apart(kind, features, slots)
-        self.model: RewardModel = self._model(features)
+        self._prior = prior
+        self.model: RewardModel = Informed(self._model, features, slots, prior.scores) if prior else self._model(features)
         self.exploration = exploration_class(exploration)()
         # The fits draw from a generator of their own, so that a tuner restored from its state fits the same model again.
         self.fit_seed = int(rng.integers(2**31))
@@ -75,10 +80,11 @@ class StructuredBandit(Finalists):
         reward_model: str = "linear",
         exploration: str = "thompson",
         credit: str = "own",
+        prior: str = "demonstrations",
     ) -> Self:
-        """With the features of the segments that the policy's transformer gives."""
-        known = features_of_segments(features, segments, policy)
-        return cls(segments, budget, rng, slots, known, reward_model, exploration, credit)
+        """With the features and the prior of the segments that the policy's transformer gives."""
+        known, held = features_of_segments(features, segments, policy), prior_maker(prior)(segments, policy, slots)
+        return cls(segments, budget, rng, slots, known, reward_model, exploration, credit, held)
 
     @classmethod
     def check(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,10 +94,13 @@ class StructuredBandit(Finalists):
         reward_model_class(options.get("reward_model", "linear"))
         exploration_class(options.get("exploration", "thompson"))
         check_choice(f"{OPTIONS}credit", options.get("credit", "own"), CREDITS)
+        prior_maker(options.get("prior", "demonstrations"))
         return options
 
     def _explore(self, number: int, open_ones: list[Choice]) -> Choice:
         self._fit()
+        if self._prior and not self._fitted:  # what is held best, and what differs from it least
+            return best_choice(self.model.mean(), open_ones) if self._prior.best in open_ones else self._prior.best
         return self.exploration.choose(self.model, number / self.budget, self.rng, open_ones)
 
     def _fit(self) -> None:
@@ -111,8 +120,14 @@ class StructuredBandit(Finalists):
         self._fit()
         groups = by_choice(self.choices, self.outcomes)
         if self.asked < self.budget or not groups:
-            groups.setdefault(tuple(int(segment) for segment in self.model.mean().argmax(axis=1)), [])
+            groups.setdefault(self._held_best(), [])
         return {c: worth(value, own) for (c, own), value in zip(groups.items(), self._values(list(groups)), strict=True)}
+
+    def _held_best(self) -> Choice:
+        """By the model, or before any outcome by the prior."""
+        if self._prior and not self._fitted:
+            return self._prior.best
+        return tuple(self.model.mean().argmax(axis=1).tolist())
 
     def _values(self, choices: Sequence[Choice]) -> list[float]:
         """What the model, as fitted last, expects of prompts."""

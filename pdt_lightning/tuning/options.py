@@ -17,11 +17,12 @@ class TuningOptions:
 
     Args:
         tuner: `structured`, the bandit; `uniform`, no tuning; or a rival: `published`, `random_search`, `hill_climbing`,
-            `zo_rank_sgd`, `flat`, `rollout_free`; or a tuner of your own, by the path of its class, such as `my_package.Mine`.
+            `zo_rank_sgd`, `flat`; or one that spends no rollout: `demonstration_loss`, `best_demonstration`; or one of your
+            own, by the path of its class, such as `my_package.Mine`.
         tuner_options: of that tuner, such as `{exploration: ucb}`. `structured` takes `features` (`encoded` by the transformer, or
-            `raw` values), `reward_model` (`linear`), `exploration` (`thompson`, `ucb`, `epsilon_greedy`) and `credit` (each slot of
-            a prompt has its `own` share of the return, or the `whole`, as published); `flat` the first three. What they name may
-            be yours too, by its path.
+            `raw` values), `reward_model` (`linear`), `exploration` (`thompson`, `ucb`, `epsilon_greedy`), `credit` (each slot of
+            a prompt has its `own` share of the return, or the `whole`, as published) and `prior` (what the `demonstrations` tell
+            before the first rollout, or `none`); `flat` the first three. What they name may be yours too, by its path.
         rounds: rollouts that the tuner may spend on a task.
         parallel: rollouts of a task between two fits of the tuner.
         objective: `return`; `success`, ties broken by return; `auto`: success where the environment reports it.

@@ -16,7 +16,7 @@ from benchmarks import rivals, sparse_point
 from pdt_lightning import compare
 from pdt_lightning.comparison import figures, report
 from pdt_lightning.comparison import summary as summaries
-from pdt_lightning.comparison.plan import ALL, BUDGETS, DEFAULT, Plan, claim, named, variant
+from pdt_lightning.comparison.plan import ALL, BUDGETS, DEFAULT, WITHOUT_ROLLOUTS, Plan, claim, named, variant
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.results.figures import pixels
 from pdt_lightning.tuning.options import TuningOptions
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.Jsonar
 
 SMALL = ["--rounds=12", "--seeds=2", "--verdict_episodes=3", "--oracle_candidates=4", "--oracle_episodes=1", "--width=8"]
 FIGURES = {"by_rollouts.png", "aggregate.png", "choices.png", "attention.png", "profiles.png"}
-SOME = ["--tuners", "structured", "zo_rank_sgd", "rollout_free", "finetune", "structured:exploration=ucb,credit=whole"]
+SOME = ["--tuners", "structured", "zo_rank_sgd", "demonstration_loss", "finetune", "structured:exploration=ucb,credit=whole"]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_all_tuners_are_compared_on_every_cell(whole):
     rows = table(folder / "results.csv")
     per_tuner = {name: sum(row["tuner"] == name for row in rows) for name in ALL}
     cells = 2 * 3 * 2
-    assert per_tuner == {name: 0 if name in ("finetune", "rollout_free") else cells * 12 for name in ALL}
+    assert per_tuner == {name: 0 if name in WITHOUT_ROLLOUTS else cells * 12 for name in ALL}
     assert len({(row["checkpoint"], row["task"], row["tuner"], row["seed"], row["round"]) for row in rows}) == len(rows)
     judged = table(folder / "recommended.csv")
     assert {int(row["rollouts"]) for row in judged if row["tuner"] == "flat"} == {10, 12}

@@ -12,8 +12,8 @@ from pdt_lightning.tuners.exploration import UCB, best_choice
 from pdt_lightning.tuners.flat import POOL, FlatBandit
 from pdt_lightning.tuners.hill_climbing import HillClimbing
 from pdt_lightning.tuners.published import PublishedBandit, PublishedModel
+from pdt_lightning.tuners.references import References
 from pdt_lightning.tuners.reward_models import Apart, LinearModel
-from pdt_lightning.tuners.rollout_free import LargestError
 from pdt_lightning.tuners.structured import StructuredBandit
 from pdt_lightning.tuners.zo_rank_sgd import ZORankSGD, rank_gradient
 
@@ -116,7 +116,10 @@ def test_apart_each_slot_is_credited_with_the_whole_return():
 
 
 def test_with_one_segment_in_a_prompt_flat_and_structured_are_the_same(segments, point_policy):
-    made = [make_tuner(name, segments, 40, rng(), 1, point_policy) for name in ("structured", "flat")]
+    made = [
+        make_tuner("structured", segments, 40, rng(), 1, point_policy, prior="none"),
+        make_tuner("flat", segments, 40, rng(), 1, point_policy),
+    ]
     assert isinstance(made[1], FlatBandit)
     coin = rng(7)
     while candidates := made[0].ask(3):
@@ -175,18 +178,6 @@ def test_fitted_together_each_fits_as_it_would_alone(segments, point_policy):
     assert len({tuner.model.rows(np.array(tuner.choices), np.array(tuner.outcomes))[0].shape for tuner in together}) == 2
 
 
-def test_rollout_free_tuners_ask_for_nothing_and_take_segments_apart(segments, point_policy):
-    made = LargestError(segments, 50, rng(), 3, point_policy)
-    assert made.ask(5) == []
-    choice = made.best().choice
-    assert len(set(choice)) == 3
-    places = [(segments.episode[c], segments.start[c]) for c in choice]
-    assert all(a[0] != b[0] or abs(a[1] - b[1]) >= 3 for n, a in enumerate(places) for b in places[:n])
-    again = LargestError(segments, 0, rng(5), 3, point_policy)
-    again.load_state_dict(made.state_dict())
-    assert again.best().choice == choice
-
-
 def test_finetuning_changes_a_copy_alone_and_learns(segments, point_policy):
     before = [values.clone() for values in point_policy.model.state_dict().values()]
     random_state = torch.get_rng_state()
@@ -197,13 +188,16 @@ def test_finetuning_changes_a_copy_alone_and_learns(segments, point_policy):
     pairs = list(zip(own.model.state_dict().values(), again.model.state_dict().values(), strict=True))
     assert all(torch.equal(a, b) for a, b in pairs)
     assert any(not torch.equal(a, b) for a, b in zip(before, own.model.state_dict().values(), strict=True))
-    errors = [LargestError(segments, 0, rng(), 2, policy)._scores(policy).mean() for policy in (point_policy, own)]
+    prompts = rng().integers(len(segments), size=(40, 2))
+    errors = [References(segments, policy).losses(prompts).mean() for policy in (point_policy, own)]
     assert errors[1] < 0.8 * errors[0]
     assert not any(parameter.requires_grad for parameter in own.model.parameters())
 
 
 def test_credit_is_an_option_of_the_structured_bandit(segments, point_policy):
-    own, whole = (make_tuner("structured", segments, 8, rng(), 2, point_policy, credit=credit) for credit in ("own", "whole"))
+    own, whole = (
+        make_tuner("structured", segments, 8, rng(), 2, point_policy, credit=credit, prior="none") for credit in ("own", "whole")
+    )
     assert isinstance(own, StructuredBandit)
     assert isinstance(own.model, LinearModel)
     assert isinstance(whole.model, Apart)

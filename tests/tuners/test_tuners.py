@@ -9,14 +9,15 @@ from pdt_lightning.tuners.exploration import EpsilonGreedy
 from pdt_lightning.tuners.features import features
 from pdt_lightning.tuners.recommend import SequentialHalving, by_choice, worth
 from pdt_lightning.tuners.reward_models import LinearModel
+from pdt_lightning.tuners.rollout_free import RolloutFree
 from pdt_lightning.tuners.structured import StructuredBandit
 from tests.conftest import untrained
 
 VARIANTS = [
     {"name": "structured"},
-    {"name": "structured", "exploration": "epsilon_greedy", "features": "raw"},
-    {"name": "structured", "exploration": "ucb", "credit": "whole"},
-    *({"name": name} for name in TUNERS if name != "structured" and not name.startswith("rollout_free")),
+    {"name": "structured", "exploration": "epsilon_greedy", "features": "raw", "prior": "none"},
+    {"name": "structured", "exploration": "ucb", "credit": "whole", "prior": "none"},
+    *({"name": name} for name in TUNERS if name != "structured" and not issubclass(TUNERS[name], RolloutFree)),
 ]
 
 
