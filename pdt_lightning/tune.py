@@ -21,7 +21,7 @@ from pdt_lightning.results.videos import examples, film_all
 from pdt_lightning.rollouts.policy import Policy, dtype_of
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.tuning.draws import Subject, check_prompt
-from pdt_lightning.tuning.options import TuningOptions, check_objective
+from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import Recommendation, planned_rollouts, tune
 
 EXAMPLE = "runs/<name>/version_0/prompts"
@@ -107,7 +107,6 @@ def main(args: list[str]) -> None:
     module, data = load(config.ckpt_path, config.family_options)
     names = data.chosen(config.tasks)
     given = None if config.prompts is None else saved_prompts(Path(config.prompts), names)
-    check_objective(options.objective, data.family.heldout_tasks)
     data.prepare_candidates()
     subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in names]
     if given is not None:

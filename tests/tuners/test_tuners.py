@@ -94,14 +94,14 @@ def test_restored_it_goes_on_exactly_even_with_outcomes_pending(segments, point_
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
-def test_failed_rollouts_cost_budget_and_teach_nothing(segments, point_policy, options):
+def test_failed_rollouts_cost_budget_and_count_as_the_worst_known(segments, point_policy, options):
     made = tuner(segments, point_policy, **dict(options))
     asked = 0
     while candidates := made.ask(3):
         asked += len(candidates)
-        made.tell([(candidate.id, None if candidate.id % 3 else 1.0) for candidate in candidates])
+        made.tell([(candidate.id, None if candidate.id % 3 else 5.0 - candidate.id) for candidate in candidates])
     assert asked == 12
-    assert made.outcomes == [1.0] * 4
+    assert sorted(made.outcomes) == [-4.0] * 9 + [-1.0, 2.0, 5.0]  # those that failed before the worst was seen too
     nothing = tuner(segments, point_policy, **dict(options))
     while candidates := nothing.ask(3):
         nothing.tell([(candidate.id, None) for candidate in candidates])
