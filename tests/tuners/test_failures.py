@@ -17,7 +17,7 @@ def segments(point_data):
 @pytest.mark.parametrize("floor", [-50.0, 100.0])
 @pytest.mark.parametrize("name", ["structured", "random_search", "flat"])
 def test_a_finalist_that_crashes_is_not_recommended(segments, point_policy, name, floor):
-    """The prompt that did best while exploring fails ever after; all others bring the same, as they do where all demonstrations do."""
+    """The prompt that did best while exploring fails ever after; all others bring the same, as demonstrations may."""
     made = make_tuner(name, segments, 60, np.random.default_rng(0), 2, point_policy)
     made.floor = floor
     best, retrials = None, 0

@@ -5,12 +5,16 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome
+from pdt_lightning.tasks.base import Task
 from pdt_lightning.tuners import make_tuner
+from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.draws import Subject, check_prompt
+from pdt_lightning.tuning.objective import Objective
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import Recommendation, planned_rollouts, tune
 from pdt_lightning.tuning.result import EpisodeStatistics
@@ -123,6 +127,52 @@ def test_verdicts_are_on_episodes_that_the_tuner_never_saw(point_policy, subject
     assert len(verdict) == 3
     assert seen[1 + 3 + 1] == verdict  # the untuned prompts meet the same episodes
     assert not searched & set(verdict)
+
+
+def test_the_verdict_has_a_seed_of_its_own(point_policy, subjects, play):
+    """Whatever the seed of tuning is, so that it is no choice of lucky episodes to choose among runs by their tables."""
+
+    def verdicts(**changes):
+        seen = []
+
+        def watching(rows):
+            seen.append([(row.seed, row.prompt.tobytes()) for row in rows])
+            return play(rows)
+
+        tune(point_policy, subjects[:1], watching, dataclasses.replace(OPTIONS, tuner="uniform", **changes), 2, 0)
+        return seen[0], seen[1:-2], [seed for seed, _ in seen[-2]], seen[-1]  # yardstick, search, tuned, untuned
+
+    first, again, other = verdicts(), verdicts(seed=1), verdicts(verdict_seed=1)
+    assert [a == b for a, b in zip(first, again, strict=True)] == [False, False, True, True]
+    assert [a == b for a, b in zip(first, other, strict=True)] == [True, True, False, False]
+
+
+def test_the_best_found_starts_from_all_that_was_tried(point_policy, subjects):
+    """Also from what is not recommended: here, by a tuner that recommends a random prompt."""
+
+    def play(rows):
+        return [Outcome(float(row.prompt.states.double().sin().sum()), None, 5) for row in rows]
+
+    options = dataclasses.replace(OPTIONS, tuner="uniform", rounds=40, oracle_candidates=2, objective="return")
+    for result in tune(point_policy, subjects, play, options, 2, 0, with_oracle=True):
+        assert max(trial.outcome.total for trial in result.trials) <= result.oracle.returns[0]
+
+
+def test_a_lucky_rollout_is_not_the_best_found():
+    """Of a coin and of what always wins: fresh episodes tell them apart."""
+    lucky, good = (
+        Prompt(*(torch.full((1, 3, 1), kind) for _ in range(3)), torch.zeros(1, 3).long(), torch.ones(1, 3).bool())
+        for kind in (0.0, 1.0)
+    )
+    pool = oracle.Pool(Task("t", "e"), Objective(worst=0.0))
+    for prompt, values in ((lucky, [1.0, None]), (good, [1.0]), (lucky, [1.0])):
+        pool.add(prompt, values)
+    assert (pool.values, pool.untried()) == ([[1.0, None, 1.0], [1.0]], [])
+
+    def play(rows):
+        return [Outcome(float(row.prompt is good or row.seed % 2), None, 3) for row in rows]
+
+    assert oracle.best_of([pool], play, 8, 4, 0, 0) == [good]
 
 
 def test_given_prompts_are_judged_as_they_are(point_policy, subjects, play):
