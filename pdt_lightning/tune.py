@@ -40,7 +40,7 @@ def parser(saved: dict[str, Any]) -> Explaining:
     add_family_options(made)
     made.add_argument("--prompts", type=str | None, default=None, help="Folder of saved prompts to judge, with --rounds 0.")
     made.add_argument("--out", type=str | None, default=None, help="Folder for the results; null: beside the checkpoint's folder.")
-    made.add_argument("--oracle", type=bool, default=False, help="Look for the oracle too.")
+    made.add_argument("--oracle", type=bool, default=False, help="Look for the best that can be found too.")
     made.add_argument("--workers", type=int | None, default=0, help="Processes that play rollouts; 0: this one; null: one a core.")
     made.add_argument("--width", type=int, default=8, help="Rows in a forward pass.")
     made.add_argument("--precision", type=str, default="32-true", help="Of the transformer: 32-true, or bf16-true.")

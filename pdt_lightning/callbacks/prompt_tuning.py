@@ -37,7 +37,7 @@ class PromptTuning(lightning.Callback):
     """Between validation epochs, let a tuner find prompts of the held-out tasks by rollouts.
 
     It starts afresh in each phase, since the model has changed, and leaves the training's randomness untouched. The last phase of
-    a run also looks for the oracle.
+    a run also looks for the best found (`oracle`).
 
     Args:
         every_n_epochs: epochs between two phases; the last epoch always ends with one. 0: only the last.

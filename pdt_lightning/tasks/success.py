@@ -48,7 +48,7 @@ def highest_and_last(steps: np.ndarray) -> tuple[float | None, float | None]:
     >>> highest_and_last(np.array([0.0, 1.0, np.nan, 0.0]))
     (1.0, 0.0)
     """
-    known = steps[~np.isnan(steps)]
+    known = steps[~np.isnan(steps)]  # also of no step at all
     return (float(known.max()), None if np.isnan(steps[-1]) else float(steps[-1])) if len(known) else (None, None)
 
 
