@@ -1,6 +1,7 @@
 """What a bandit knows of a segment before trying it."""
 
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -8,6 +9,8 @@ from pdt_lightning.core.guests import find
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import OPTIONS
+
+_KNOWN: WeakKeyDictionary[Segments, WeakKeyDictionary[Policy, dict[str, np.ndarray]]] = WeakKeyDictionary()
 
 
 def features(kind: str, segments: Segments, policy: Policy) -> np.ndarray:
@@ -22,11 +25,21 @@ def features(kind: str, segments: Segments, policy: Policy) -> np.ndarray:
     Returns:
         `(N, F)` float64.
 
+    They are made once for as long as segments and policy live, neither of which changes: tuners of many budgets and seeds share
+    them, and leave them as they are.
+
     Raises:
         UserError: on another kind.
 
     Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; there the raw features are not normalised.
     """
+    own = _KNOWN.setdefault(segments, WeakKeyDictionary()).setdefault(policy, {})
+    if kind not in own:
+        own[kind] = _made(kind, segments, policy)
+    return own[kind]
+
+
+def _made(kind: str, segments: Segments, policy: Policy) -> np.ndarray:
     if kind == "encoded":  # the same, several times faster, since segments overlap
         return _scaled(policy.encode(*segments.laid_out(), segments.steps))
     return features_of(kind, segments.gather(np.arange(len(segments))[:, None]), policy)

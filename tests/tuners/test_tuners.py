@@ -1,3 +1,4 @@
+import copy
 import json
 
 import numpy as np
@@ -127,6 +128,23 @@ def test_an_outcome_is_told_once(segments, point_policy):
     made.tell([(made.ask()[0].id, 1.0)])
     with pytest.raises(KeyError):
         made.tell([(0, 1.0)])
+
+
+@pytest.mark.parametrize("name", ["structured", "published"])
+def test_segments_are_encoded_once_for_tuners_of_all_budgets_and_seeds(segments, point_policy, monkeypatch, name):
+    made, encoded = [], []
+    for part in ("laid_out", "gather"):
+        own = getattr(type(segments), part)
+        monkeypatch.setattr(type(segments), part, lambda self, *args, own=own: encoded.append(own) or own(self, *args))
+    for budget, seed in ((5, 0), (10, 0), (10, 1)):
+        made.append(tuner(segments, point_policy, budget=budget, seed=seed, name=name))
+    assert len(encoded) == 1
+    inputs = [one.model.features[:, :4] for one in made]
+    assert np.array_equal(inputs[0], inputs[1])
+    assert np.array_equal(inputs[0], inputs[2])
+    other = Policy(copy.deepcopy(point_policy.model), 5)
+    tuner(segments, other, name=name)
+    assert len(encoded) == 2
 
 
 @pytest.mark.parametrize("name", TUNERS)
