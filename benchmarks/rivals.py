@@ -64,9 +64,9 @@ def tried(path: str, setting: Setting, every: int, seeds: int, episodes: int) ->
             rng = generator(seed, "rivals", kind.__name__, name)
             made_of = features("raw", subject.segments, policy) if kind is PublishedBandit else policy
             tuner = kind(subject.segments, budget, rng, slots, made_of, **values)
-            places.append((Draws(seed, PHASE, slots, episodes), subject))
+            places.append((Draws(seed, PHASE, slots, episodes, seed), subject))
             cells.append(Cell(subject.task, tuner, ("rivals", name, seed)))
-        search(cells, play, 0, "return")
+        search(cells, play, 0)
         rows = [draws.judged(s, cell.tuner.best().prompt) for (draws, s), cell in zip(places, cells, strict=True)]
         worth = np.array([outcome.total for outcomes in play_groups(play, rows) for outcome in outcomes])
     pool.close()

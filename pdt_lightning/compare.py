@@ -20,9 +20,10 @@ from pdt_lightning.core.terminal import quiet, say
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.rollouts.policy import dtype_of
 from pdt_lightning.tune import add_family_options, saved_options, without_groups
-from pdt_lightning.tuning.options import TuningOptions, check_objective
+from pdt_lightning.tuning.objective import decide
+from pdt_lightning.tuning.options import TuningOptions
 
-NOT_COMPARED = {"tuner", "tuner_options", "yardstick_episodes", "videos", "seed"}  # of the tuning options
+NOT_COMPARED = {"tuner", "tuner_options", "yardstick_episodes", "videos", "seed", "verdict_seed"}  # of the tuning options
 
 
 def parser(saved: dict) -> Explaining:
@@ -74,12 +75,13 @@ def main(args: list[str]) -> None:
     again = "python -m pdt_lightning.compare " + shlex.join(args)
     try:
         run(plan, mine, folder, workers)
+        if left := [job for job in plan.jobs() if not job.done(folder)]:
+            say(f"This rank is done. Others are at {len(left)} of {len(plan.jobs())} jobs; the last one to end does the rest.")
+            return
+        run(plan, [job for job in plan.oracles() if not job.done(folder)], folder, workers)
     except Interrupted as stop:
         say(f"\nStopped. What was played is kept. Go on:\n{again}")
         raise SystemExit(128 + int(str(stop))) from None
-    if left := [job for job in plan.jobs() if not job.done(folder)]:
-        say(f"This rank is done. Others are at {len(left)} of {len(plan.jobs())} jobs; the last one to end writes the results.")
-        return
     results = Results(plan, folder)
     summary = report.write(results, folder, again)
     write_figures(results, summary, folder)
@@ -98,8 +100,9 @@ def planned(config, options: TuningOptions) -> Plan:
         names, trained = tuple(data.chosen(config.tasks)), data.hparams["segments"]
         if number == 0:
             first = (names, trained)
-            check_objective(options.objective, data.family.heldout_tasks)
             data.prepare_candidates()
+            for name in names:
+                decide(options.objective, data.prompt_tasks[name], data.segments(name).episodes)
         elif (names, trained) != first:
             raise UserError(
                 f"--ckpt_path: {path} has other held-out tasks, or another number of segments in a prompt, than "

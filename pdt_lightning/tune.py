@@ -21,7 +21,7 @@ from pdt_lightning.results.videos import examples, film_all
 from pdt_lightning.rollouts.policy import Policy, dtype_of
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.tuning.draws import Subject, check_prompt
-from pdt_lightning.tuning.options import TuningOptions, check_objective
+from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import Recommendation, planned_rollouts, tune
 
 EXAMPLE = "runs/<name>/version_0/prompts"
@@ -40,7 +40,7 @@ def parser(saved: dict[str, Any]) -> Explaining:
     add_family_options(made)
     made.add_argument("--prompts", type=str | None, default=None, help="Folder of saved prompts to judge, with --rounds 0.")
     made.add_argument("--out", type=str | None, default=None, help="Folder for the results; null: beside the checkpoint's folder.")
-    made.add_argument("--oracle", type=bool, default=False, help="Look for the oracle too.")
+    made.add_argument("--oracle", type=bool, default=False, help="Look for the best that can be found too.")
     made.add_argument("--workers", type=int | None, default=0, help="Processes that play rollouts; 0: this one; null: one a core.")
     made.add_argument("--width", type=int, default=8, help="Rows in a forward pass.")
     made.add_argument("--precision", type=str, default="32-true", help="Of the transformer: 32-true, or bf16-true.")
@@ -107,7 +107,6 @@ def main(args: list[str]) -> None:
     module, data = load(config.ckpt_path, config.family_options)
     names = data.chosen(config.tasks)
     given = None if config.prompts is None else saved_prompts(Path(config.prompts), names)
-    check_objective(options.objective, data.family.heldout_tasks)
     data.prepare_candidates()
     subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in names]
     if given is not None:

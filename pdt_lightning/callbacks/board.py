@@ -109,7 +109,7 @@ def write_curves(folder: Path, results: Sequence[TaskResult]) -> None:
             untuned = result.yardstick.successes if known else result.yardstick.returns
             for trial in result.trials:
                 if trial.outcome.failed is None:
-                    seen = trial.outcome.success if known else trial.outcome.total
+                    seen = (trial.outcome.success or 0.0) if known else trial.outcome.total
                     writer.add_scalar(f"round_{'success' if known else 'return'}/{result.task}", seen, trial.round)
                 writer.add_scalar(f"round_recommended_value/{result.task}", trial.recommended_value, trial.round)
                 writer.add_scalar(f"round_untuned/{result.task}", sum(untuned) / len(untuned), trial.round)

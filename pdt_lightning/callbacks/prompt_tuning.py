@@ -27,7 +27,8 @@ from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Row
 from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.journal import Journal, forget, path_of
-from pdt_lightning.tuning.options import TuningOptions, check_objective
+from pdt_lightning.tuning.objective import decide
+from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import planned_rollouts, tune
 from pdt_lightning.tuning.result import TaskResult
 
@@ -36,7 +37,7 @@ class PromptTuning(lightning.Callback):
     """Between validation epochs, let a tuner find prompts of the held-out tasks by rollouts.
 
     It starts afresh in each phase, since the model has changed, and leaves the training's randomness untouched. The last phase of
-    a run also looks for the oracle.
+    a run also looks for the best found (`oracle`).
 
     Args:
         every_n_epochs: epochs between two phases; the last epoch always ends with one. 0: only the last.
@@ -79,17 +80,19 @@ class PromptTuning(lightning.Callback):
         self._pool: RolloutPool | None = None
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Check that the tasks are there, and make the pool of workers, which start when first needed."""
+        """Check tasks and objective, and make the pool of workers, which start when first needed."""
         data = getattr(trainer, "datamodule", None)
         if not isinstance(data, MultiTaskDataModule):
             raise UserError("PromptTuning needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...)).")
         self.check(data)
+        for subject in self.subjects(data):
+            decide(self.options.objective, subject.task, subject.segments.episodes)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", trainer.num_devices))
         workers = max(1, (os.cpu_count() or 1) // max(1, local)) if self.workers is None else self.workers
         self._pool = RolloutPool(workers, self.width)
 
     def check(self, data: MultiTaskDataModule) -> None:
-        """Refuse tasks that the data do not have, and an objective that they do not know.
+        """Refuse tasks that the data do not have.
 
         Raises:
             UserError: naming the option.
@@ -97,7 +100,6 @@ class PromptTuning(lightning.Callback):
         data.chosen(self.tasks)
         if missing := [name for name in self.validation_tasks if name not in (data.hparams["tuned_training_tasks"] or ())]:
             raise UserError(f"validation_tasks: give MultiTaskDataModule(tuned_training_tasks=[{missing[0]!r}, ...]) too.")
-        check_objective(self.options.objective, data.family.heldout_tasks)
 
     def due(self, trainer: lightning.Trainer) -> bool:
         """Whether a phase follows this validation; one in the middle of an epoch is never followed by any."""

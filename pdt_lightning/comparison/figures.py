@@ -16,6 +16,7 @@ from pdt_lightning.comparison.summary import Results, covers, of_goal
 from pdt_lightning.results.figures import DPI, ORACLE, TUNED, pixels, save_png, whiskers
 from pdt_lightning.results.figures import UNTUNED as GREY
 from pdt_lightning.results.statistics import performance_profile
+from pdt_lightning.tuning import oracle
 
 MOST_TASKS = 5  # in the figure of choices
 PROFILED = 201  # thresholds of a performance profile
@@ -215,4 +216,4 @@ def _levels(axis: Axes, summary: Mapping[str, Any], span: Callable, line: Callab
         value, low, high = of_goal(summary[kind], summary["goal"])
         if low is not None:
             span(low, high, color=colour, alpha=0.2, lw=0)
-        line(value, color=colour, lw=1.5, ls="--", label=kind)
+        line(value, color=colour, lw=1.5, ls="--", label=oracle.NAME if kind == "oracle" else kind)

@@ -99,9 +99,13 @@ class Plan:
             return [0]
         return [self.options.rounds] if name == UNTUNED else self.budgets
 
+    def oracles(self) -> list[Job]:
+        """What is done when all other jobs are, since it starts from what they have tried."""
+        return [Job(number, ORACLE) for number in range(len(self.checkpoints))]
+
     def jobs(self) -> list[Job]:
-        """All there is to do, the longest first, so that those who share them end together."""
-        jobs = [Job(number, name) for number in range(len(self.checkpoints)) for name in (ORACLE, *self.names)]
+        """All else there is to do, the longest first, so that those who share them end together."""
+        jobs = [Job(number, name) for number in range(len(self.checkpoints)) for name in self.names]
         return sorted(jobs, key=lambda job: (-self.rollouts(job), job.name != "published", job.checkpoint))
 
     def rollouts(self, job: Job) -> int:

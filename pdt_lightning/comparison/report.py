@@ -9,13 +9,16 @@ from typing import Any
 
 from rich.table import Table
 
-from pdt_lightning.comparison.plan import ORACLE
 from pdt_lightning.comparison.summary import Results, covers, of_goal, summarise
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.terminal import show
+from pdt_lightning.tuning import oracle
 
-RESULTS = ("checkpoint", "task", "tuner", "seed", "round", "return", "success", "length", "predicted", "recommended_value")
-RECOMMENDED = ("checkpoint", "task", "tuner", "seed", "rollouts", "return", "success", "prompt")
+RESULTS = (
+    *("checkpoint", "task", "tuner", "seed", "round"),
+    *("return", "success", "last_success", "length", "predicted", "recommended_value"),
+)
+RECOMMENDED = ("checkpoint", "task", "tuner", "seed", "rollouts", "return", "success", "last_success", "failed", "prompt")
 
 
 def write(results: Results, folder: Path, command: str) -> dict[str, Any]:
@@ -38,13 +41,20 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def lines(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table, as text: untuned, each tuner by falling return, oracle."""
+    """Header and rows of the table, as text: each tuner by falling return, and the best found."""
     plan, tuners, goal = summary["plan"], summary["tuners"], summary["goal"]
     other = "success" if goal == "return" else "return"
     budgets = sorted({int(budget) for figures in tuners.values() for budget in figures["by_rollouts"]} - {0})
     shown = [budget for budget in budgets if budget in (50, plan["options"]["rounds"])]
     header = ["tuner", *(f"{goal}, {budget} rollouts" for budget in shown), "interquartile mean"]
-    header += [other] if summary["oracle"][other] is not None else []
+    figured = [summary["oracle"], *tuners.values()]
+    others = ["interquartile_mean"]
+    for column, label in ((other, other), ("last_success", "success at the last step")):
+        if all(figures[column] is not None for figures in figured):
+            others.append(column)
+            header.append(label)
+    if any(figures["failed"] for figures in figured):
+        header.append("episodes failed")
     header += ["rollouts to 95 %", "ms a round", "ours minus it"]
     rows = []
     for name in sorted(tuners, key=lambda name: -tuners[name][goal]):
@@ -53,7 +63,8 @@ def lines(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         row = [f"{name} (default)" if name == summary["default"] else name]
         # What needs no rollouts, or is never tuned, is the same after any number of them.
         row += [_interval(known.get(str(budget), figures), goal) for budget in shown]
-        row += [f"{figures[column]:.2f}" for column in ("interquartile_mean", other) if figures[column] is not None]
+        row += [f"{figures[column]:.2f}" for column in others]
+        row += [str(figures["failed"])] * ("episodes failed" in header)
         row += [str(figures["rollouts_to_95"] if figures["rollouts_to_95"] is not None else "-")]
         row += ["-" if figures["seconds_per_round"] is None else f"{1000 * figures['seconds_per_round']:.1f}"]
         against = summary["default_minus"].get(name, {}).get(str(shown[0]))
@@ -61,9 +72,9 @@ def lines(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         rows.append(row)
     if len(shown) > 1:
         header[-1] += f", {shown[0]}"
-    oracle = summary["oracle"]
-    row = [ORACLE, *([_interval(oracle, goal)] * len(shown))]
-    row += [f"{oracle[column]:.2f}" for column in ("interquartile_mean", other) if oracle[column] is not None]
+    best = summary["oracle"]
+    row = [oracle.NAME, *([_interval(best, goal)] * len(shown)), *(f"{best[column]:.2f}" for column in others)]
+    row += [str(best["failed"])] * ("episodes failed" in header)
     rows.append([*row, "-", "-", "-"])
     return header, rows
 
@@ -92,12 +103,14 @@ def _interval(figures: Mapping[str, Any], goal: str) -> str:
 def caption(summary: Mapping[str, Any]) -> str:
     """What the figures are of, and what their intervals cover."""
     plan = summary["plan"]
+    options = plan["options"]
     not_covered = "; the luck of pretraining is not in it" if len(plan["checkpoints"]) == 1 else ""
     return (
-        f"Recommended prompts on {plan['options']['verdict_episodes']} fresh episodes of each cell; {plan['slots']} segments in a "
-        f"prompt. Mean [95 % t interval {covers(plan)}{not_covered}], n/a where all are alike or there is one run; what is chosen "
-        "once for all seeds, as the oracle is, varies by its episodes alone. Differences are paired; ours is better or worse "
-        "where p < 0.05 after Holm's correction over all rivals and budgets, and else a tie."
+        f"Recommended prompts on {options['verdict_episodes']} fresh episodes of each cell; {plan['slots']} segments in a prompt. "
+        f"Mean [95 % t interval {covers(plan)}{not_covered}], n/a where all are alike or there is one run. The best found, of "
+        f"{options['oracle_candidates']} random prompts and of all that was tried, is chosen once for all seeds and varies by its "
+        "episodes alone. An episode that failed was not won, and has the lowest return known of its task. Differences are paired; "
+        "ours is better or worse where p < 0.05 after Holm's correction over all rivals and budgets, and else a tie."
     )
 
 

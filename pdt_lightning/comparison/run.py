@@ -8,11 +8,12 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
-from pdt_lightning.comparison.plan import Job, Plan
+from pdt_lightning.comparison.plan import ORACLE, Job, Plan
 from pdt_lightning.comparison.work import work
 from pdt_lightning.core.processes import process_pool
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import progress_bar, quiet
+from pdt_lightning.tuning import oracle
 
 
 def run(plan: Plan, jobs: Sequence[Job], folder: Path, workers: int) -> None:
@@ -26,11 +27,12 @@ def run(plan: Plan, jobs: Sequence[Job], folder: Path, workers: int) -> None:
     context, request = multiprocessing.get_context("spawn"), StopRequest()
     count, stop = context.Value("q", 0), context.Value("b", 0)
     total, shown, planned_of_done = sum(plan.rollouts(job) for job in jobs), 0, 0
+    doing = f"Looking for the {oracle.NAME}" if all(job.name == ORACLE for job in jobs) else f"Comparing {len(plan.names)} tuners"
     request.listen()
     try:
         with (
             process_pool(workers, _share, count, stop) as pool,
-            progress_bar(f"Comparing {len(plan.names)} tuners", total, "rollout") as advance,
+            progress_bar(doing, total, "rollout") as advance,
         ):
             waiting = {pool.submit(_work, plan, job, folder) for job in jobs}
             try:

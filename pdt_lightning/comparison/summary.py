@@ -1,6 +1,7 @@
 """Summary: what the jobs of a comparison have found, put into figures with intervals, and ours held against every rival."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,30 @@ class Results:
     """
 
     def __init__(self, plan: Plan, folder: Path):
-        self.plan, self.jobs = plan, [json.loads(job.file(folder).read_text()) for job in sorted(plan.jobs(), key=str)]
+        every = sorted([*plan.jobs(), *plan.oracles()], key=str)
+        self.plan, self.jobs = plan, [json.loads(job.file(folder).read_text()) for job in every]
         self.recommended = [
             {"checkpoint": job["checkpoint"], "tuner": job["tuner"], **row} for job in self.jobs for row in job["recommended"]
         ]
         self.trials = [
             {"checkpoint": job["checkpoint"], "tuner": job["tuner"], **row} for job in self.jobs for row in job.get("trials", ())
         ]
+        self._count_failures()
         self.has_success = all(row["success"] is not None for row in self.recommended)
         self.goal = "success" if self.has_success and plan.options.objective != "return" else "return"
+
+    def _count_failures(self) -> None:
+        """Give every episode that failed the lowest return that any job knows of the task."""
+        lowest = dict.fromkeys(self.plan.tasks, math.inf)
+        for row in self.recommended:
+            lowest[row["task"]] = min(lowest[row["task"]], row["lowest"])
+        for row in self.trials:
+            lowest[row["task"]] = min([lowest[row["task"]], *([row["return"]] if row["return"] is not None else [])])
+        for row in self.recommended:
+            if row["failed"]:
+                played = row["episodes"] - row["failed"]
+                row["return"] = (played * row["return"] + row["failed"] * lowest[row["task"]]) / row["episodes"]
+        self.lowest = lowest
 
     def of(self, name: str, rollouts: int | None = None) -> list[dict[str, Any]]:
         """Judged recommendations of a tuner, after so many rollouts; None: after all."""
@@ -104,6 +120,8 @@ def _figures(results: Results, rows: list[dict[str, Any]]) -> dict[str, float | 
         figures |= _named(names, hierarchical_interval(results.cells(rows, "success")), 0.0, 1.0)
     else:
         figures |= dict.fromkeys(names)
+    figures["last_success"] = float(results.cells(rows, "last_success").mean()) if results.has_success else None
+    figures["failed"] = sum(row["failed"] for row in rows)
     middle = interquartile_interval(results.cells(rows, results.goal))
     return figures | _named(("interquartile_mean", "interquartile_low", "interquartile_high"), middle)
 
@@ -142,7 +160,11 @@ def _regret(results: Results, name: str, ceiling: Samples) -> dict[str, float | 
     optima = [float(np.mean(own)) for own in ceiling]
     judged = results.samples(results.of(name), "return")
     simple = [simple_regret(np.array(own), optimum).mean() for own, optimum in zip(judged, optima, strict=True)]
-    played = [row for row in results.trials if row["tuner"] == name and row["return"] is not None]
+    played = [
+        row if row["return"] is not None else {**row, "return": results.lowest[row["task"]]}
+        for row in results.trials
+        if row["tuner"] == name
+    ]
     cells = len(results.plan.checkpoints) * results.plan.seeds
     tried = results.samples(played, "return")
     cumulative = [cumulative_regret(np.array(own), optimum)[-1] / cells for own, optimum in zip(tried, optima, strict=True) if own]

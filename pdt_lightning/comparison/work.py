@@ -1,12 +1,12 @@
 """Work: does one job of a comparison, and leaves its result in one file.
 
-Episodes follow from task and seed alone, so that whatever is compared is compared on the same ones.
+Episodes follow from checkpoint, task and seed alone, so that whatever is compared is compared on the same ones.
 """
 
 import functools
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from pdt_lightning.comparison.plan import DEFAULT, FINETUNE, ORACLE, UNTUNED, Job, Plan, variant
+from pdt_lightning.comparison.tried import add_tried, save_prompts
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.model.attention import attention_along
@@ -27,10 +28,11 @@ from pdt_lightning.tuners import Candidate, make_tuner
 from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.draws import Draws, Subject
 from pdt_lightning.tuning.journal import Journal, path_of
+from pdt_lightning.tuning.objective import Objective, decide
 from pdt_lightning.tuning.result import EpisodeStatistics
 from pdt_lightning.tuning.search import Cell, search
 
-PHASE = -2  # of no run and of no `tune`, so that no episode is one that either has played
+PHASE = -2  # of the first checkpoint, -3 of the second: of no run and no `tune`, so that no episode is one that either has played
 RANDOM_PROMPTS = 4  # of a cell, whose attention is compared with that of the recommended one
 
 
@@ -45,8 +47,8 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
 
     Fine-tuning alone, whose policies are many and soon played, begins again.
     """
-    family_options = json.dumps(plan.family_options)
-    policy, subjects = _opened(plan.checkpoints[job.checkpoint], plan.tasks, plan.precision, family_options)
+    path, family_options = plan.checkpoints[job.checkpoint], json.dumps(plan.family_options)
+    policy, subjects, objectives = _opened(path, plan.tasks, plan.precision, family_options, plan.options.objective)
     notes = folder / "journal" / job.file(folder).stem
     pool, journal = RolloutPool(0, plan.width), Journal(path_of(notes, 0, 0), policy, plan.width)
 
@@ -58,11 +60,11 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
         with torch.autocast(policy.model.state_mean.device.type, enabled=False), one_thread(), threadpool_limits(1):
             play = journal.replay(pool.with_policy(policy, played), on_rollouts)
             if job.name == ORACLE:
-                found = _oracle(plan, subjects, play)
+                found = _oracle(plan, job, subjects, objectives, play, folder)
             elif job.name == FINETUNE:
-                found = _finetuned(plan, subjects, policy, pool, on_rollouts)
+                found = _finetuned(plan, job, subjects, objectives, policy, pool, on_rollouts)
             else:
-                found = _tuned(plan, job.checkpoint, job.name, subjects, policy, play)
+                found = _tuned(plan, job, subjects, objectives, policy, play, folder)
     finally:
         journal.close()
         pool.close()
@@ -71,22 +73,34 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(path: str, tasks: tuple[str, ...], precision: str, family_options: str) -> tuple[Policy, list[Subject]]:
+def _opened(
+    path: str, tasks: tuple[str, ...], precision: str, family_options: str, objective: str
+) -> tuple[Policy, list[Subject], dict[str, Objective]]:
     module, data = load(path, json.loads(family_options))
     data.prepare_candidates()
     policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), precision)
-    return policy, [Subject(data.prompt_tasks[name], data.segments(name)) for name in tasks]
+    subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in tasks]
+    return policy, subjects, {own.task.id: decide(objective, own.task, own.segments.episodes) for own in subjects}
 
 
 def _cells(plan: Plan, subjects: Sequence[Subject]) -> list[tuple[int, Subject]]:
     return [(seed, subject) for seed in range(plan.seeds) for subject in subjects]
 
 
-def _draws(plan: Plan, seed: int) -> Draws:
-    return Draws(seed, PHASE, plan.slots, plan.options.verdict_episodes)
+def _draws(plan: Plan, checkpoint: int, seed: int) -> Draws:
+    return Draws(seed, PHASE - checkpoint, plan.slots, plan.options.verdict_episodes, seed)
 
 
-def _tuned(plan: Plan, checkpoint: int, name: str, subjects: Sequence[Subject], policy: Policy, play: Rollout) -> dict[str, Any]:
+def _tuned(
+    plan: Plan,
+    job: Job,
+    subjects: Sequence[Subject],
+    objectives: Mapping[str, Objective],
+    policy: Policy,
+    play: Rollout,
+    folder: Path,
+) -> dict[str, Any]:
+    checkpoint, name = job.checkpoint, job.name
     options, budgets = variant(name, plan.options), plan.budgets_of(name)
     # A search of its own for each budget, since tuners plan with theirs; all in one, so that batches are full.
     places = [(budget, seed, subject) for budget in budgets for seed, subject in _cells(plan, subjects)]
@@ -103,14 +117,15 @@ def _tuned(plan: Plan, checkpoint: int, name: str, subjects: Sequence[Subject], 
                 **(options.tuner_options or {}),
             ),
             ("compare", checkpoint, subject.task.id, seed),
+            objectives[subject.task.id],
         )
         for budget, seed, subject in places
     ]
-    search(cells, play, 0, options.objective, options.parallel)
+    search(cells, play, 0, options.parallel)
     recommended = [cell.tuner.best() for cell in cells]
 
     def episodes(seed: int, subject: Subject, candidate: Candidate) -> list[Row]:
-        draws = _draws(plan, seed)
+        draws = _draws(plan, checkpoint, seed)
         # Untuned, it is a fresh random prompt each time that is judged.
         if name == UNTUNED:
             return draws.untuned(subject, "verdict", plan.options.verdict_episodes)
@@ -119,9 +134,11 @@ def _tuned(plan: Plan, checkpoint: int, name: str, subjects: Sequence[Subject], 
     judged = list(zip(places, recommended, strict=True))
     verdicts = play_groups(play, [episodes(seed, subject, candidate) for (_, seed, subject), candidate in judged])
     rows = [
-        _row(subject, seed, budget, outcomes, () if name == UNTUNED else candidate.choice or ())
+        _row(subject, objectives, seed, budget, outcomes, () if name == UNTUNED else candidate.choice or ())
         for ((budget, seed, subject), candidate), outcomes in zip(judged, verdicts, strict=True)
     ]
+    if name != UNTUNED:
+        save_prompts(rows, recommended, job.file(folder).with_suffix(".safetensors"))
     last = [(seed, cell) for (budget, seed, _), cell in zip(places, cells, strict=True) if budget == budgets[-1]]
     trials = [
         {
@@ -130,7 +147,9 @@ def _tuned(plan: Plan, checkpoint: int, name: str, subjects: Sequence[Subject], 
             "round": trial.round,
             "return": None if trial.outcome.failed else trial.outcome.total,
             "success": None if trial.outcome.failed else trial.outcome.success,
+            "last_success": None if trial.outcome.failed else trial.outcome.last_success,
             "length": trial.outcome.length,
+            "choice": trial.choice,
             "predicted": trial.predicted,
             "recommended_value": trial.recommended_value,
         }
@@ -141,19 +160,19 @@ def _tuned(plan: Plan, checkpoint: int, name: str, subjects: Sequence[Subject], 
     found = {"seconds_per_round": seconds, "trials": trials, "recommended": rows}
     if name == DEFAULT and plan.slots > 1 and policy.model.use_prompt:
         choices = [candidate.choice or () for candidate in recommended[-len(last) :]]
-        found["attention"] = _attention(plan, policy, _cells(plan, subjects), choices)
+        found["attention"] = _attention(plan, checkpoint, policy, _cells(plan, subjects), choices)
     return found
 
 
 def _attention(
-    plan: Plan, policy: Policy, places: Sequence[tuple[int, Subject]], choices: Sequence[Sequence[int]]
+    plan: Plan, checkpoint: int, policy: Policy, places: Sequence[tuple[int, Subject]], choices: Sequence[Sequence[int]]
 ) -> list[dict[str, Any]]:
     """Where the transformer looks along a demonstration, prompted by what was recommended and by random prompts."""
     rows = []
     for (seed, subject), choice in zip(places, choices, strict=True):
-        segments, random = subject.segments, _draws(plan, seed).choices(subject, "attention", RANDOM_PROMPTS)
+        segments, draws = subject.segments, _draws(plan, checkpoint, seed)
         episode = seed % len(segments.episodes)
-        for kind, own in (("tuned", choice), *(("random", other) for other in random)):
+        for kind, own in (("tuned", choice), *(("random", other) for other in draws.choices(subject, "attention", RANDOM_PROMPTS))):
             prompt = segments.gather(np.array([own]))
             shares = attention_along(policy.model, policy.context_steps, segments.episodes, episode, prompt, plan.slots)
             shares = shares.mean(axis=1)  # (layers, J), over the steps
@@ -161,37 +180,64 @@ def _attention(
     return rows
 
 
-def _oracle(plan: Plan, subjects: Sequence[Subject], play: Rollout) -> dict[str, Any]:
-    options = plan.options
-    pools = [_draws(plan, 0).prompts(subject, "oracle", options.oracle_candidates) for subject in subjects]
-    tasks = [subject.task for subject in subjects]
-    best = oracle.best_of(tasks, pools, play, options.oracle_episodes, options.objective, 0, PHASE)
-    top = {subject.task.id: pool[[number]] for subject, pool, number in zip(subjects, pools, best, strict=True)}
+def _oracle(
+    plan: Plan, job: Job, subjects: Sequence[Subject], objectives: Mapping[str, Objective], play: Rollout, folder: Path
+) -> dict[str, Any]:
+    """What every tuner with this checkpoint has tried competes with random prompts; all of its jobs have to be done."""
+    candidates, episodes = plan.options.oracle_candidates, plan.options.oracle_episodes
+    draws, pools = [_draws(plan, job.checkpoint, seed) for seed in range(plan.seeds)], []
+    for subject in subjects:
+        pools.append(oracle.Pool(subject.task, objectives[subject.task.id]))
+        add_tried(pools[-1], subject.segments, plan, job.checkpoint, folder)
+        pools[-1].add_each(draws[0].prompts(subject, "oracle", candidates))
+    found = oracle.best_of(pools, play, candidates, episodes, 0, draws[0].phase)
+    best = {subject.task.id: prompt for subject, prompt in zip(subjects, found, strict=True)}
     cells = _cells(plan, subjects)
-    verdicts = play_groups(play, [_draws(plan, seed).judged(subject, top[subject.task.id]) for seed, subject in cells])
-    return {"recommended": [_row(subject, seed, 0, own, ()) for (seed, subject), own in zip(cells, verdicts, strict=True)]}
+    verdicts = play_groups(play, [draws[seed].judged(subject, best[subject.task.id]) for seed, subject in cells])
+    return {"recommended": [_row(subject, objectives, seed, 0, own) for (seed, subject), own in zip(cells, verdicts, strict=True)]}
 
 
 def _finetuned(
-    plan: Plan, subjects: Sequence[Subject], policy: Policy, pool: RolloutPool, on_rollouts: Callable[[int], object]
+    plan: Plan,
+    job: Job,
+    subjects: Sequence[Subject],
+    objectives: Mapping[str, Objective],
+    policy: Policy,
+    pool: RolloutPool,
+    on_rollouts: Callable[[int], object],
 ) -> dict[str, Any]:
     rows = []
     for seed, subject in _cells(plan, subjects):
         own = finetuned(policy, subject.segments, plan.slots, generator(seed, "finetune", subject.task.id))
         play = pool.with_policy(own, lambda rows, outcomes: on_rollouts(len(outcomes)))
-        outcomes = play(_draws(plan, seed).untuned(subject, "verdict", plan.options.verdict_episodes))
-        rows.append(_row(subject, seed, 0, outcomes, ()))
+        outcomes = play(_draws(plan, job.checkpoint, seed).untuned(subject, "verdict", plan.options.verdict_episodes))
+        rows.append(_row(subject, objectives, seed, 0, outcomes))
     return {"recommended": rows}
 
 
-def _row(subject: Subject, seed: int, rollouts: int, outcomes: Sequence[Outcome], choice: Sequence[int]) -> dict[str, Any]:
-    figures, segments = EpisodeStatistics.of(outcomes, subject.task.id), subject.segments
+def _row(
+    subject: Subject,
+    objectives: Mapping[str, Objective],
+    seed: int,
+    rollouts: int,
+    outcomes: Sequence[Outcome],
+    choice: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Of a cell. Its return is that of the episodes that could be played; what the others count as, all jobs together tell."""
+    segments = subject.segments
+    figures = EpisodeStatistics.of(outcomes, subject.task.id, objectives[subject.task.id].reports_success)
+    played = [outcome.total for outcome in outcomes if outcome.failed is None]
     return {
         "task": subject.task.id,
         "seed": seed,
         "rollouts": rollouts,
-        "return": sum(figures.returns) / len(figures.returns),
+        "return": sum(played) / len(played),
         "success": sum(figures.successes) / len(figures.successes) if figures.successes else None,
+        "last_success": sum(figures.last_successes) / len(figures.last_successes) if figures.last_successes else None,
+        "failed": figures.failed,
+        "episodes": len(outcomes),
+        "lowest": min([*played, *segments.episodes.index.returns.tolist()]),
+        "choice": list(choice),
         "segments": [[int(segments.episode[number]), int(segments.start[number])] for number in choice],
         "origin": [segments.describe(number) for number in choice],
         "lengths": segments.episodes.lengths.tolist(),

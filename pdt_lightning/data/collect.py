@@ -12,6 +12,7 @@ from pdt_lightning.core.seeding import generator, integer
 from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.data import minari
 from pdt_lightning.tasks.base import Recipe
+from pdt_lightning.tasks.success import highest_and_last, of_step
 
 
 def collect(dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: int | None = None, progress: bool = True) -> int:
@@ -70,12 +71,13 @@ def demonstrate(recipe: Recipe) -> None:
                 action = np.clip(label + rng.normal(0.0, recipe.action_noise, label.shape), low, high)
             else:
                 label = action = rng.uniform(low, high)
-            states.append(state)
+            # Copies: an environment or an expert may hand out one array again and again.
+            states.append(np.array(state, np.float32))
             actions.append(action)
-            labels.append(label)
+            labels.append(np.array(label, np.float32))
             state, reward, over, truncated, info = env.step(action.astype(np.float32))
             rewards.append(reward)
-            successes.append(info.get("success"))
+            successes.append(of_step(info))
             if over or truncated:
                 break
         episodes.append(
@@ -84,10 +86,10 @@ def demonstrate(recipe: Recipe) -> None:
                 np.asarray(actions, np.float32),
                 np.asarray(labels, np.float32),
                 np.asarray(rewards, np.float64),
-                None if successes[0] is None else float(max(successes)),
+                highest_and_last(np.array(successes, np.float64))[0],
             )
         )
-        finals.append(np.asarray(state))
+        finals.append(np.array(state))
         terminated.append(bool(over))
     algorithm = f"{recipe.expert.__name__} expert, action noise {recipe.action_noise}, expert share {recipe.expert_share}"
     if recipe.medium and recipe.medium_share:

@@ -15,7 +15,7 @@ from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
 from pdt_lightning.data.checks import check_datasets, check_environments, check_rows, validation_episodes
 from pdt_lightning.data.collect import collect
 from pdt_lightning.data.episodes import Episodes, Statistics
-from pdt_lightning.data.facts import resolve
+from pdt_lightning.data.facts import Facts
 from pdt_lightning.data.mapped import open_episodes
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.data.streams import FixedBatches, UpdateStream
@@ -104,6 +104,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
                 f"--tuning.validation_tasks: {unknown[0]} is not a training task. They are: {', '.join(known)}."
                 f"{suggestion(unknown[0], known)}"
             )
+        self.facts = Facts()
         self.statistics: Statistics | None = None
         self.row_steps = context_steps
 
@@ -168,7 +169,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         collect(wanted, self.family.recipes, self.hparams["collection_workers"], self.hparams["progress"])
         for tasks, kind in groups:
             if tasks:
-                self._open(tasks, kind)  # in one process, for the others to find
+                self.facts.resolve(tasks, kind, self._open)  # in one process, for the others to find
 
     def setup(self, stage: str | None = None) -> None:
         """Map the demonstrations, which a first process makes ready, and split off validation episodes."""
@@ -176,8 +177,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
             return
         options = self.hparams
         pool_options = (options["segment_steps"], options["prompt_sampling"])
-        episodes = self._open(self.family.training_tasks, "training_data")
-        self.training_tasks, episodes = resolve(self.family.training_tasks, episodes)
+        self.training_tasks, episodes = self.facts.resolve(self.family.training_tasks, "training_data", self._open)
         self._map_candidates()
         self.heldout_tasks = [self.prompt_tasks[task.id] for task in self.family.heldout_tasks]
         self.heldout_pool = None
@@ -207,14 +207,19 @@ class MultiTaskDataModule(lightning.LightningDataModule):
     def _map_candidates(self) -> None:
         self.prompt_tasks: dict[str, Task] = {}
         if self._prompt_tasks():
-            tasks, self._prompt_episodes = resolve(self._prompt_tasks(), self._open(self._prompt_tasks(), "prompt_data"))
+            tasks, self._prompt_episodes = self.facts.resolve(self._prompt_tasks(), "prompt_data", self._open)
             self.prompt_tasks = {task.id: task for task in tasks}
         for name in self.prompt_tasks:
             self.segments(name)  # raises, by name, where no demonstration is long enough
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the data: by which horizon, target and scale each task was trained and tuned."""
+        return {"facts": self.facts.known}
+
     def _open(self, tasks: Sequence[Task], kind: str) -> Episodes:
         datasets = [getattr(task, kind) for task in tasks]
-        episodes = open_episodes(datasets, self.hparams["use_expert_actions"], self.hparams["progress"])
+        how = self.hparams["use_expert_actions"], self.hparams["progress"]
+        episodes = open_episodes(datasets, *how, [task.horizon for task in tasks])
         for name, size, seen in (
             ("observations", self.state_size, episodes.state_size),
             ("actions", self.action_size, episodes.action_size),

@@ -1,24 +1,59 @@
-"""What a task leaves open and its demonstrations decide: horizon, target and scale of its returns."""
+"""One set of facts for each task: horizon, target and scale of its returns, resolved here and kept in checkpoints and prompts."""
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.tasks.base import Task
 
+NAMES = ("horizon", "target_return", "return_scale")
 
-def resolve(tasks: Sequence[Task], episodes: Episodes) -> tuple[list[Task], Episodes]:
-    """The tasks with what they left open taken from their demonstrations, and the episodes with the tasks' scales.
 
-    Horizon: the longest episode. Target: the highest demonstrated return. Scale: the target's size, at least 1.
+class Facts:
+    """What tasks leave open, decided by the demonstrations that they are trained on, in this run or in a checkpoint's.
+
+    Of a task that is not trained on its candidates for prompts decide. Horizon: the longest episode. Target: the highest
+    demonstrated return, episodes cut to the horizon. Scale: the target's size, at least 1.
+
+    Args:
+        saved: by task, what a checkpoint keeps: `known` of its run.
     """
-    resolved = []
-    for number, task in enumerate(tasks):
-        own = slice(*np.searchsorted(episodes.task, [number, number + 1]))
-        target = float(episodes.index.returns[own].max()) if task.target_return is None else task.target_return
-        horizon = task.horizon or int(episodes.lengths[own].max())
-        scale = task.return_scale or max(1.0, abs(target))
-        resolved.append(dataclasses.replace(task, horizon=horizon, target_return=target, return_scale=scale))
-    return resolved, dataclasses.replace(episodes, scales=np.array([task.return_scale for task in resolved], np.float32))
+
+    def __init__(self, saved: Mapping[str, Mapping[str, Any]] | None = None):
+        self.saved = saved or {}
+        self.known: dict[str, dict[str, Any]] = {}  # by task, the three by name, whether it was trained on, and the ids of the data
+
+    def resolve(
+        self, tasks: Sequence[Task], kind: str, opened: Callable[[Sequence[Task], str], Episodes]
+    ) -> tuple[list[Task], Episodes]:
+        """The tasks with nothing left open, and their episodes with the tasks' scales.
+
+        Args:
+            tasks: of a family.
+            kind: `training_data`, which comes first, or `prompt_data`.
+            opened: gives the episodes, cut to the horizon of tasks that have one.
+        """
+        tasks = [self._settled(task, kind) for task in tasks]
+        episodes = opened(tasks, kind)
+        resolved = []
+        for number, task in enumerate(tasks):
+            own = slice(*np.searchsorted(episodes.task, [number, number + 1]))
+            target = float(episodes.index.returns[own].max()) if task.target_return is None else task.target_return
+            horizon = task.horizon or int(episodes.lengths[own].max())
+            scale = task.return_scale or max(1.0, abs(target))
+            resolved.append(replace(task, horizon=horizon, target_return=target, return_scale=scale))
+            found = {name: getattr(resolved[-1], name) for name in NAMES}
+            self.known.setdefault(task.id, {**found, "trained": kind == "training_data", "of": list(getattr(task, kind))})
+        return resolved, replace(episodes, scales=np.array([task.return_scale for task in resolved], np.float32))
+
+    def _settled(self, task: Task, kind: str) -> Task:
+        """A task that is tuned, by what it was trained on, or by the same candidates."""
+        saved = self.saved.get(task.id)
+        still_hold = saved is not None and (saved["trained"] or saved["of"] == list(task.prompt_data))
+        known = self.known.get(task.id) or (saved if still_hold else None)
+        if known is None or kind == "training_data":
+            return task
+        return replace(task, **{name: known[name] for name in NAMES if getattr(task, name) is None})

@@ -16,21 +16,28 @@ from pdt_lightning.data import minari
 from pdt_lightning.data.episodes import Episodes, Index, step_rows
 
 
-def open_episodes(tasks: Sequence[Sequence[str]], use_expert_actions: bool = True, progress: bool = False) -> Episodes:
+def open_episodes(
+    tasks: Sequence[Sequence[str]],
+    use_expert_actions: bool = True,
+    progress: bool = False,
+    horizons: Sequence[int | None] | None = None,
+) -> Episodes:
     """The episodes of each task's datasets, mapped; made first where they are not there or a dataset has changed since.
 
     Args:
         tasks: for each task, Minari ids.
         use_expert_actions: see `minari.read`.
         progress: show a bar while they are made.
+        horizons: for each task, steps after which its episodes are cut; None: they are taken as they are.
 
     Raises:
         NotFoundError: if a dataset is not on this machine.
         UserError: if a dataset is empty, holds what is not finite, or has spaces unlike those of the first.
     """
     names = [name for task in tasks for name in task]
-    source = [use_expert_actions, *(cache.mark(name) for name in names)]
-    place = cache.keep("episodes", source, lambda folder: _make(folder, names, use_expert_actions, progress))
+    cut = [horizon for task, horizon in zip(tasks, horizons or [None] * len(tasks), strict=True) for _ in task]
+    source = [use_expert_actions, *(cache.mark(name) for name in names), *([cut] if any(cut) else [])]
+    place = cache.keep("episodes", source, lambda folder: _make(folder, names, use_expert_actions, progress, cut))
     arrays = {path.stem: np.load(path, mmap_mode="r") for path in place.glob("*.npy")}
     dataset = arrays.pop("dataset")
     steps = np.memmap(place / "steps.float32", np.float32, "r").reshape(int(arrays["offsets"][-1]), -1)
@@ -38,14 +45,14 @@ def open_episodes(tasks: Sequence[Sequence[str]], use_expert_actions: bool = Tru
     return Episodes(steps, Index(**arrays), task_of_dataset[dataset], np.ones(len(tasks), np.float32))
 
 
-def _make(folder: Path, names: Sequence[str], use_expert_actions: bool, progress: bool) -> None:
+def _make(folder: Path, names: Sequence[str], use_expert_actions: bool, progress: bool, cut: Sequence[int | None]) -> None:
     parts: list[Index] = []
     with (
         (folder / "steps.float32").open("wb") as file,
         progress_bar("Reading demonstrations", len(names), "dataset", progress) as advance,
     ):
-        for name in names:
-            parts.append(_append(file, name, use_expert_actions))
+        for name, horizon in zip(names, cut, strict=True):
+            parts.append(_append(file, name, use_expert_actions, horizon))
             sizes = [(part.moments.shape[-1], part.ranges.shape[-1]) for part in (parts[0], parts[-1])]
             for kind, first, own in zip(("observations", "actions"), *sizes, strict=True):
                 if first != own:
@@ -60,10 +67,10 @@ def _make(folder: Path, names: Sequence[str], use_expert_actions: bool, progress
         np.save(folder / f"{field}.npy", np.concatenate([getattr(part, field) for part in parts]))
 
 
-def _append(file: BinaryIO, name: str, use_expert_actions: bool) -> Index:
+def _append(file: BinaryIO, name: str, use_expert_actions: bool, horizon: int | None) -> Index:
     """Write a dataset's steps, an episode at a time."""
     episodes = []
-    for episode in minari.read(name, use_expert_actions):
+    for episode in minari.read(name, use_expert_actions, horizon):
         step_rows(episode).tofile(file)
         episodes.append(Index.of([episode]))
     return Index(

@@ -15,6 +15,7 @@ from minari.dataset.minari_storage import MinariStorage
 
 from pdt_lightning.core import cache
 from pdt_lightning.core.errors import UserError
+from pdt_lightning.tasks.success import highest_and_last, of_steps
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Demonstration:
         actions: `(T, A)` float32, as executed.
         labels: `(T, A)` float32, action to learn: the noise-free expert action where the dataset has it, else `actions`.
         rewards: `(T,)` float64.
-        success: highest `info["success"]` of the episode; None where the environment reports none.
+        success: the highest of the episode's steps; None where none reports any.
     """
 
     states: np.ndarray
@@ -115,12 +116,13 @@ def _padded(actions: np.ndarray) -> np.ndarray:
     return np.concatenate([actions, np.zeros_like(actions[:1])])
 
 
-def read(dataset_id: str, use_expert_actions: bool = True) -> Iterator[Demonstration]:
+def read(dataset_id: str, use_expert_actions: bool = True, horizon: int | None = None) -> Iterator[Demonstration]:
     """All episodes of a dataset, one at a time.
 
     Args:
         dataset_id: a Minari dataset on this machine.
         use_expert_actions: take `infos["expert_action"]`, where there is one, as the label to learn.
+        horizon: steps after which an episode is cut, as it is when played; None: it is taken whole.
 
     Raises:
         NotFoundError: if the dataset is not on this machine.
@@ -142,7 +144,7 @@ def read(dataset_id: str, use_expert_actions: bool = True) -> Iterator[Demonstra
         infos = raw.get("infos") or {}
         expert = infos.get("expert_action") if use_expert_actions else None
         labels = actions if expert is None else np.asarray(expert, np.float32)[: len(actions)]
-        success = infos.get("success")
+        success, _ = highest_and_last(of_steps(infos, len(rewards))[:horizon])
         if len(rewards) == 0:
             continue
         columns: tuple[tuple[str, np.ndarray, int], ...] = (
@@ -162,7 +164,7 @@ def read(dataset_id: str, use_expert_actions: bool = True) -> Iterator[Demonstra
                     f"Minari dataset {dataset_id}, episode {number}: its {name} are not all finite. Remove the episode or mend it."
                 )
         found = True
-        yield Demonstration(states, actions, labels, rewards, None if success is None else float(np.max(success)))
+        yield Demonstration(states[:horizon], actions[:horizon], labels[:horizon], rewards[:horizon], success)
     if not found:
         raise cache.empty(dataset_id)
 

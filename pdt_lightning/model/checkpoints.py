@@ -77,10 +77,12 @@ def load(path: Path | str, family_options: Mapping[str, Any] | None = None) -> t
         UserError: if the file is no checkpoint of ours, or does not fit the options.
     """
     module = load_module(path)
-    saved = dict(read(path)["datamodule_hyper_parameters"])
+    content = read(path)
+    saved = dict(content["datamodule_hyper_parameters"])
     saved.pop("_instantiator", None)
     options = {**(saved.get("family_options") or {}), **(family_options or {})}
     data = MultiTaskDataModule(**{**saved, "family_options": options or None, "tuned_training_tasks": None})
+    data.facts.saved = content.get(MultiTaskDataModule.__qualname__, {}).get("facts", {})  # none before version 0.2
     for name in ("state_size", "action_size"):
         if getattr(data, name) != module.hparams[name]:
             raise UserError(

@@ -143,6 +143,9 @@ class LitPDT(lightning.LightningModule):
                 f"LitPDT has attention={self.hparams['attention']}, MultiTaskDataModule {data.hparams['attention']}: give both the "
                 "same, since the data decide how long the rows are that the model trains on."
             )
+        if self.trainer.precision in ("bf16-true", "16-true"):
+            # Lightning would round states, actions and returns before they are normalised; the model rounds them afterwards.
+            self.trainer.precision_plugin.convert_input = _unchanged  # type: ignore[method-assign,assignment]
         if stage == "fit":
             if not self.keeps_statistics:
                 self.model.set_statistics(data.statistics)
@@ -225,3 +228,7 @@ class LitPDT(lightning.LightningModule):
         elif value:  # Lightning refuses to clip for fused optimisers, scaler or not
             clip = torch.nn.utils.clip_grad_norm_ if algorithm == "norm" else torch.nn.utils.clip_grad_value_
             clip(self.parameters(), value)
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch

@@ -1,5 +1,8 @@
 """PromptDecisionTransformer: embeddings of prompt and context, one causal stack over both, an action head."""
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +12,8 @@ from pdt_lightning.data.windows import Steps
 from pdt_lightning.model.folded import FoldedTransformer
 from pdt_lightning.model.memory import Memory, Recent, Rolling
 from pdt_lightning.model.transformer import CausalTransformer, Prefix, Window
+
+STATISTICS = ("state_mean", "state_std", "action_mid", "action_half")
 
 
 class Embedding(nn.Module):
@@ -22,10 +27,11 @@ class Embedding(nn.Module):
         self.timestep = nn.Embedding(max_timesteps, width)
 
     def forward(self, steps: Steps, states: Tensor, actions: Tensor) -> Tensor:
-        """`(B, T, tokens a step, D)` from steps, with states and actions normalised."""
-        parts = [self.state(states), self.action(actions)]
+        """`(B, T, tokens a step, D)`, in the type of the weights, from steps, with states and actions normalised."""
+        inputs = zip((self.state, self.action), (states, actions), strict=True)
+        parts = [layer(values.to(layer.weight.dtype)) for layer, values in inputs]
         if self.return_to_go is not None:
-            parts.insert(0, self.return_to_go(steps.returns_to_go))
+            parts.insert(0, self.return_to_go(steps.returns_to_go.to(self.return_to_go.weight.dtype)))
         return torch.stack(parts, dim=2) + self.time(steps.timesteps)[:, :, None]
 
     def time(self, timesteps: Tensor | int) -> Tensor:
@@ -92,9 +98,18 @@ class PromptDecisionTransformer(nn.Module):
         self.register_buffer("action_half", torch.ones(action_size))
         self.transformer.apply(_initialise)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Moves and converts the model as torch does, except that what it normalises by keeps its type and so its precision."""
+        before = {name: getattr(self, name) for name in STATISTICS}
+        super()._apply(fn, recurse)
+        for name, values in before.items():
+            if not values.is_meta:  # there is something to keep
+                setattr(self, name, values.to(getattr(self, name).device))
+        return self
+
     def set_statistics(self, statistics: Statistics) -> None:
         """Take what states and actions are normalised by; it is saved with the weights."""
-        for name in ("state_mean", "state_std", "action_mid", "action_half"):
+        for name in STATISTICS:
             buffer: Tensor = getattr(self, name)
             buffer.copy_(torch.from_numpy(getattr(statistics, name)))
 

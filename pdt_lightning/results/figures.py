@@ -23,6 +23,7 @@ from PIL import Image
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.data.segments import windows_of
 from pdt_lightning.results.statistics import Interval, mean_interval, proportion_interval
+from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.record import Record
 
 DPI = 100
@@ -75,7 +76,7 @@ def rounds(record: Record) -> Figure:
         left.axvline(record.retried + 0.5, color="black", lw=0.8, ls=":", label="from here on finalists are tried again")
     left.set_xlabel("rollout")
     left.set_ylabel(record.objective)
-    kinds = (("untuned", record.untuned, UNTUNED), ("tuned", record.tuned, TUNED), ("oracle", record.oracle, ORACLE))
+    kinds = (("untuned", record.untuned, UNTUNED), ("tuned", record.tuned, TUNED), (oracle.NAME, record.oracle, ORACLE))
     known = [(name, values, colour) for name, values, colour in kinds if values is not None]
     for place, (name, values, colour) in enumerate(known):
         mean, low, high = _of_episodes(record, values)
@@ -188,7 +189,7 @@ def _in_its_unit(record: Record) -> Record:
         return record
     return dataclasses.replace(
         record,
-        seen=np.rint(record.seen),
+        seen=np.clip(record.seen, 0.0, 1.0),
         predicted=np.clip(record.predicted, 0.0, 1.0),
         recommended=np.clip(record.recommended, 0.0, 1.0),
         estimates=None if record.estimates is None else np.clip(record.estimates, 0.0, 1.0),

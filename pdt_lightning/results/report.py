@@ -18,14 +18,21 @@ from pdt_lightning.core.terminal import say, show
 from pdt_lightning.results import figures
 from pdt_lightning.results.statistics import Interval, mean_interval, proportion_interval
 from pdt_lightning.tasks.base import Task
+from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
 
 KINDS = ("expert", "untuned", "tuned", "oracle")
-COLUMNS = ("phase", "epoch", "task", "tuner", "round", "choice", "return", "success", "recommended_value", "seed")
+COLUMNS = (
+    *("phase", "epoch", "task", "tuner", "round", "choice"),
+    *("return", "success", "last_success", "recommended_value", "seed"),
+)
 
 
 def figures_summary(samples: Sequence[EpisodeStatistics | None]) -> dict[str, float | None] | None:
     """Return and success, averaged over tasks, with 95 % intervals over the episodes; None if any task lacks them.
+
+    `last_success` is that of the last step beside the highest of each episode; `failed` counts the episodes that could not be
+    played, which are in the means as the worst.
 
     Ends are None where there is no interval: of one episode a task, and of returns that are all alike.
     """
@@ -39,11 +46,14 @@ def figures_summary(samples: Sequence[EpisodeStatistics | None]) -> dict[str, fl
         "success": None,
         "success_low": None,
         "success_high": None,
+        "last_success": None,
     }
     summary["failed"] = sum(figures.failed for figures in samples if figures)
     if all(figures and figures.successes for figures in samples):
         success = proportion_interval([figures.successes for figures in samples if figures])
         summary |= dict(zip(("success", "success_low", "success_high"), success, strict=True))
+    if all(figures and figures.last_successes for figures in samples):
+        summary["last_success"] = float(np.mean([np.mean(figures.last_successes) for figures in samples if figures]))
     return summary
 
 
@@ -59,6 +69,7 @@ def summarise(results: Sequence[TaskResult]) -> dict[str, Any]:
             result.task: {
                 **{kind: figures_summary([getattr(result, kind)]) for kind in KINDS},
                 "rollouts": len(result.trials),
+                "rollouts_failed": sum(trial.outcome.failed is not None for trial in result.trials),
                 "prompt": result.origin,
             }
             for result in results
@@ -78,7 +89,7 @@ def tuning_rows(results: Sequence[TaskResult], phase: int, epoch: int, tuner: st
             trial.round,
             "" if trial.choice is None else " ".join(map(str, trial.choice)),
             "" if trial.outcome.failed else repr(trial.outcome.total),
-            "" if trial.outcome.failed or trial.outcome.success is None else trial.outcome.success,
+            *("" if trial.outcome.failed or own is None else own for own in (trial.outcome.success, trial.outcome.last_success)),
             repr(trial.recommended_value),
             trial.seed,
         ]
@@ -198,17 +209,18 @@ def write_summary(path: Path, results: Sequence[TaskResult], **more: Any) -> Non
 def print_table(results: Sequence[TaskResult], title: str) -> None:
     """The figures of all tasks and their mean."""
     summary = summarise(results)
-    table = Table(
-        title=title,
-        title_justify="left",
-        caption="mean on fresh episodes [95 % over the episodes: t for returns, n/a where all are alike, Wilson for success; "
-        "the luck of tuning and pretraining is not in it]",
-        caption_justify="left",
+    caption = (
+        "mean on fresh episodes [95 % over the episodes: t for returns, n/a where all are alike, Wilson for success; "
+        "the luck of tuning and pretraining is not in it]"
     )
+    if failed := sum(own["rollouts_failed"] for own in summary["tasks"].values()):
+        tried = sum(own["rollouts"] for own in summary["tasks"].values())
+        caption += f"\n{failed} of the {tried} rollouts of the search failed, and counted as the worst"
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     table.add_column("task", no_wrap=True)
     shown = [kind for kind in KINDS if summary["aggregate"][kind] is not None]
     for kind in shown:
-        table.add_column(kind, justify="right")
+        table.add_column(oracle.NAME if kind == "oracle" else kind, justify="right")
     if any(result.origin for result in results):
         table.add_column("recommended prompt", overflow="fold")
     for result in results:
@@ -226,7 +238,8 @@ def _cell(figures: dict[str, float | None] | None) -> str:
     ends = "(n/a)" if figures["low"] is None else f"[{figures['low']:.1f}, {figures['high']:.1f}]"
     text += f"return {figures['return']:.1f} {ends}"
     if figures["success"] is not None:
-        text = f"success {figures['success']:.2f} [{figures['success_low']:.2f}, {figures['success_high']:.2f}]\n{text}"
+        last = "" if figures["last_success"] is None else f"\nat the last step {figures['last_success']:.2f}"
+        text = f"success {figures['success']:.2f} [{figures['success_low']:.2f}, {figures['success_high']:.2f}]{last}\n{text}"
     return text
 
 
@@ -246,7 +259,7 @@ def print_footer(folder: Path, look: Sequence[str]) -> None:
         f"\nWritten to {folder}: summary.json, tuning.csv, prompts/, figures/, {filmed}checkpoints/.\n"
         "Judge the prompts on other episodes:  "
         f"python -m pdt_lightning.tune --ckpt_path {checkpoint} "
-        f"--prompts {folder / 'prompts'} --rounds 0 --seed 99"
+        f"--prompts {folder / 'prompts'} --rounds 0 --verdict_seed 99"
     )
     for place in look:
         say(f"Look at the curves:                   {place}")

@@ -58,7 +58,7 @@ class Example:
 
 def examples(subject: Subject, result: TaskResult, options: TuningOptions, slots: int, phase: int) -> tuple[Example, Example]:
     """The first episode of a task's verdict, with a random prompt and with the recommended one, to be played again."""
-    draws = Draws(options.seed, phase, slots, options.verdict_episodes)
+    draws = Draws.of(options, slots, phase)
     untuned = draws.untuned(subject, "verdict", 1)[0]
     tuned = draws.judged(subject, result.prompt)[0]
     origin = [subject.segments.describe(int(segment)) for segment in draws.choices(subject, "verdict", 1)[0]]

@@ -11,6 +11,7 @@ from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.environments import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tasks.base import Task
+from pdt_lightning.tasks.success import of_step
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,17 @@ class Outcome:
 
     Args:
         total: undiscounted return, in the environment's unit.
-        success: highest `info["success"]`; None where the environment reports none.
+        success: the highest that a step reports, from 0 to 1; None where none does.
         length: steps.
         failed: None, or why the episode could not be played; the other fields then mean nothing.
+        last_success: what the last step reports; None where it reports none.
     """
 
     total: float
     success: float | None
     length: int
     failed: str | None = None
+    last_success: float | None = None
 
 
 Rollout = Callable[[Sequence[Row]], list[Outcome]]
@@ -140,6 +143,7 @@ class _Episode:
         self.total, self.length = 0.0, 0
         self.failed: str | None = None
         self.success: float | None = None
+        self.last_success: float | None = None
         self.horizon = row.task.horizon or 0
         self.running = True
         self.env = environments.lend(row.task)
@@ -163,8 +167,9 @@ class _Episode:
         self.running = not (terminated or truncated) and self.length < self.horizon
 
     def _see(self, info: dict) -> None:
-        if "success" in info:
-            self.success = max(self.success or 0.0, float(info["success"]))
+        self.last_success = of_step(info)
+        if self.last_success is not None:
+            self.success = max(self.success or 0.0, self.last_success)
 
     def fail(self, error: Exception) -> None:
         """End the episode without a result."""
@@ -174,4 +179,4 @@ class _Episode:
     def close(self) -> Outcome:
         """What came of it; the environment goes back, unless it raised."""
         self.environments.take_back(self.row.task, self.env, sound=self.failed is None)
-        return Outcome(self.total, self.success, self.length, self.failed)
+        return Outcome(self.total, self.success, self.length, self.failed, self.last_success)

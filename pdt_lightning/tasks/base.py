@@ -18,6 +18,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from pdt_lightning.core.errors import UserError, as_typed, check_range, suggestion
 from pdt_lightning.core.extras import extras_for
+from pdt_lightning.tasks.identity import identity_of, identity_of_environment
 
 Expert = Callable[[np.ndarray], np.ndarray]  # observation (S,) → noise-free action (A,), for one episode
 
@@ -122,7 +123,8 @@ class Recipe:
         task: the task to demonstrate.
         role: `training` or `prompt`.
         episodes: how many to collect.
-        expert: `env → Expert`, called at the start of each episode; its `mark`, or else its name, says which data are its own.
+        expert: `env → Expert`, called at the start of each episode; its code and its `mark`, if it has one, say which data are its
+            own.
         action_noise: standard deviation of the Gaussian noise added to the executed actions, in the action's unit.
         expert_share: share of the episodes that the expert makes; the others take uniformly random actions.
         seed: of collection.
@@ -149,24 +151,25 @@ class Recipe:
 
     @property
     def dataset_id(self) -> str:
-        """A Minari id that changes with anything that would change the data, so that stale data is never reused."""
+        """A Minari id that changes with anything that would change the data, so that stale data is never reused.
+
+        Also with the code of expert and environment, and with the version of the simulator: MuJoCo 3.3.0 and 3.3.7 part after
+        100 steps.
+        """
         content = (
             self.task.env_id,
             sorted(self.task.env_kwargs.items()),
             self.task.horizon,
             self.episodes,
-            _mark(self.expert),
+            identity_of(self.expert),
+            identity_of_environment(self.task.env_id),
             self.action_noise,
             self.expert_share,
             self.seed,
-            *((_mark(self.medium), self.medium_share) if self.medium and self.medium_share else ()),
+            *((identity_of(self.medium), self.medium_share) if self.medium and self.medium_share else ()),
         )
         mark = hashlib.blake2b(repr(content).encode(), digest_size=5).hexdigest()
         return f"pdt-lightning/{self.task.id}-{self.role}-{mark}-v0"
-
-
-def _mark(maker: Callable[[gym.Env], Expert]) -> str:
-    return getattr(maker, "mark", None) or maker.__qualname__
 
 
 class TaskFamily(ABC):

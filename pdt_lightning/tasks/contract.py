@@ -1,5 +1,6 @@
 """What every family promises, checked in one call: for the tests of a package that adds one, and for ours."""
 
+import dataclasses
 import pickle
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,9 @@ import numpy as np
 from minari.dataset.minari_dataset import parse_dataset_id
 
 from pdt_lightning.core.seeding import generator
-from pdt_lightning.tasks.base import Recipe, Task, TaskFamily
+from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily
+from pdt_lightning.tasks.identity import SIMULATORS, identity_of_environment
+from pdt_lightning.tasks.success import KEYS, of_step
 
 STEPS = 20  # of an expert and of a repeated episode
 
@@ -17,8 +20,9 @@ STEPS = 20  # of an expert and of a repeated episode
 def check_family(family: TaskFamily, tasks: Sequence[Task] | None = None) -> None:
     """Check that a family keeps what the package relies on; some seconds for a simulator.
 
-    Ids are unique, and Minari takes those of datasets; environments can be built in another process, have one-dimensional boxes of
-    one size, repeat an episode by its seed, and last to the horizon; experts' actions lie in the box.
+    Ids are unique, and Minari takes those of datasets, which change with the expert's code and with the version of the simulator;
+    environments can be built in another process, have one-dimensional boxes of one size, repeat an episode by its seed, hand out
+    observations that stay as they are, report success as a number, and last to the horizon; experts' actions lie in the box.
 
     Args:
         family: to be checked.
@@ -42,6 +46,8 @@ def check_family(family: TaskFamily, tasks: Sequence[Task] | None = None) -> Non
             raise AssertionError(f"Minari does not take {name} for the id of a dataset: {error}") from error
     for name, recipe in family.recipes.items():
         assert recipe.dataset_id == name, f"the recipe of {name} makes {recipe.dataset_id}"
+        other = dataclasses.replace(recipe, expert=_another)
+        assert other.dataset_id != name, f"{name} does not change with its expert's code: leave `dataset_id` to Recipe"
     observations, actions = family.spaces()
     chosen = (
         [group[n] for group in (family.training_tasks, family.heldout_tasks) if group for n in (0, -1)] if tasks is None else tasks
@@ -55,6 +61,7 @@ def check_family(family: TaskFamily, tasks: Sequence[Task] | None = None) -> Non
         env = task.make_env()
         try:
             _check_environment(env, task, observations, actions)
+            _check_simulators(env, task)
             for recipe in family.recipes.values():
                 if recipe.task.id == task.id:
                     _check_expert(env, recipe)
@@ -82,16 +89,38 @@ def _play(env: gym.Env, task: Task, steps: int) -> tuple[np.ndarray, np.ndarray]
     seen, rewards = [np.asarray(observation)], []
     for step in range(steps):
         observation, reward, terminated, truncated, info = env.step(rng.uniform(low, high).astype(np.float32))
+        assert not np.shares_memory(observation, seen[-1]), (
+            f"{task.id} hands out one array at every step, so that whoever keeps observations keeps the last one many times: "
+            "return a copy"
+        )
         seen.append(np.asarray(observation))
         rewards.append(float(reward))
         assert not truncated or step + 1 == task.horizon, f"{task.id} is truncated after {step + 1} steps, before its horizon"
-        assert np.ndim(info.get("success", 0.0)) == 0, f"{task.id}: info['success'] is no number"
+        for key in KEYS:
+            known = info.get(key) is None or of_step({key: info[key]}) is not None or info[key] != info[key]
+            assert known, f"{task.id}: info['{key}'] is no number"
         if terminated or truncated:
             break
     everything = np.array(seen), np.array(rewards)
     assert everything[0].shape[1:] == env.observation_space.shape, f"{task.id}: observations are not of the shape of their space"
     assert all(np.isfinite(values).all() for values in everything), f"{task.id}: not all observations and rewards are finite"
     return everything
+
+
+def _check_simulators(env: gym.Env, task: Task) -> None:
+    """What an environment simulates with is one of the packages by whose versions datasets are named."""
+    held = {type(value).__module__.split(".")[0] for value in vars(env.unwrapped).values()} & set(SIMULATORS)
+    named = {line.split()[0] for line in identity_of_environment(task.env_id)[1:]}
+    for package in sorted(held):
+        assert SIMULATORS[package] in named, (
+            f"{task.id}: its datasets are not named after the version of {SIMULATORS[package]}, with which its environment "
+            "simulates: import it at the top of the environment's module"
+        )
+
+
+def _another(env: gym.Env) -> Expert:
+    """An expert of other code."""
+    return lambda observation: env.action_space.sample()
 
 
 def _check_expert(env: gym.Env, recipe: Recipe) -> None:

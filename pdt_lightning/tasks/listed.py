@@ -66,15 +66,14 @@ class ListedFamily(TaskFamily):
         check_range(f"{option}: return_scale of {entry['id']}", numbers.get("return_scale", 1), 0, above=True)
         training_data, prompt_data = (tuple(entry.get(key) or ()) for key in ("training_data", "prompt_data"))
         ids = [*training_data, *prompt_data]
-        longest = max(facts(name)["longest"] for name in ids)
-        self._longest_of_all = max(self._longest_of_all, longest)
+        self._longest_of_all = max(self._longest_of_all, *(facts(name)["longest"] for name in ids))
         environment = env_spec(ids[0])
         for name in ids:
             self._check_environment(name, env_spec(name), ids[0], environment)
         return Task(
             id=str(entry["id"]),
             env_id=environment,
-            horizon=int(numbers["horizon"]) if "horizon" in numbers else longest,
+            horizon=int(numbers["horizon"]) if "horizon" in numbers else None,  # the data decide, as they do the other two
             target_return=numbers.get("target_return"),
             return_scale=numbers.get("return_scale"),
             training_data=training_data,

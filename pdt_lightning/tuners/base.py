@@ -11,6 +11,7 @@ from pdt_lightning.core.errors import check_range
 from pdt_lightning.core.guests import checked
 from pdt_lightning.core.plain import plain
 from pdt_lightning.data.segments import Prompt, Segments
+from pdt_lightning.rollouts.failures import counted
 from pdt_lightning.rollouts.policy import Policy
 
 Choice = tuple[int, ...]  # segment of each slot
@@ -45,9 +46,14 @@ class Tuner(ABC):
         rng: its only source of randomness.
         slots: `J`, segments in a prompt.
 
+    Attributes:
+        floor: the worst that is known before any rollout, in the outcomes' unit: a failed rollout counts as no better.
+
     Raises:
         UserError: on a negative budget, or no slots.
     """
+
+    floor: float = float("inf")
 
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
         check_range("slots", slots, 1)
@@ -57,7 +63,8 @@ class Tuner(ABC):
         self.asked = 0
         self.pending: dict[int, Any] = {}  # proposals by id
         self.told: list[int] = []  # ids and values of the outcomes, in the order told
-        self.outcomes: list[float] = []
+        self.values: list[float | None] = []  # None: it failed
+        self.outcomes: list[float] = []  # the same, with the failed ones counted as the worst that is known by now
 
     @classmethod
     def make(cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, **options: Any) -> Self:
@@ -103,17 +110,21 @@ class Tuner(ABC):
         """How candidates did.
 
         Args:
-            outcomes: pairs of a candidate's id and its value, to be maximised; None: the rollout failed, which teaches nothing.
+            outcomes: pairs of a candidate's id and its value, to be maximised; None: the rollout failed, which counts as the worst
+                outcome known, also of those that are known later.
 
         Raises:
             KeyError: on an id that was not asked for, or told before.
         """
         for number, value in outcomes:
             proposal = self.pending.pop(number)
-            if value is not None:
-                self.told.append(number)
-                self.outcomes.append(float(value))
-                self._learn(proposal, float(value))
+            self.told.append(number)
+            self.values.append(None if value is None else float(value))
+            self.outcomes = self._counted(self.values)
+            if value is None:
+                self._learn_failure(proposal, self.outcomes[-1])
+            else:
+                self._learn(proposal, self.outcomes[-1])
 
     @classmethod  # noqa: B027  # most have nothing to do
     def prepare(cls, tuners: Sequence[Self]) -> None:
@@ -124,8 +135,8 @@ class Tuner(ABC):
         return self._candidate(-1, self._best()[0])
 
     def best_value(self) -> float:
-        """What the recommended prompt is thought to be worth, in the outcomes' unit; NaN before any outcome."""
-        return self._best()[1] if self.outcomes else float("nan")
+        """What the recommended prompt is thought to be worth, in the outcomes' unit; NaN before a rollout that could be played."""
+        return self._best()[1] if any(value is not None for value in self.values) else float("nan")
 
     def estimates(self) -> np.ndarray | None:
         """`(J, N)` what is expected of a prompt with a segment in a slot and random ones in the others; None without a model."""
@@ -142,6 +153,14 @@ class Tuner(ABC):
     def _learn(self, proposal: Any, value: float) -> None:  # noqa: B027  # some have nothing to do
         """What there is to do on an outcome, beside keeping it."""
 
+    def _learn_failure(self, proposal: Any, worst: float) -> None:
+        """What there is to do on a rollout that failed: it is learned as one that brought the worst."""
+        self._learn(proposal, worst)
+
+    def _counted(self, values: Sequence[float | None]) -> list[float]:
+        """Some of the values told, with the failed ones counted as the worst of all that is known."""
+        return counted(values, [self.floor, *(value for value in self.values if value is not None)])
+
     @abstractmethod
     def _best(self) -> tuple[Any, float]:
         """The recommended proposal and its estimated value."""
@@ -156,7 +175,8 @@ class Tuner(ABC):
             "asked": self.asked,
             "pending": [[number, plain(proposal)] for number, proposal in self.pending.items()],
             "told": list(self.told),
-            "outcomes": list(self.outcomes),
+            "values": list(self.values),
+            "floor": self.floor,
             "rng": plain(self.rng.bit_generator.state),
         }
 
@@ -165,7 +185,8 @@ class Tuner(ABC):
         self.asked = state["asked"]
         self.pending = {number: self._restored(proposal) for number, proposal in state["pending"]}
         self.told = list(state["told"])
-        self.outcomes = list(state["outcomes"])
+        self.values, self.floor = list(state["values"]), state["floor"]
+        self.outcomes = self._counted(self.values)
         self.rng.bit_generator.state = state["rng"]
 
     @abstractmethod

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -11,6 +13,25 @@ from pdt_lightning.core.guests import find
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import OPTIONS
+
+_MADE: WeakKeyDictionary[Segments, WeakKeyDictionary[Policy, dict[Any, Any]]] = WeakKeyDictionary()
+
+
+def made_once(key: Any, segments: Segments, policy: Policy, make: Callable[[], Any]) -> Any:
+    """What is made of segments by a policy, once for as long as both live, neither of which changes.
+
+    Tuners of many budgets and seeds share it, and leave it as it is.
+
+    Args:
+        key: of what is made.
+        segments: the arms.
+        policy: the frozen transformer.
+        make: makes it.
+    """
+    made = _MADE.setdefault(segments, WeakKeyDictionary()).setdefault(policy, {})
+    if key not in made:
+        made[key] = make()
+    return made[key]
 
 
 def features(kind: str, segments: Segments, policy: Policy) -> np.ndarray:
@@ -30,6 +51,10 @@ def features(kind: str, segments: Segments, policy: Policy) -> np.ndarray:
 
     Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; there the raw features are not normalised.
     """
+    return made_once(kind, segments, policy, lambda: _made(kind, segments, policy))
+
+
+def _made(kind: str, segments: Segments, policy: Policy) -> np.ndarray:
     if kind == "encoded":  # the same, several times faster, since segments overlap
         steps, first = segments.laid_out()
         return _scaled(smoothed(policy.encode(at_one_time(steps), first, segments.steps), segments, segments.steps / 4))

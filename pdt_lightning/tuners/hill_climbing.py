@@ -37,6 +37,9 @@ class HillClimbing(ValueTuner):
         if value > self.top_value:
             self.top, self.top_value = proposal, value
 
+    def _learn_failure(self, proposal: np.ndarray, worst: float) -> None:
+        """It did not do better."""
+
     def _best(self) -> tuple[np.ndarray, float]:
         return self.top, self.top_value
 

@@ -10,6 +10,7 @@ from pdt_lightning.core.errors import check_choice
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import OPTIONS, Choice
+from pdt_lightning.tuners.features import made_once
 from pdt_lightning.tuners.references import References, least_loss
 from pdt_lightning.tuners.reward_models import RewardModel
 
@@ -32,9 +33,13 @@ class Prior:
 
 def from_demonstrations(segments: Segments, policy: Policy, slots: int) -> Prior:
     """By how well a segment lets the frozen transformer predict the task's best demonstrations."""
-    references = References(segments, policy)
-    losses = references.of_segments(slots)
-    return Prior(-losses, least_loss(references, losses, slots))
+
+    def made() -> Prior:
+        references = References(segments, policy)
+        losses = references.of_segments(slots)
+        return Prior(-losses, least_loss(references, losses, slots))
+
+    return made_once(("prior", slots), segments, policy, made)
 
 
 PRIORS: dict[str, Callable[[Segments, Policy, int], Prior | None]] = {

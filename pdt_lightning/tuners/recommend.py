@@ -8,11 +8,14 @@ rollouts more: one lucky rollout does not win.
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.tuners.base import Choice, SegmentTuner
+
+Value = TypeVar("Value", float, float | None)
 
 PRIOR_ROLLOUTS = 2.0
 MOST_FINALISTS = 8
@@ -32,9 +35,9 @@ def worth(prediction: float, outcomes: list[float]) -> float:
     return (PRIOR_ROLLOUTS * prediction + sum(outcomes)) / (PRIOR_ROLLOUTS + len(outcomes))
 
 
-def by_choice(choices: list[Choice], outcomes: list[float]) -> dict[Choice, list[float]]:
+def by_choice(choices: list[Choice], outcomes: list[Value]) -> dict[Choice, list[Value]]:
     """The outcomes of each prompt that was tried, in the order of first trial."""
-    groups: dict[Choice, list[float]] = {}
+    groups: dict[Choice, list[Value]] = {}
     for choice, outcome in zip(choices, outcomes, strict=True):
         groups.setdefault(choice, []).append(outcome)
     return groups
@@ -101,7 +104,7 @@ class Finalists(SegmentTuner):
     def _propose(self, n: int) -> list[Choice]:
         proposed: list[Choice] = []
         for number in range(self.asked, self.asked + n):
-            estimates = self._estimates() if number >= self.exploring else {}
+            estimates = self._sound(self._estimates()) if number >= self.exploring else {}
             open_ones = [*self.pending.values(), *proposed]
             proposed.append(self._retry(number, open_ones, estimates) if estimates else self._explore(number, open_ones))
         return proposed
@@ -112,7 +115,14 @@ class Finalists(SegmentTuner):
             counts[choice] = counts.get(choice, 0) + 1
         return self.halving.next(number - self.exploring, estimates, counts)
 
+    def _sound(self, estimates: dict[Choice, float]) -> dict[Choice, float]:
+        """Without those that failed at least as often as they were played, if others are left: they are no finalists."""
+        trials = by_choice(self.choices, self.values)
+        failures = {choice: values.count(None) for choice, values in trials.items()}
+        failing = {choice for choice, count in failures.items() if count and 2 * count >= len(trials[choice])}
+        return {choice: value for choice, value in estimates.items() if choice not in failing} or estimates
+
     def _best(self) -> tuple[Choice, float]:
-        estimates = self._estimates()
+        estimates = self._sound(self._estimates())
         choice = max(estimates, key=lambda c: estimates[c])
         return choice, estimates[choice]

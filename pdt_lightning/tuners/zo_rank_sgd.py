@@ -61,7 +61,7 @@ class ZORankSGD(ValueTuner):
         super().__init__(segments, budget, rng, slots, policy)
         self.rollouts, self.mu, self.rate = rollouts, mu, rate
         self.current = self.start
-        self.step: list[tuple[np.ndarray, float]] = []  # points and values of this step
+        self.step: list[tuple[np.ndarray, float | None]] = []  # points and values of this step; None: it failed
         self.worth = float("nan")  # mean of the last step's
 
     def _propose(self, n: int) -> list[np.ndarray]:
@@ -76,19 +76,26 @@ class ZORankSGD(ValueTuner):
     def _learn(self, proposal: np.ndarray, value: float) -> None:
         self.step.append((proposal, value))
 
+    def _learn_failure(self, proposal: np.ndarray, worst: float) -> None:
+        """What is worst may change within the step."""
+        self.step.append((proposal, None))
+
+    @property
+    def _step_values(self) -> list[float]:
+        return self._counted([value for _, value in self.step])
+
     def _descend(self) -> None:
         if self.step:
-            self.current, self.worth, self.step = self._next(), float(np.mean([value for _, value in self.step])), []
+            self.current, self.worth, self.step = self._next(), float(np.mean(self._step_values)), []
 
     def _next(self) -> np.ndarray:
-        points, values = np.array([point for point, _ in self.step]), np.array([value for _, value in self.step])
-        return self.current - self.rate * rank_gradient((points - self.current) / self.mu, values)
+        points = np.array([point for point, _ in self.step])
+        return self.current - self.rate * rank_gradient((points - self.current) / self.mu, np.array(self._step_values))
 
     def _best(self) -> tuple[np.ndarray, float]:
         """Where the step that has just ended leads."""
         whole = self.asked % self.rollouts == 0 and not self.pending and self.step
-        values = [value for _, value in self.step]
-        return (self._next() if whole else self.current), (float(np.mean(values)) if values else self.worth)
+        return (self._next() if whole else self.current), (float(np.mean(self._step_values)) if self.step else self.worth)
 
     def state_dict(self) -> dict[str, Any]:
         """As for every tuner, and where the descent stands."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from pdt_lightning.core.seeding import Key, generator, integer
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.rollout import Row
 from pdt_lightning.tasks.base import Task
+from pdt_lightning.tuning.options import TuningOptions
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,22 @@ class Draws:
         phase: its number.
         slots: `J`.
         verdict_episodes: on which a prompt is judged.
+        verdict_seed: of these episodes and of the untuned prompts beside them.
     """
 
     seed: int
     phase: int
     slots: int
     verdict_episodes: int
+    verdict_seed: int
+
+    @classmethod
+    def of(cls, options: TuningOptions, slots: int, phase: int) -> Self:
+        """As the options say."""
+        return cls(options.seed, phase, slots, options.verdict_episodes, options.verdict_seed)
+
+    def _seed(self, purpose: str) -> int:
+        return self.verdict_seed if purpose == "verdict" else self.seed
 
     def key(self, subject: Subject, purpose: str) -> tuple[Key, ...]:
         """By which what is drawn for a purpose, such as `verdict`, is drawn."""
@@ -67,7 +79,7 @@ class Draws:
 
     def choices(self, subject: Subject, purpose: str, count: int) -> np.ndarray:
         """`(count, J)` random segments."""
-        rng = generator(self.seed, "random prompts", *self.key(subject, purpose))
+        rng = generator(self._seed(purpose), "random prompts", *self.key(subject, purpose))
         return rng.integers(len(subject.segments), size=(count, self.slots))
 
     def prompts(self, subject: Subject, purpose: str, count: int) -> Prompt:
@@ -85,4 +97,4 @@ class Draws:
 
     def _rows(self, subject: Subject, purpose: str, prompts: Sequence[Prompt]) -> list[Row]:
         key = self.key(subject, purpose)
-        return [Row(subject.task, prompt, integer(self.seed, *key, n)) for n, prompt in enumerate(prompts)]
+        return [Row(subject.task, prompt, integer(self._seed(purpose), *key, n)) for n, prompt in enumerate(prompts)]

@@ -1,14 +1,12 @@
 """How prompts are tuned and judged, as a user says it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pdt_lightning.core.errors import UserError, check_choice, check_range
+from pdt_lightning.core.errors import check_choice, check_range
 from pdt_lightning.core.plain import plain
-from pdt_lightning.rollouts.environments import reports_success
-from pdt_lightning.tasks.base import Task
 from pdt_lightning.tuners import tuner_class
+from pdt_lightning.tuning.objective import OBJECTIVES
 
 
 @dataclass
@@ -25,13 +23,16 @@ class TuningOptions:
             before the first rollout, or `none`); `flat` the first three. What they name may be yours too, by its path.
         rounds: rollouts that the tuner may spend on a task.
         parallel: rollouts of a task between two fits of the tuner.
-        objective: `return`; `success`, ties broken by return; `auto`: success where the environment reports it.
+        objective: `return`; `success`, the highest of an episode, ties broken by return; `success_only`, without that; `auto`:
+            `success` where demonstrations or environment report it, else `return`, decided for each task before its first rollout.
         yardstick_episodes: untuned episodes of a task before tuning, each with a random prompt.
         verdict_episodes: fresh episodes on which the recommended prompt is judged, and as many untuned ones.
-        oracle_candidates: prompts tried at the end of a run, for the best the transformer can do; 0: none.
-        oracle_episodes: of each such prompt before the worse three quarters leave; those that stay get as many more, twice.
+        oracle_candidates: random prompts tried at the end of a run, which with all that tuning has tried compete for the best
+            found; 0: none.
+        oracle_episodes: of each random prompt; of these and all others a quarter as many stay and get as many more, twice.
         videos: held-out tasks to film at the end of a run, untuned and tuned side by side; 0: none.
-        seed: of tuning and of all its episodes.
+        seed: of tuning and of its episodes.
+        verdict_seed: of the fresh episodes of the verdict, whatever `seed` is: judge what was chosen by its tables with another.
     """
 
     tuner: str = "structured"
@@ -45,11 +46,12 @@ class TuningOptions:
     oracle_episodes: int = 2
     videos: int = 0
     seed: int = 0
+    verdict_seed: int = 0
 
     def __post_init__(self) -> None:
         vars(self).update(plain(vars(self)))  # a NumPy number among them would make checkpoints that cannot be read
         self.tuner_options = tuner_class(self.tuner).check(self.tuner, self.tuner_options or {})
-        check_choice("--tuning.objective", self.objective, ("auto", "return", "success"))
+        check_choice("--tuning.objective", self.objective, OBJECTIVES)
         for name, least in (
             ("rounds", 0),
             ("parallel", 1),
@@ -60,16 +62,3 @@ class TuningOptions:
             ("videos", 0),
         ):
             check_range(f"--tuning.{name}", getattr(self, name), least, 1_000_000)
-
-
-def check_objective(objective: str, tasks: Sequence[Task]) -> None:
-    """Refuse to tune for success where the environment reports none, before a run finds out at its end.
-
-    Raises:
-        UserError: naming the task.
-    """
-    if objective == "success" and tasks and not reports_success(tasks[0]):
-        raise UserError(
-            f"--tuning.objective=success: {tasks[0].env_name}, the environment of {tasks[0].id}, has no success in its info. "
-            "Choose return or auto."
-        )

@@ -1,19 +1,27 @@
-"""The oracle: the best of many prompts, tried exhaustively. It tells the transformer's limit apart from the tuner's."""
+"""The best found: of random prompts and of all that tuning has tried, by trying again those that did best.
+
+It takes more rollouts than a tuner has, and tells what the transformer does with a better prompt than the one recommended. It is
+no limit: where few prompts are good, a hundred random ones may hold none of them.
+"""
 
 import math
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Iterable, Sequence
 
 from pdt_lightning.core.seeding import integer
 from pdt_lightning.data.segments import Prompt
+from pdt_lightning.rollouts.failures import counted
 from pdt_lightning.rollouts.rollout import Rollout, Row, play_groups
 from pdt_lightning.tasks.base import Task
-from pdt_lightning.tuning.search import value
+from pdt_lightning.tuners.recommend import worth
+from pdt_lightning.tuning.objective import Objective
+
+NAME = "best found"  # in tables and figures
 
 
 def stages(candidates: int) -> list[tuple[int, int]]:
-    """(candidates, times the episodes) of each stage: all; then the best quarter; then the best quarter of those, twice as long.
+    """(prompts, times the episodes) of each stage, for so many that were not tried before.
+
+    First those; then, of these and of all that was tried, the best, a quarter as many; then a quarter of them, twice as long.
 
     >>> stages(100)
     [(100, 1), (25, 1), (7, 2)]
@@ -22,37 +30,74 @@ def stages(candidates: int) -> list[tuple[int, int]]:
 
 
 def planned_rollouts(candidates: int, episodes: int) -> int:
-    """Rollouts of one task's oracle."""
+    """Rollouts of one task, where all that was recommended has been tried."""
     return sum(count * episodes * factor for count, factor in stages(candidates))
 
 
-def best_of(
-    tasks: Sequence[Task], prompts: Sequence[Prompt], play: Rollout, episodes: int, objective: str, seed: int, phase: int
-) -> list[int]:
-    """The best candidate of every task.
+class Pool:
+    """Prompts of one task among which the best is looked for, each with the values of its rollouts so far; None: it failed.
 
     Args:
-        tasks: with horizon, target and scale settled.
-        prompts: for each task, its candidates; as many for every task.
+        task: with horizon, target and scale settled.
+        objective: in whose unit the values are.
+    """
+
+    def __init__(self, task: Task, objective: Objective):
+        self.task, self.objective = task, objective
+        self.prompts: list[Prompt] = []
+        self.values: list[list[float | None]] = []
+        self._numbers: dict[bytes, int] = {}
+
+    def add(self, prompt: Prompt, values: Iterable[float | None] = ()) -> None:
+        """Add one prompt, or what more is known of one that is there."""
+        number = self._numbers.setdefault(prompt.tobytes(), len(self.prompts))
+        if number == len(self.prompts):
+            self.prompts.append(prompt)
+            self.values.append([])
+        self.values[number] += values
+
+    def add_each(self, prompts: Prompt) -> None:
+        """Add prompts that nothing is known of."""
+        for number in range(len(prompts)):
+            self.add(prompts[[number]])
+
+    def untried(self) -> list[int]:
+        """Numbers of those without a rollout."""
+        return [number for number, own in enumerate(self.values) if not own]
+
+    def best(self, count: int) -> list[int]:
+        """Numbers of so many of the best; of equals those that were added first.
+
+        Each by the mean of its rollouts, drawn towards that of all, as a tuner draws it.
+        """
+        everything = counted([value for own in self.values for value in own], [self.objective.worst])
+        mean = sum(everything) / max(1, len(everything))
+        worst = min([self.objective.worst, *everything])
+        scores = [worth(mean, counted(own, [worst])) for own in self.values]
+        return sorted(range(len(scores)), key=lambda number: -scores[number])[:count]
+
+
+def best_of(pools: Sequence[Pool], play: Rollout, candidates: int, episodes: int, seed: int, phase: int) -> list[Prompt]:
+    """The best prompt of each task.
+
+    Args:
+        pools: of each task, with all that was tried and what is to be tried now.
         play: rows → outcomes.
-        episodes: of each candidate in the first stage.
-        objective: see `search.value`; a failed episode counts as the worst one of its stage.
+        candidates: how many random prompts are in a pool.
+        episodes: of each prompt without rollouts, in the first stage.
         seed: of the episodes, together with `phase`.
         phase: number of the phase.
     """
-    totals = [np.zeros(len(candidates)) for candidates in prompts]
-    remaining = [np.arange(len(candidates)) for candidates in prompts]
-    tried = 0
-    for count, factor in stages(len(prompts[0])):
-        remaining = [left[np.argsort(-total[left], kind="stable")[:count]] for left, total in zip(remaining, totals, strict=True)]
-        numbers = range(tried, tried + factor * episodes)
-        tried = numbers.stop
+    first = 0
+    for stage, (count, factor) in enumerate(stages(candidates)):
+        numbers = range(first, first + factor * episodes)
+        first = numbers.stop
+        chosen = [pool.best(count) if stage else pool.untried() for pool in pools]
         plan = [
-            [Row(task, own[[int(c)]], integer(seed, "oracle", phase, task.id, int(c), n)) for c in left for n in numbers]
-            for task, own, left in zip(tasks, prompts, remaining, strict=True)
+            [Row(pool.task, pool.prompts[c], integer(seed, "oracle", phase, pool.task.id, c, n)) for c in own for n in numbers]
+            for pool, own in zip(pools, chosen, strict=True)
         ]
-        for task, left, total, outcomes in zip(tasks, remaining, totals, play_groups(play, plan), strict=True):
-            values = [value(outcome, objective, task.return_scale or 1.0) for outcome in outcomes]
-            worst = min((v for v in values if v is not None), default=0.0)
-            total[left] += np.array([worst if v is None else v for v in values]).reshape(len(left), -1).sum(axis=1)
-    return [int(left[total[left].argmax()]) for left, total in zip(remaining, totals, strict=True)]
+        for pool, own, outcomes in zip(pools, chosen, play_groups(play, plan), strict=True):
+            for place, outcome in enumerate(outcomes):
+                pool.values[own[place // len(numbers)]].append(pool.objective.value(outcome))
+    return [pool.prompts[pool.best(1)[0]] for pool in pools]

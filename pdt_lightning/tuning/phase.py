@@ -1,4 +1,4 @@
-"""One phase of tuning, as it runs: untuned episodes, the tuner's search, the evaluation of what it recommends, the oracle."""
+"""One phase of tuning, as it runs: untuned episodes, the tuner's search, the evaluation of what it recommends, the best found."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from pdt_lightning.rollouts.rollout import Outcome, Rollout, one_thread, play_gr
 from pdt_lightning.tuners import make_tuner
 from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.draws import Draws, Subject
+from pdt_lightning.tuning.objective import Objective, decide
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.record import Record, record
 from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
@@ -63,13 +64,15 @@ def tune(
         options: how.
         slots: `J`.
         phase: number of the phase, which decides all its randomness together with `options.seed`.
-        with_oracle: whether to look for the oracle.
+        with_oracle: whether to look for the best that can be found.
         chosen: prompts to judge, by task; with them no prompt is searched.
 
     Raises:
         RuntimeError: if all rollouts of a task failed.
+        UserError: if the objective is success and a task reports none.
     """
-    draws = Draws(options.seed, phase, slots, options.verdict_episodes)
+    draws = Draws.of(options, slots, phase)
+    objectives = [decide(options.objective, subject.task, subject.segments.episodes) for subject in subjects]
     with ExitStack() as held:
         # Encoding and the bandit's linear algebra too run on one thread, or ranks with other numbers of threads would differ.
         held.enter_context(torch.autocast(policy.model.state_mean.device.type, enabled=False))
@@ -79,30 +82,35 @@ def tune(
         cells: list[Cell] = []
         if chosen is None:
             before = play_groups(play, [draws.untuned(s, "yardstick", options.yardstick_episodes) for s in subjects])
-            cells = searched(policy, subjects, play, options, draws)
+            cells = searched(policy, subjects, objectives, play, options, draws)
             chosen = {cell.task.id: recommended(subject, cell) for subject, cell in zip(subjects, cells, strict=True)}
         prompts = [chosen[subject.task.id].prompt for subject in subjects]
         tuned = play_groups(play, [draws.judged(s, prompt) for s, prompt in zip(subjects, prompts, strict=True)])
         untuned = play_groups(play, [draws.untuned(s, "verdict", options.verdict_episodes) for s in subjects])
         best: Sequence[list[Outcome] | None] = [None] * len(subjects)
         if with_oracle and options.oracle_candidates:
-            best = oracle_episodes(subjects, prompts, play, options, draws)
-
-    def statistics(outcomes: Sequence[Outcome], subject: Subject) -> EpisodeStatistics:
-        return EpisodeStatistics.of(outcomes, subject.task.id) if outcomes else EpisodeStatistics()
+            best = oracle_episodes(subjects, objectives, prompts, cells, play, options, draws)
 
     results = []
-    for number, subject in enumerate(subjects):
+    for number, (subject, objective) in enumerate(zip(subjects, objectives, strict=True)):
         found = chosen[subject.task.id]
+        trials = cells[number].trials if cells else []
+        groups = {"yardstick": before[number], "untuned": untuned[number], "tuned": tuned[number], "oracle": best[number] or []}
+        everything = [*(trial.outcome for trial in trials), *(outcome for own in groups.values() for outcome in own)]
+        known = [*subject.segments.episodes.index.returns, *(outcome.total for outcome in everything if outcome.failed is None)]
+        judged = {
+            kind: EpisodeStatistics.of(own, subject.task.id, objective.reports_success, known) if own else EpisodeStatistics()
+            for kind, own in groups.items()
+        }
         result = TaskResult(
             task=subject.task.id,
             held_out=subject.held_out,
             expert=EpisodeStatistics.demonstrated(subject.segments.episodes),
-            yardstick=statistics(before[number], subject),
-            untuned=statistics(untuned[number], subject),
-            tuned=statistics(tuned[number], subject),
-            oracle=None if best[number] is None else statistics(best[number] or (), subject),
-            trials=cells[number].trials if cells else [],
+            yardstick=judged["yardstick"],
+            untuned=judged["untuned"],
+            tuned=judged["tuned"],
+            oracle=judged["oracle"] if groups["oracle"] else None,
+            trials=trials,
             prompt=found.prompt,
             origin=found.origin,
             recommended_value=found.value,
@@ -113,16 +121,23 @@ def tune(
     return results
 
 
-def searched(policy: Policy, subjects: Sequence[Subject], play: Rollout, options: TuningOptions, draws: Draws) -> list[Cell]:
+def searched(
+    policy: Policy,
+    subjects: Sequence[Subject],
+    objectives: Sequence[Objective],
+    play: Rollout,
+    options: TuningOptions,
+    draws: Draws,
+) -> list[Cell]:
     """The tuner's rounds on every task, side by side."""
     cells = []
-    for subject in subjects:
+    for subject, objective in zip(subjects, objectives, strict=True):
         key = draws.key(subject, options.tuner)
         rng = generator(options.seed, "tuner", *key)
         given = options.tuner_options or {}
         tuner = make_tuner(options.tuner, subject.segments, options.rounds, rng, draws.slots, policy, **given)
-        cells.append(Cell(subject.task, tuner, key))
-    search(cells, play, options.seed, options.objective, options.parallel)
+        cells.append(Cell(subject.task, tuner, key, objective))
+    search(cells, play, options.seed, options.parallel)
     return cells
 
 
@@ -134,22 +149,33 @@ def recommended(subject: Subject, cell: Cell) -> Recommendation:
 
 
 def oracle_episodes(
-    subjects: Sequence[Subject], prompts: Sequence[Prompt], play: Rollout, options: TuningOptions, draws: Draws
+    subjects: Sequence[Subject],
+    objectives: Sequence[Objective],
+    recommended: Sequence[Prompt],
+    cells: Sequence[Cell],
+    play: Rollout,
+    options: TuningOptions,
+    draws: Draws,
 ) -> list[list[Outcome]]:
-    """The evaluation's episodes with the best prompt of each task that was found by trying many, `prompts` among them."""
-    others = options.oracle_candidates - 1
-    pools = [Prompt.cat([own, draws.prompts(s, "oracle", others)]) for s, own in zip(subjects, prompts, strict=True)]
-    tasks = [subject.task for subject in subjects]
-    best = oracle.best_of(tasks, pools, play, options.oracle_episodes, options.objective, options.seed, draws.phase)
-    return play_groups(play, [draws.judged(s, pool[[b]]) for s, pool, b in zip(subjects, pools, best, strict=True)])
+    """The evaluation's episodes with the best prompt of each task that was found, by tuning or among random ones."""
+    pools = []
+    for number, (subject, objective) in enumerate(zip(subjects, objectives, strict=True)):
+        pool = oracle.Pool(subject.task, objective)
+        pool.add(recommended[number])
+        for cell in cells[number : number + 1]:
+            for trial, prompt in zip(cell.trials, cell.prompts, strict=True):
+                pool.add(prompt, [objective.value(trial.outcome)])
+        pool.add_each(draws.prompts(subject, "oracle", options.oracle_candidates))
+        pools.append(pool)
+    best = oracle.best_of(pools, play, options.oracle_candidates, options.oracle_episodes, options.seed, draws.phase)
+    return play_groups(play, [draws.judged(s, prompt) for s, prompt in zip(subjects, best, strict=True)])
 
 
 def recorded(result: TaskResult, subject: Subject, cell: Cell, options: TuningOptions) -> Record:
     """What the figures of a task are drawn from."""
-    objective = "success" if options.objective != "return" and result.tuned.successes and result.untuned.successes else "return"
     verdicts = {
-        kind: figures.successes if objective == "success" else figures.returns
+        kind: figures.returns if cell.objective.unit == "return" else figures.successes
         for kind, figures in (("untuned", result.untuned), ("tuned", result.tuned), ("oracle", result.oracle))
         if figures is not None
     }
-    return record(subject.task, subject.segments, options.tuner, cell.tuner, cell.trials, objective, verdicts)
+    return record(subject.task, subject.segments, options.tuner, cell.tuner, cell.trials, cell.objective, verdicts)

@@ -14,14 +14,16 @@ from pdt_lightning.core.files import write_atomically
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.tasks.base import Task
 from pdt_lightning.tuners.base import Tuner
-from pdt_lightning.tuning.search import Trial, value
+from pdt_lightning.tuning.objective import Objective
+from pdt_lightning.tuning.search import Trial
 
 
 @dataclass(frozen=True)
 class Record:
     """One task in one phase: `R` rollouts of a tuner, `J` slots, `N` segments of `E` demonstrations with `M` steps in all.
 
-    All values are in the objective's unit: the return, or the success of 0 or 1 with a thousandth of the return to break ties.
+    All values are in the objective's unit: the return, or success from 0 to 1; those that a tuner thinks of have a trace of the
+    return in them, where it breaks ties.
 
     Args:
         task: its id.
@@ -33,7 +35,7 @@ class Record:
         returns: `(E,)` float64 return of each demonstration.
         path: `(M, 2)` float32 two coordinates of the demonstrated states; None where the task names none to draw.
         choices: `(R, J)` int64 segment of each slot; -1 where a prompt was not made of segments as they are.
-        seen: `(R,)` float64 value of each rollout; NaN for one that failed.
+        seen: `(R,)` float64 success or return of each rollout; NaN for one that failed.
         predicted: `(R,)` float64 what a model expected of it before; NaN without a model.
         recommended: `(R,)` float64 what the tuner then thought its recommendation worth.
         retried: number of the first rollout that tried a prompt again to find the best; `R` where the tuner does no such thing.
@@ -97,37 +99,36 @@ def record(
     name: str,
     tuner: Tuner,
     trials: Sequence[Trial],
-    objective: str,
+    objective: Objective,
     verdicts: Mapping[str, Sequence[float]],
 ) -> Record:
     """The record of a finished search.
 
     Args:
-        task: with its return scale settled.
+        task: its id is kept.
         segments: its arms.
         name: of the tuner.
         tuner: told of everything.
         trials: the tuner's rollouts.
-        objective: `success` or `return`.
+        objective: of the search.
         verdicts: success or return of the fresh episodes: `untuned`, `tuned` and, where it was looked for, `oracle`.
     """
     recommended = tuner.best()
     slots = recommended.prompt.mask.shape[1] // segments.steps
     best, none = recommended.choice or (), (-1,) * slots
-    seen = [value(trial.outcome, "auto" if objective == "success" else "return", task.return_scale or 1.0) for trial in trials]
     estimates = tuner.estimates()
     coordinates = [number for number, _ in task.plane]
     return Record(
         task=task.id,
         tuner=name,
-        objective=objective,
+        objective=objective.unit,
         steps=segments.steps,
         axes=tuple(axis for _, axis in task.plane),
         lengths=segments.episodes.lengths.astype(np.int64),
         returns=np.array(segments.episodes.index.returns, np.float64),
         path=np.array(segments.episodes.steps[:, coordinates], np.float32) if coordinates else None,
         choices=np.array([trial.choice or none for trial in trials], np.int64).reshape(len(trials), slots),
-        seen=np.array([np.nan if number is None else number for number in seen], np.float64),
+        seen=np.array([objective.seen(trial.outcome) for trial in trials], np.float64),
         predicted=np.array([trial.predicted for trial in trials], np.float64),
         recommended=np.array([trial.recommended_value for trial in trials], np.float64),
         retried=min(tuner.exploring, len(trials)),

@@ -1,12 +1,13 @@
 """What a phase finds out about one task."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.segments import Prompt
+from pdt_lightning.rollouts.failures import counted
 from pdt_lightning.rollouts.rollout import Outcome
 from pdt_lightning.tuning.record import Record
 from pdt_lightning.tuning.search import Trial
@@ -17,24 +18,41 @@ class EpisodeStatistics:
     """Episodes that speak for one way of prompting.
 
     Args:
-        returns: of each episode that could be played.
-        successes: of each episode, 0 for one that failed; empty where the environment reports none.
+        returns: of each episode; of one that failed the lowest known of the task.
+        successes: of each episode the highest of its steps, 0 for one that failed; empty where the environment reports none.
         failed: how many episodes could not be played.
+        last_successes: of each episode that of its last step, 0 for one that failed; empty where it is not known.
     """
 
     returns: list[float] = field(default_factory=list)
     successes: list[float] = field(default_factory=list)
     failed: int = 0
+    last_successes: list[float] = field(default_factory=list)
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome], task: str) -> "EpisodeStatistics":
-        """From outcomes, of which not all may have failed."""
-        played = [outcome for outcome in outcomes if outcome.failed is None]
-        if not played:
+    def of(cls, outcomes: Sequence[Outcome], task: str, reports_success: bool, known: Iterable[float] = ()) -> "EpisodeStatistics":
+        """From outcomes.
+
+        Args:
+            outcomes: of episodes.
+            task: its id.
+            reports_success: whether the environment does; an episode without any then was not won.
+            known: returns of other episodes of the task, played or demonstrated: a failed one counts as no better.
+
+        Raises:
+            RuntimeError: if all have failed.
+        """
+        failed = [outcome.failed is not None for outcome in outcomes]
+        if all(failed):
             raise RuntimeError(f"every episode of {task} failed; the last one: {outcomes[-1].failed}")
-        reported = any(outcome.success is not None for outcome in played)
-        successes = [0.0 if outcome.failed else outcome.success or 0.0 for outcome in outcomes] if reported else []
-        return cls([outcome.total for outcome in played], successes, len(outcomes) - len(played))
+        returns = counted([None if out else outcome.total for outcome, out in zip(outcomes, failed, strict=True)], known)
+        if not reports_success:
+            return cls(returns, failed=sum(failed))
+        highest, last = (
+            [0.0 if out else value or 0.0 for value, out in zip(values, failed, strict=True)]
+            for values in ([outcome.success for outcome in outcomes], [outcome.last_success for outcome in outcomes])
+        )
+        return cls(returns, highest, sum(failed), last)
 
     @classmethod
     def demonstrated(cls, episodes: Episodes) -> "EpisodeStatistics":

@@ -5,13 +5,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from pdt_lightning.core.errors import UserError
 from pdt_lightning.core.seeding import Key, integer
+from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row
 from pdt_lightning.tasks.base import Task
 from pdt_lightning.tuners.base import Candidate, Choice, Tuner
-
-RETURN_BREAKS_TIES = 1e-3  # weight of the return, in units of the task's scale, beside a success of 0 or 1
+from pdt_lightning.tuning.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,22 @@ class Cell:
         task: with horizon, target and scale settled.
         tuner: chooses.
         key: by which the episodes' seeds are drawn; distinct for each cell of a study.
+        objective: what the tuner is told of an outcome.
         trials: what was tried so far.
+        prompts: with which.
         seconds: that the tuner's own arithmetic took so far.
     """
 
     task: Task
     tuner: Tuner
     key: tuple[Key, ...]
+    objective: Objective = field(default_factory=Objective)
     trials: list[Trial] = field(default_factory=list)
+    prompts: list[Prompt] = field(default_factory=list)
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.tuner.floor = self.objective.worst
 
     @contextmanager
     def timed(self) -> Iterator[None]:
@@ -61,37 +67,10 @@ class Cell:
         self.seconds += time.perf_counter() - start
 
 
-def value(outcome: Outcome, objective: str, scale: float) -> float | None:
-    """What a tuner maximises.
-
-    Args:
-        outcome: of a rollout.
-        objective: `return`; or `success`, ties broken by return, where the environment reports success; `auto`: that where it does.
-        scale: of the task's returns.
-
-    Returns:
-        None if the rollout failed.
-
-    Raises:
-        UserError: if success is asked for where there is none.
-
-    >>> value(Outcome(500.0, 1.0, 150), "auto", 1000.0)
-    1.0005
-    """
-    if outcome.failed is not None:
-        return None
-    if objective == "success" and outcome.success is None:
-        raise UserError("--tuning.objective=success, but the environment reports no success in its info. Choose return or auto.")
-    if objective == "return" or outcome.success is None:
-        return outcome.total
-    return outcome.success + RETURN_BREAKS_TIES * outcome.total / scale
-
-
 def search(
     cells: Sequence[Cell],
     play: Rollout,
     seed: int,
-    objective: str = "auto",
     parallel: int = 1,
 ) -> None:
     """Advance all cells until every budget is spent.
@@ -100,7 +79,6 @@ def search(
         cells: their `trials` are appended to.
         play: rows → outcomes.
         seed: of the episodes.
-        objective: see `value`.
         parallel: candidates that each cell tries in one round.
 
     Raises:
@@ -120,9 +98,8 @@ def search(
             played.setdefault(id(cell), []).append((candidate, row, outcome))
         active = [cell for cell in cells if id(cell) in played]
         for cell in active:
-            scale = cell.task.return_scale or 1.0
             with cell.timed():
-                cell.tuner.tell([(candidate.id, value(o, objective, scale)) for candidate, _, o in played[id(cell)]])
+                cell.tuner.tell([(candidate.id, cell.objective.value(o)) for candidate, _, o in played[id(cell)]])
         for kind in dict.fromkeys(type(cell.tuner) for cell in active):
             own = [cell for cell in active if type(cell.tuner) is kind]
             start = time.perf_counter()
@@ -133,6 +110,7 @@ def search(
             with cell.timed():
                 known = cell.tuner.best_value()
             cell.trials += [Trial(c.id, c.choice, outcome, known, row.seed, c.predicted) for c, row, outcome in played[id(cell)]]
+            cell.prompts += [candidate.prompt for candidate, _, _ in played[id(cell)]]
     for cell in cells:
         if cell.trials and all(trial.outcome.failed for trial in cell.trials):
             raise RuntimeError(f"every rollout of {cell.task.id} failed; the last one: {cell.trials[-1].outcome.failed}")

@@ -75,7 +75,7 @@ def test_all_tuners_are_compared_on_every_cell(whole):
     assert "steps" in next(row["prompt"] for row in judged if row["tuner"] == "structured")
     text = (folder / "summary.md").read_text()
     assert "python -m pdt_lightning.compare" in text
-    assert all(f"| {name}" in text for name in (*ALL, "oracle"))
+    assert all(f"| {name}" in text for name in (*ALL, "best found"))
     assert "structured (default)" in done.stdout
     assert {path.name for path in (folder / "figures").iterdir()} == FIGURES
     for kind in ("random", "tuned"):
@@ -290,6 +290,7 @@ class Known(summaries.Results):
         ]
         for row in self.recommended:
             row |= {"segments": [[0, 1]] if row["tuner"] == "structured" else [], "lengths": [8, 6], "steps": 3, "origin": []}
+            row |= {"failed": 0, "last_success": None}
         self.trials = [
             {"checkpoint": 0, "tuner": "structured", "task": task, "seed": seed, "round": n, "return": value}
             for task in "tu"
@@ -311,7 +312,7 @@ KNOWN = {
 
 
 def test_a_summary_by_hand(monkeypatch):
-    options = {"rounds": 50, "verdict_episodes": 7}
+    options = {"rounds": 50, "verdict_episodes": 7, "oracle_candidates": 9}
     plan = {"options": options, "seeds": 2, "slots": 1, "checkpoints": ["a"]}
     monkeypatch.setattr(Plan, "described", lambda self: {"tasks": self.tasks, **plan})
     results = Known(KNOWN)
@@ -335,7 +336,7 @@ def test_a_summary_by_hand(monkeypatch):
     assert found["attention"]["tuned"]["to_prompt"] == pytest.approx([0.8, 0.4])
     assert found["attention"]["random"]["by_rank"] == [pytest.approx([0.75, 0.25]), pytest.approx([0.75, 0.25])]
     header, rows = report.lines({**found, "command": "c"})
-    assert [row[0] for row in rows] == ["structured (default)", "random_search", "uniform", "oracle"]
+    assert [row[0] for row in rows] == ["structured (default)", "random_search", "uniform", "best found"]
     assert all(len(row) == len(header) for row in rows)
     drawn = (
         figures.by_rollouts(found),

@@ -38,6 +38,24 @@ def test_the_task_error_is_a_mean_over_steps_task_by_task():
     assert metric.compute()[1].isnan()
 
 
+@pytest.mark.filterwarnings("ignore:Precision bf16-true")
+def test_in_half_precision_it_normalises_and_sums_in_float32(tmp_path):
+    """Only what has been normalised is rounded, and the error is that of the labels as they are."""
+    data, trained, seen = MultiTaskDataModule(**{**POINT, "updates_per_epoch": 1}), module(), []
+    trained.model.embed_context.state.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    errors = type(trained).errors
+    trained.errors = lambda batch: seen.append((batch.labels, errors(trained, batch))) or seen[-1][1]
+    trainer(tmp_path, precision="bf16-true", num_sanity_val_steps=0, limit_val_batches=0).fit(trained, data)
+    batch, known = data.batch(0), data.statistics
+    assert torch.equal(trained.model.state_mean, torch.from_numpy(known.state_mean))
+    assert trained.model.head.weight.dtype is torch.bfloat16
+    states = (batch.context.states - torch.from_numpy(known.state_mean)) / torch.from_numpy(known.state_std)
+    labels, error = next(pair for pair in seen if isinstance(pair, tuple))
+    assert torch.equal(next(part for part in seen if torch.is_tensor(part)), states.bfloat16())
+    assert torch.equal(labels, batch.labels)
+    assert error.dtype is torch.float32
+
+
 def test_initialisation_follows_the_seed_and_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     expected = torch.rand(1)

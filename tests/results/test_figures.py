@@ -20,7 +20,6 @@ from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import tune
 from pdt_lightning.tuning.record import Record
-from pdt_lightning.tuning.search import value
 from tests.callbacks.test_prompt_tuning import TUNING, run
 
 LENGTHS = np.array([6, 4, 8])  # of segments of 3 steps: 4 + 2 + 6
@@ -75,7 +74,7 @@ def test_rounds_show_each_rollout_the_recommendation_and_the_untuned_band():
 @pytest.mark.parametrize("oracle", [None, np.array([6.0, 7.0])])
 def test_rounds_end_with_the_verdicts(oracle):
     _, axis = figures.rounds(record(oracle=oracle)).axes
-    expected = {"untuned": 1.0, "tuned": 4.5} | ({} if oracle is None else {"oracle": 6.5})
+    expected = {"untuned": 1.0, "tuned": 4.5} | ({} if oracle is None else {"best found": 6.5})
     assert [text.get_text() for text in axis.get_xticklabels()] == list(expected)
     points = {bars.get_label(): bars.lines[0].get_ydata()[0] for bars in axis.containers}
     assert points == expected
@@ -218,7 +217,7 @@ def test_a_phase_records_what_it_did(point_policy, point_data, tuner, objective)
     assert (made.task, made.tuner, made.slots, made.steps, made.axes) == (task.id, tuner, 2, 3, ("x", "y"))
     assert made.objective == ("return" if objective == "return" else "success")
     assert made.choices.tolist() == [list(trial.choice) for trial in result.trials]
-    assert made.seen.tolist() == [value(trial.outcome, objective, task.return_scale) for trial in result.trials]
+    assert made.seen.tolist() == [t.outcome.total if objective == "return" else t.outcome.success for t in result.trials]
     assert made.recommended.tolist() == [trial.recommended_value for trial in result.trials]
     assert [segments.describe(segment) for segment in made.best] == result.origin
     for kind in ("untuned", "tuned", "oracle"):

@@ -84,7 +84,7 @@ def test_the_table_shows_all_of_it(capsys):
         "expert",
         "untuned",
         "tuned",
-        "oracle",
+        "best found",
         "return 2.0 [-10.7, 14.7]",
         "return 4.0 (n/a)",
         "success 0.50",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pdt_lightning.tasks import check_family, make_family
+from pdt_lightning.tasks.base import Recipe
 from pdt_lightning.tasks.point import PointEnv, walk
 
 
@@ -39,6 +40,37 @@ class Larger(PointEnv):
         self.observation_space = gym.spaces.Box(-1, 1, (3,), np.float64)
 
 
+class Reusing(PointEnv):
+    def step(self, action):
+        observation, *rest = super().step(action)
+        self.buffer = getattr(self, "buffer", np.zeros(2))
+        self.buffer[:] = observation
+        return self.buffer, *rest
+
+
+class Wordy(PointEnv):
+    def step(self, action):
+        *rest, _ = super().step(action)
+        return *rest, {"is_success": "yes"}
+
+
+class Hiding(PointEnv):
+    """Simulates with a package that its module does not tell of."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.world = type("World", (), {"__module__": "pybullet.worlds"})()
+
+
+class Fixed(Recipe):
+    @property
+    def dataset_id(self):
+        return f"fixed/{self.task.id}-{self.role}-v0"
+
+
+KINDS = (Unrepeatable, Short, Infinite, Unbounded, Larger, Reusing, Wordy, Hiding)
+
+
 def far(env):
     return lambda position: np.full(2, 2.0)
 
@@ -53,10 +85,10 @@ def of_environment(name):
 
 @pytest.fixture
 def family(monkeypatch):
-    for kind in (Unrepeatable, Short, Infinite, Unbounded, Larger):
+    for kind in KINDS:
         gym.register(f"test/{kind.__name__}-v0", entry_point=f"tests.tasks.test_contract:{kind.__name__}")
     yield make_family("point")
-    for kind in (Unrepeatable, Short, Infinite, Unbounded, Larger):
+    for kind in KINDS:
         del gym.registry[f"test/{kind.__name__}-v0"]
 
 
@@ -72,6 +104,9 @@ def test_the_point_keeps_it(family):
         (of_environment("Infinite"), "point/15: not all observations and rewards are finite"),
         (of_environment("Unbounded"), "point/15 has actions without bounds"),
         (of_environment("Larger"), "point/15 has observations of another size than the first task"),
+        (of_environment("Reusing"), "point/15 hands out one array at every step"),
+        (of_environment("Wordy"), r"point/15: info\['is_success'\] is no number"),
+        (of_environment("Hiding"), "point/15: its datasets are not named after the version of pybullet"),
         (lambda task: dataclasses.replace(task, training_data=()), "point/15 is trained on and has no training_data"),
         (lambda task: dataclasses.replace(task, training_data=("a b",)), "Minari does not take a b"),
         (lambda task: dataclasses.replace(task, id="point/14"), "two tasks have one id"),
@@ -99,4 +134,11 @@ def test_a_recipe_makes_what_it_is_listed_under(family):
     name, recipe = next(iter(family.recipes.items()))
     family.recipes = {**family.recipes, name: dataclasses.replace(recipe, seed=5)}
     with pytest.raises(AssertionError, match=f"the recipe of {name} makes"):
+        check_family(family)
+
+
+def test_datasets_are_named_after_what_made_them(family):
+    fixed = [Fixed(**vars(recipe)) for recipe in family.recipes.values()]
+    family.recipes = {recipe.dataset_id: recipe for recipe in fixed}
+    with pytest.raises(AssertionError, match="does not change with its expert's code"):
         check_family(family)

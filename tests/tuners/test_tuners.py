@@ -1,3 +1,4 @@
+import copy
 import json
 
 import numpy as np
@@ -95,14 +96,14 @@ def test_restored_it_goes_on_exactly_even_with_outcomes_pending(segments, point_
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
-def test_failed_rollouts_cost_budget_and_teach_nothing(segments, point_policy, options):
+def test_failed_rollouts_cost_budget_and_count_as_the_worst_known(segments, point_policy, options):
     made = tuner(segments, point_policy, **dict(options))
     asked = 0
     while candidates := made.ask(3):
         asked += len(candidates)
-        made.tell([(candidate.id, None if candidate.id % 3 else 1.0) for candidate in candidates])
+        made.tell([(candidate.id, None if candidate.id % 3 else 5.0 - candidate.id) for candidate in candidates])
     assert asked == 12
-    assert made.outcomes == [1.0] * 4
+    assert sorted(made.outcomes) == [-4.0] * 9 + [-1.0, 2.0, 5.0]  # those that failed before the worst was seen too
     nothing = tuner(segments, point_policy, **dict(options))
     while candidates := nothing.ask(3):
         nothing.tell([(candidate.id, None) for candidate in candidates])
@@ -128,6 +129,23 @@ def test_an_outcome_is_told_once(segments, point_policy):
     made.tell([(made.ask()[0].id, 1.0)])
     with pytest.raises(KeyError):
         made.tell([(0, 1.0)])
+
+
+@pytest.mark.parametrize("name", ["structured", "published"])
+def test_segments_are_encoded_once_for_tuners_of_all_budgets_and_seeds(segments, point_policy, monkeypatch, name):
+    made, encoded = [], []
+    for part in ("laid_out", "gather"):
+        own = getattr(type(segments), part)
+        monkeypatch.setattr(type(segments), part, lambda self, *args, own=own: encoded.append(own) or own(self, *args))
+    for budget, seed in ((5, 0), (10, 0), (10, 1)):
+        made.append(tuner(segments, point_policy, budget=budget, seed=seed, name=name))
+    assert len(encoded) == 1
+    inputs = [one.model.features[:, :4] for one in made]
+    assert np.array_equal(inputs[0], inputs[1])
+    assert np.array_equal(inputs[0], inputs[2])
+    other = Policy(copy.deepcopy(point_policy.model), 5)
+    tuner(segments, other, name=name)
+    assert len(encoded) == 2
 
 
 @pytest.mark.parametrize("name", TUNERS)

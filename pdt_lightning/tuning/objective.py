@@ -1,0 +1,82 @@
+"""What is maximised on a task, decided once, before its first rollout, so that all its outcomes have one unit."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pdt_lightning.core.errors import UserError
+from pdt_lightning.data.episodes import Episodes
+from pdt_lightning.rollouts.environments import reports_success
+from pdt_lightning.rollouts.rollout import Outcome
+from pdt_lightning.tasks.base import Task
+
+OBJECTIVES = ("auto", "return", "success", "success_only")
+# Share of the return in a value of `success`. The average of 1,000 episodes changes by more with one of them won or lost.
+TIE_BREAKER = 5e-4
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a tuner maximises on one task, and how its outcomes are counted.
+
+    Args:
+        kind: `return`; `success`, ties broken by return; `success_only`.
+        reports_success: whether the environment reports success; an episode of one that does is not won where it reports none.
+        scale: of the task's returns, > 0.
+        worst: value of an episode that is not won and brings the lowest demonstrated return: one that fails counts as no better.
+    """
+
+    kind: str = "return"
+    reports_success: bool = False
+    scale: float = 1.0
+    worst: float = math.inf
+
+    @property
+    def unit(self) -> str:
+        """`return` or `success`: what figures and tables are in."""
+        return "return" if self.kind == "return" else "success"
+
+    def value(self, outcome: Outcome) -> float | None:
+        """To be maximised; None of an episode that failed.
+
+        >>> lost, won = Outcome(-100.0, 0.0, 150), Outcome(-1500.0, 1.0, 150)
+        >>> [round(float(Objective("success", True, 100.0).value(outcome)), 5) for outcome in (lost, won)]
+        [0.00013, 0.99952]
+        """
+        return None if outcome.failed is not None else self.of(outcome.total, outcome.success or 0.0)
+
+    def of(self, total: float, success: float) -> float:
+        """The value of a return, in the environment's unit, and a success from 0 to 1."""
+        if self.kind != "success":
+            return total if self.kind == "return" else success
+        scaled = total / self.scale
+        return (1 - TIE_BREAKER) * success + TIE_BREAKER * (0.5 + 0.5 * scaled / (1 + abs(scaled)))  # bounded, and never level
+
+    def seen(self, outcome: Outcome) -> float:
+        """The same as tables and figures show it: the return, or success from 0 to 1; NaN of an episode that failed."""
+        if outcome.failed is not None:
+            return float("nan")
+        return outcome.total if self.unit == "return" else outcome.success or 0.0
+
+
+def decide(option: str, task: Task, demonstrations: Episodes) -> Objective:
+    """The objective of a task, by the option and by what its demonstrations and an episode of random actions report.
+
+    Args:
+        option: one of `OBJECTIVES`; `auto` is `success` where success is reported, else `return`.
+        task: with its return scale settled.
+        demonstrations: its candidates for prompts.
+
+    Raises:
+        UserError: if success is asked for and nothing reports any.
+    """
+    reported = bool((~np.isnan(demonstrations.index.successes)).any()) or reports_success(task)
+    if option.startswith("success") and not reported:
+        raise UserError(
+            f"--tuning.objective={option}: {task.env_name}, the environment of {task.id}, reports no success in its info, nor do "
+            "its demonstrations. Choose return or auto."
+        )
+    kind = option if option != "auto" else "success" if reported else "return"
+    objective = Objective(kind, reported, task.return_scale or 1.0)
+    return replace(objective, worst=objective.of(float(demonstrations.index.returns.min()), 0.0))
