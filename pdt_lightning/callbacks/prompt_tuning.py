@@ -199,7 +199,7 @@ class PromptTuning(lightning.Callback):
         assert self._pool is not None
         policy = self._policy(module)
         total = planned_rollouts(self.options, len(subjects), final)
-        with progress_bar(f"Tuning prompts, phase {phase + 1}", total, "rollout", self.progress and rank == 0) as advance:
+        with progress_bar(f"Tuning prompts, phase {phase}", total, "rollout", self.progress and rank == 0) as advance:
             journal = Journal(path, policy, self.width) if path else None
             kept = 0
 
@@ -213,7 +213,7 @@ class PromptTuning(lightning.Callback):
                 if journal:
                     journal.add(rows, outcomes)
                 if self.request and self.request.heard:
-                    raise Interrupted(f"in tuning phase {phase + 1}, of which all {kept} rollouts so far are kept")
+                    raise Interrupted(f"in tuning phase {phase}, of which all {kept} rollouts so far are kept")
 
             play = self._pool.with_policy(policy, played)
             try:

@@ -213,13 +213,14 @@ def print_table(results: Sequence[TaskResult], title: str) -> None:
         table.add_column("recommended prompt", overflow="fold")
     for result in results:
         own = summary["tasks"][result.task]
-        table.add_row(result.task, *(_cell(own[kind]) for kind in shown), "; ".join(result.origin))
+        table.add_row(result.task, *(cell(own[kind]) for kind in shown), "; ".join(result.origin))
     table.add_section()
-    table.add_row("all", *(_cell(summary["aggregate"][kind]) for kind in shown))
+    table.add_row("all", *(cell(summary["aggregate"][kind]) for kind in shown))
     show(table)
 
 
-def _cell(figures: dict[str, float | None] | None) -> str:
+def cell(figures: dict[str, float | None] | None) -> str:
+    """What tables say of one kind of episodes: lines, with intervals."""
     if figures is None:
         return "-"
     text = f"{figures['failed']} episodes failed\n" if figures["failed"] else ""
