@@ -24,6 +24,7 @@ from pdt_lightning.callbacks.interruption import Interruption
 from pdt_lightning.callbacks.progress import ProgressLines
 from pdt_lightning.commands.configurations import ConfigurationFile
 from pdt_lightning.commands.loggers import DEFAULT, loggers_of
+from pdt_lightning.commands.monitors import check_monitors
 from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer
 from pdt_lightning.commands.resume import check_same
 from pdt_lightning.commands.run_folder import checkpoint_of, find_run, make_version, requeued, sign, slurm_job, tell, told
@@ -192,6 +193,7 @@ class RunCLI(LightningCLI):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # as above
             if isinstance(callback, PromptTuning):
                 callback.check(data)
+        check_monitors(trainer.callbacks, self.config.get("lr_scheduler"), data)  # type: ignore[attr-defined]  # as above
         check_writable("--trainer.default_root_dir", self.home)
 
     def begin(self, args: Sequence[str]) -> None:
