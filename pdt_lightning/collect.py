@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from pdt_lightning.commands.flags import COLLECT, flags_of
 from pdt_lightning.commands.options import DEBUG, Explaining
 from pdt_lightning.core.errors import NotFoundError, UserError, check_range, check_writable, command
 from pdt_lightning.core.terminal import say, show
@@ -51,7 +52,7 @@ def import_parser() -> Explaining:
     return made
 
 
-@command(lambda message: message.replace("--data.family=", "family=").replace("--data.", "--"))
+@command(flags_of(COLLECT))
 def main(args: list[str]) -> None:
     """Run the command; `args` replace the command line."""
     if args[:1] == [IMPORT]:

@@ -8,7 +8,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from pdt_lightning.commands.options import DEBUG, Explaining, first_sentence
+from jsonargparse import Namespace
+
+from pdt_lightning.commands.checkpoint_options import checkpoint_parser, saved_options
+from pdt_lightning.commands.flags import COMPARE, flags_of
+from pdt_lightning.commands.options import Explaining
 from pdt_lightning.comparison import report
 from pdt_lightning.comparison.figures import write_figures
 from pdt_lightning.comparison.plan import Plan, claim, named
@@ -19,46 +23,43 @@ from pdt_lightning.core.signals import Interrupted
 from pdt_lightning.core.terminal import quiet, say
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.rollouts.policy import dtype_of
-from pdt_lightning.tune import add_family_options, saved_options, without_groups
 from pdt_lightning.tuning.options import TuningOptions, check_objective
 
 NOT_COMPARED = {"tuner", "tuner_options", "yardstick_episodes", "videos", "seed"}  # of the tuning options
 
 
-def parser(saved: dict) -> Explaining:
-    """The command's options; how the run was tuned, `saved`, are the defaults of the bandit's."""
-    prog = "python -m pdt_lightning.compare"
-    what = f"pdt_lightning: {first_sentence(__doc__)}"
-    made = Explaining(
-        prog=prog,
-        usage=f"{prog} --ckpt_path FILE --out FOLDER [--OPTION=VALUE ...]",
-        description=what,
-        epilog=DEBUG,
-        allow_abbrev=False,
-    )
-    made.add_argument("--ckpt_path", nargs="+", required=True, help="Checkpoint; or several, of pretrainings by other seeds.")
-    made.add_argument(
+def parser() -> Explaining:
+    """The command's options."""
+    parser = checkpoint_parser("compare", "--ckpt_path FILE --out FOLDER", __doc__)
+    parser.add_argument("--ckpt_path", nargs="+", required=True, help="Checkpoint; or several, of pretrainings by other seeds.")
+    parser.add_argument(
         "--tuners", nargs="+", default=["all"], help="`all`, names, or variants such as structured:exploration=ucb,credit=whole."
     )
-    made.add_argument("--seeds", type=int, default=5, help="Seeds of tuning, on each task.")
-    made.add_argument("--out", type=str, required=True, help="Folder for the results; what is done there is not done again.")
-    made.add_argument("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks; null: all.")
-    add_family_options(made)
-    made.add_argument("--segments", type=int | None, default=None, help="In a prompt; null: as many as in pretraining.")
-    made.add_argument("--workers", type=int | None, default=None, help="Processes; null: one a core.")
-    made.add_argument("--width", type=int, default=16, help="Rows in a forward pass.")
-    made.add_argument("--precision", type=str, default="32-true", help="Of the transformer: 32-true, or bf16-true.")
-    made.add_class_arguments(TuningOptions, skip=NOT_COMPARED)
-    kept = {name: saved[name] for name in ("objective",) if name in saved}
-    made.set_defaults({"rounds": 250, "verdict_episodes": 100, **kept})
-    return made
+    parser.add_argument("--seeds", type=int, default=5, help="Seeds of tuning, on each task.")
+    parser.add_argument("--out", type=str, required=True, help="Folder for the results; what is done there is not done again.")
+    parser.add_argument("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks; null: all.")
+    parser.add_argument("--segments", type=int | None, default=None, help="In a prompt; null: as many as in pretraining.")
+    parser.add_argument("--workers", type=int | None, default=None, help="Processes; null: one a core.")
+    parser.add_argument("--width", type=int, default=16, help="Rows in a forward pass.")
+    parser.add_argument("--precision", type=str, default="32-true", help="Of the transformer: 32-true, or bf16-true.")
+    parser.add_class_arguments(TuningOptions, skip=NOT_COMPARED)
+    parser.set_defaults({"rounds": 250, "verdict_episodes": 100})
+    return parser
 
 
-@command(without_groups)
+def parsed(args: list[str]) -> Namespace:
+    """The options; the objective is that of the checkpoint's run where neither the arguments nor a file name another."""
+    options = parser()
+    saved = saved_options(options, args)
+    options.set_defaults({name: saved[name] for name in ("objective",) if name in saved})
+    return options.parse_args(args)
+
+
+@command(flags_of(COMPARE))
 def main(args: list[str]) -> None:
     """Run the command; `args` replace the command line."""
     quiet()
-    config = parser(saved_options(args)).parse_args(args)
+    config = parsed(args)
     folder = Path(config.out)
     check_range("--workers", config.workers or 1, 1, 1024)
     check_range("--width", config.width, 1, 65_536)
@@ -87,7 +88,7 @@ def main(args: list[str]) -> None:
     say(f"Written to {folder}: summary.md, summary.json, results.csv, recommended.csv, figures/.")
 
 
-def planned(config, options: TuningOptions) -> Plan:
+def planned(config: Namespace, options: TuningOptions) -> Plan:
     """The plan, with checkpoints, tasks and segments that are there.
 
     Raises:

@@ -3,10 +3,11 @@
 import signal
 import sys
 
+from pdt_lightning.commands.flags import FIT, flags_of
 from pdt_lightning.core.errors import command, is_the_users
 
 
-@command()
+@command(flags_of(FIT))
 def main(args: list[str]) -> None:
     """Run a whole job; `args` replace the command line."""
     print("Loading the libraries ...", file=sys.stderr, flush=True)

@@ -3,18 +3,20 @@
 python -m pdt_lightning.tune --ckpt_path runs/metaworld/version_0/checkpoints/last.ckpt --rounds 250
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pdt_lightning.commands.options import DEBUG, Explaining, first_sentence
+from jsonargparse import Namespace
+
+from pdt_lightning.commands.checkpoint_options import checkpoint_parser, saved_options
+from pdt_lightning.commands.flags import TUNE, flags_of
+from pdt_lightning.commands.options import Explaining
 from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, command
 from pdt_lightning.core.terminal import progress_bar, quiet, say
 from pdt_lightning.data.segments import Prompt
-from pdt_lightning.model import checkpoints
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import examples, film_all
@@ -28,68 +30,36 @@ EXAMPLE = "runs/<name>/version_0/prompts"
 PHASE = -1  # of no run, so that no episode is one that a run has tuned or judged with
 
 
-def parser(saved: dict[str, Any]) -> Explaining:
-    """The command's options; what the run was tuned with, `saved`, are their defaults."""
-    prog = "python -m pdt_lightning.tune"
-    what = f"pdt_lightning: {first_sentence(__doc__)}"
-    made = Explaining(
-        prog=prog, usage=f"{prog} --ckpt_path FILE [--OPTION=VALUE ...]", description=what, epilog=DEBUG, allow_abbrev=False
-    )
-    made.add_argument("--ckpt_path", type=str, required=True, help="Checkpoint with the transformer.")
-    made.add_argument("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks to tune; null: all.")
-    add_family_options(made)
-    made.add_argument("--prompts", type=str | None, default=None, help="Folder of saved prompts to judge, with --rounds 0.")
-    made.add_argument("--out", type=str | None, default=None, help="Folder for the results; null: beside the checkpoint's folder.")
-    made.add_argument("--oracle", type=bool, default=False, help="Look for the oracle too.")
-    made.add_argument("--workers", type=int | None, default=0, help="Processes that play rollouts; 0: this one; null: one a core.")
-    made.add_argument("--width", type=int, default=8, help="Rows in a forward pass.")
-    made.add_argument("--precision", type=str, default="32-true", help="Of the transformer: 32-true, or bf16-true.")
-    made.add_class_arguments(TuningOptions)
-    made.set_defaults({name: value for name, value in saved.items() if name in {action.dest for action in made._actions}})
-    return made
+def parser() -> Explaining:
+    """The command's options."""
+    parser = checkpoint_parser("tune", "--ckpt_path FILE", __doc__)
+    parser.add_argument("--ckpt_path", type=str, required=True, help="Checkpoint with the transformer.")
+    parser.add_argument("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks to tune; null: all.")
+    parser.add_argument("--prompts", type=str | None, default=None, help="Folder of saved prompts to judge, with --rounds 0.")
+    parser.add_argument("--out", type=str | None, default=None, help="Folder for the results; null: beside the checkpoint's.")
+    parser.add_argument("--oracle", type=bool, default=False, help="Look for the oracle too.")
+    parser.add_argument("--workers", type=int | None, default=0, help="Processes that play rollouts; 0: none; null: one a core.")
+    parser.add_argument("--width", type=int, default=8, help="Rows in a forward pass.")
+    parser.add_argument("--precision", type=str, default="32-true", help="Of the transformer: 32-true, or bf16-true.")
+    parser.add_class_arguments(TuningOptions)
+    return parser
 
 
-def add_family_options(made: Explaining) -> None:
-    """Add the option that changes what a checkpoint is tuned on."""
-    made.add_argument(
-        "--family_options",
-        type=dict[str, Any] | None,
-        default=None,
-        help="Of the data's family, in place of those of the run: other candidates, such as --family_options.expert_share=0.5, or "
-        "other tasks, such as --family_options.split=training.",
-    )
+def parsed(args: list[str]) -> Namespace:
+    """The options; those that neither the arguments nor a file name are as the checkpoint's run had them."""
+    options = parser()
+    saved = saved_options(options, args)
+    saved.pop("tasks", None)
+    known = {action.dest for action in options._actions}
+    options.set_defaults({name: value for name, value in saved.items() if name in known})
+    return options.parse_args(args)
 
 
-def saved_options(args: list[str]) -> dict[str, Any]:
-    """The tuning options kept in the checkpoint that `args` name; empty where there is none."""
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--ckpt_path")
-    finder.add_argument("--tuner")
-    path = finder.parse_known_args(args)[0].ckpt_path
-    if path is None:
-        return {}
-    callbacks = checkpoints.read(path).get("callbacks", {})
-    saved = dict(next((state["options"] for name, state in callbacks.items() if name.startswith("PromptTuning")), {}))
-    earlier = {name: saved.pop(name) for name in ("features", "reward_model", "exploration", "credit") if name in saved}
-    if "tuner_options" not in saved and saved.get("tuner") == "structured":  # as versions before 0.2 kept them
-        saved["tuner_options"] = earlier
-    if finder.parse_known_args(args)[0].tuner not in (None, saved.get("tuner")):
-        saved.pop("tuner_options", None)  # which are another tuner's
-    return saved
-
-
-def without_groups(message: str) -> str:
-    """A message that names options as `fit` has them, with their names here."""
-    return message.replace("--tuning.", "--").replace("--data.family_options", "--family_options")
-
-
-@command(without_groups)
+@command(flags_of(TUNE))
 def main(args: list[str]) -> None:
     """Run the command; `args` replace the command line."""
     quiet()
-    saved = saved_options(args)
-    saved.pop("tasks", None)
-    config = parser(saved).parse_args(args)
+    config = parsed(args)
     options = TuningOptions(**{name: config[name] for name in TuningOptions.__dataclass_fields__})
     if options.rounds == 0 and config.prompts is None:
         raise UserError("--rounds=0 tunes nothing: name the prompts to judge with --prompts DIR, or ask for rounds.")

@@ -64,6 +64,6 @@ def check_monitors(
         if monitor not in known:
             some = ", ".join(one for one in known if "_task/" not in one and one.count("/") < 2)
             raise UserError(
-                f"{GIVEN_WITH[group]}: {name} has monitor={monitor}, which no metric of this run is called. Name one of them: {some}; "
+                f"{GIVEN_WITH[group]}: {name} has monitor={monitor}, which is no metric of this run. Name one of them: {some}; "
                 f"or that of a single task, such as {known[-1]}.{suggestion(monitor, known)}"
             )

@@ -1,12 +1,13 @@
 """The command line's own errors: a parser that explains, and the trainer's options where Lightning takes more than make sense."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
-from pdt_lightning.core.errors import UserError, as_typed, check_range, suggestion
+from pdt_lightning.core.errors import UserError, check_range, explained, suggestion
 
 CPU_PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16", "bf16-true", "64-true", "64")
 DEBUG = "--debug adds to an error where it was found."
@@ -30,11 +31,12 @@ class Explaining(ArgumentParser):
         if not self.exit_on_error:  # one of jsonargparse's own parsers, within
             super().error(message, ex)
         unknown = r"(?:Group|Option) '([\w.]+)' (?:does not accept option|is not accepted) ?'?([\w.]*)'?"
-        message = re.sub(unknown, _unknown, as_typed(message))
-        known = [name for name in self._option_string_actions if name.startswith("--")]
-        for name in dict.fromkeys(re.findall(r"--[\w.]+", message)):
-            if name not in known and "unrecognized" in message:
-                message += suggestion(name, known)
+        message = re.sub(unknown, _unknown, explained(message, "--{}".format))
+        if "unrecognized" in message:
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            for name in dict.fromkeys(re.findall(r"--[\w.]+", message)):
+                if name not in known:
+                    message += "." * (not message.endswith(".")) + (suggestion(name, known) or _elsewhere(name, known))
         raise UserError(message) from ex
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
@@ -43,6 +45,12 @@ class Explaining(ArgumentParser):
             return super().parse_path(path, *args, **kwargs)
         except (UserError, UnicodeDecodeError) as error:
             raise UserError(f"--config={path}: {error}. A configuration is YAML, such as that of conf/point.yaml.") from error
+
+
+def _elsewhere(name: str, known: Sequence[str]) -> str:
+    """A suggestion where an option of the same last name stands in another group, as in a file of another command."""
+    last = name.lstrip("-").rpartition(".")[2]
+    return next((f" Did you mean {other}?" for other in known if other.lstrip("-").rpartition(".")[2] == last), "")
 
 
 def _unknown(found: re.Match) -> str:

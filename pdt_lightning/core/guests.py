@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from pdt_lightning.core.errors import UserError, as_typed, suggestion
+from pdt_lightning.core.errors import UserError, explained, suggestion
 
 
 def find(option: str, name: str, ours: Mapping[str, Any], group: str, base: type | None = None) -> Any:
@@ -24,7 +24,7 @@ def find(option: str, name: str, ours: Mapping[str, Any], group: str, base: type
     Raises:
         UserError: if there is no such thing, it cannot be imported, or it is no such class; it says what is missing.
 
-    >>> find("--tuning.tuner", "collections.OrderedDict", {}, "pdt_lightning.tuners", dict)
+    >>> find("`tuning.tuner`", "collections.OrderedDict", {}, "pdt_lightning.tuners", dict)
     <class 'collections.OrderedDict'>
     """
     if name in ours:
@@ -68,11 +68,11 @@ def declared(made: Callable[..., Any], after: str) -> dict[str, inspect.Paramete
     return {name: parameters[name] for name in own if parameters[name].kind not in variable}
 
 
-def checked(prefix: str, name: str, made: Callable[..., Any], after: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def checked(group: str, name: str, made: Callable[..., Any], after: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given for something, checked against its signature and brought to its types.
 
     Args:
-        prefix: begins the options' names in messages, such as `--tuning.tuner_options.`.
+        group: of the options, for messages, such as `tuning.tuner_options`.
         name: of what takes them, for messages.
         made: its constructor.
         after: the parameter after which its options begin.
@@ -84,7 +84,7 @@ def checked(prefix: str, name: str, made: Callable[..., Any], after: str, given:
     known = declared(made, after)
     if wrong := sorted(set(given) - set(known)):
         takes = f"It takes: {', '.join(known)}." if known else "It takes none."
-        raise UserError(f"{prefix}{wrong[0]} is not an option of {name}. {takes}{suggestion(wrong[0], known)}")
+        raise UserError(f"`{group}.{wrong[0]}` is not an option of {name}. {takes}{suggestion(wrong[0], known)}")
     parser = ArgumentParser(exit_on_error=False)
     for option, parameter in known.items():
         kind = Any if parameter.annotation is inspect.Parameter.empty else parameter.annotation
@@ -93,7 +93,7 @@ def checked(prefix: str, name: str, made: Callable[..., Any], after: str, given:
     try:
         parsed = parser.parse_object(dict(given))
     except ArgumentError as error:
-        raise UserError(as_typed(str(error), prefix.removeprefix("--"))) from error
+        raise UserError(explained(str(error), lambda option: f"`{group}.{option}`")) from error
     if missing := [option for option, parameter in known.items() if parameter.default is parameter.empty and option not in given]:
-        raise UserError(f"{prefix}{missing[0]} is missing: {name} needs it.")
+        raise UserError(f"`{group}.{missing[0]}` is missing: {name} needs it.")
     return {option: parsed[option] for option in given}

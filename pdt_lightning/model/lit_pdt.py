@@ -2,7 +2,7 @@
 
 import math
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightning
 import torch
@@ -10,11 +10,20 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import Metric
 
-from pdt_lightning.core.errors import UserError, check_choice, check_memory, check_range
+from pdt_lightning.core.errors import UserError, check_memory
 from pdt_lightning.core.plain import plain
+from pdt_lightning.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, check_types, number
 from pdt_lightning.core.seeding import integer
 from pdt_lightning.data.batches import Batch
 from pdt_lightning.model.pdt import PromptDecisionTransformer
+
+Attention = Literal["published", "window"]
+if TYPE_CHECKING:
+    Dropout = float
+    LearningRate = float
+else:
+    Dropout = number(float, 0, 1, below=True)
+    LearningRate = number(float, 0, 1, above=True)
 
 
 class TaskError(Metric):
@@ -77,37 +86,28 @@ class LitPDT(lightning.LightningModule):
         action_size: int,
         max_timesteps: int,
         context_steps: int = 20,
-        width: int = 128,
-        layers: int = 3,
-        heads: int = 1,
-        inner: int = 512,
-        dropout: float = 0.1,
+        width: PositiveInt = 128,
+        layers: PositiveInt = 3,
+        heads: PositiveInt = 1,
+        inner: PositiveInt = 512,
+        dropout: Dropout = 0.1,
         use_prompt: bool = True,
         use_return_to_go: bool = True,
-        attention: str = "published",
+        attention: Attention = "published",
         compile: bool = False,
-        learning_rate: float = 1e-4,
-        weight_decay: float = 1e-4,
-        warmup_updates: int = 10_000,
-        schedule: str = "constant",
-        gradient_clip: float = 0.25,
+        learning_rate: LearningRate = 1e-4,
+        weight_decay: NonNegativeFloat = 1e-4,
+        warmup_updates: NonNegativeInt = 10_000,
+        schedule: Literal["constant", "cosine"] = "constant",
+        gradient_clip: NonNegativeFloat = 0.25,
         seed: int = 0,
     ):
         super().__init__()
-        for name, value in (("width", width), ("layers", layers), ("heads", heads), ("inner", inner)):
-            check_range(f"--model.{name}", value, 1)
-        check_range("--model.dropout", dropout, 0, 1, below=True)
-        check_range("--model.learning_rate", learning_rate, 0, 1, above=True)
-        check_range("--model.weight_decay", weight_decay, 0)
-        check_range("--model.warmup_updates", warmup_updates, 0)
-        check_range("--model.gradient_clip", gradient_clip, 0)
-        check_choice("--model.schedule", schedule, ("constant", "cosine"))
-        check_choice("--model.attention", attention, ("published", "window"))
+        check_types("model", LitPDT.__init__, locals())
         weights = float(layers) * width * (4 * width + 2 * inner) + 2.0 * width * (max_timesteps + state_size + action_size)
         check_memory(
-            f"A transformer of --model.width={width}, --model.layers={layers} and --model.inner={inner} for episodes of "
-            f"{max_timesteps} "
-            "steps",
+            f"A transformer of `model.width`={width}, `model.layers`={layers} and `model.inner`={inner} for episodes of "
+            f"{max_timesteps} steps",
             4 * weights,
             "Lower the largest of them.",
         )
@@ -203,7 +203,7 @@ class LitPDT(lightning.LightningModule):
         warmup, total = self.hparams["warmup_updates"], self.trainer.estimated_stepping_batches
         cosine = self.hparams["schedule"] == "cosine"
         if cosine and not math.isfinite(total):
-            raise UserError("--model.schedule=cosine needs an end: set --trainer.max_epochs or --trainer.max_steps.")
+            raise UserError("`model.schedule`=cosine needs an end: set `trainer.max_epochs` or `trainer.max_steps`.")
 
         def factor(update: int) -> float:
             rising = min(1.0, (update + 1) / max(1, warmup))

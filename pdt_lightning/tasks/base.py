@@ -16,7 +16,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.wrappers import FlattenObservation
 from jsonargparse import ArgumentError, ArgumentParser
 
-from pdt_lightning.core.errors import UserError, as_typed, check_range, suggestion
+from pdt_lightning.core.errors import UserError, check_range, explained, suggestion
 from pdt_lightning.core.extras import extras_for
 
 Expert = Callable[[np.ndarray], np.ndarray]  # observation (S,) → noise-free action (A,), for one episode
@@ -218,7 +218,7 @@ def make_family(name: str, options: Mapping[str, Any] | None = None) -> TaskFami
     try:
         checked = parser.parse_object(dict(options or {}))
     except ArgumentError as error:
-        raise UserError(as_typed(str(error), "data.family_options.")) from error
+        raise UserError(explained(str(error), "`data.family_options.{}`".format)) from error
     return family(**{option: checked[option] for option in options or {}})
 
 
