@@ -21,6 +21,7 @@ from pdt_lightning.core.terminal import say, show
 from pdt_lightning.data import minari, practice, prompt_dt
 from pdt_lightning.data.checks import check_datasets
 from pdt_lightning.data.collect import collect
+from pdt_lightning.data.datamodule import Workers
 from pdt_lightning.tasks.base import families, family_class, make_family
 from pdt_lightning.tasks.learned import LearnedFamily, imported_id
 
@@ -36,7 +37,7 @@ def parser() -> Explaining:
     made.add_argument("--out", type=str | None, default=None, help="File for them; null: <family>.safetensors in this folder.")
     made.add_argument("--steps", type=int | None, default=None, help="Of their training; null: what the family needs.")
     made.add_argument("--seed", type=int | None, default=None, help="Of their training; null: 0.")
-    made.add_argument("--workers", type=int | None, default=None, help="Processes that collect; null: one a core.")
+    made.add_argument("--workers", type=Workers | None, default=None, help="Processes that collect; null: one a core.")
     made.add_argument("--progress", type=bool, default=True, help="Show bars.")
     return made
 
@@ -59,7 +60,6 @@ def main(args: list[str]) -> None:
         import_published(args[1:])
         return
     config = parser().parse_args(args)
-    check_range("--workers", 1 if config.workers is None else config.workers, 1, 1024)
     for option in ("out", "steps", "seed"):
         if not config.train and (given := config[option]) is not None:
             raise UserError(f"--{option}={given} is of training experts, without --train. Add --train, or leave --{option} out.")

@@ -18,11 +18,14 @@ from pdt_lightning.comparison.figures import write_figures
 from pdt_lightning.comparison.plan import Plan, claim, named
 from pdt_lightning.comparison.run import run
 from pdt_lightning.comparison.summary import Results
-from pdt_lightning.core.errors import UserError, check_range, check_writable, command
+from pdt_lightning.core.errors import UserError, check_writable, command
+from pdt_lightning.core.ranges import PositiveInt
 from pdt_lightning.core.signals import Interrupted
 from pdt_lightning.core.terminal import quiet, say
+from pdt_lightning.data.datamodule import Workers
 from pdt_lightning.model.checkpoints import load
-from pdt_lightning.rollouts.policy import dtype_of
+from pdt_lightning.rollouts.policy import Precision
+from pdt_lightning.rollouts.pool import Width
 from pdt_lightning.tuning.options import TuningOptions, check_objective
 
 NOT_COMPARED = {"tuner", "tuner_options", "yardstick_episodes", "videos", "seed"}  # of the tuning options
@@ -35,13 +38,13 @@ def parser() -> Explaining:
     parser.add_argument(
         "--tuners", nargs="+", default=["all"], help="`all`, names, or variants such as structured:exploration=ucb,credit=whole."
     )
-    parser.add_argument("--seeds", type=int, default=5, help="Seeds of tuning, on each task.")
+    parser.add_argument("--seeds", type=PositiveInt, default=5, help="Seeds of tuning, on each task.")
     parser.add_argument("--out", type=str, required=True, help="Folder for the results; what is done there is not done again.")
     parser.add_argument("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks; null: all.")
-    parser.add_argument("--segments", type=int | None, default=None, help="In a prompt; null: as many as in pretraining.")
-    parser.add_argument("--workers", type=int | None, default=None, help="Processes; null: one a core.")
-    parser.add_argument("--width", type=int, default=16, help="Rows in a forward pass.")
-    parser.add_argument("--precision", type=str, default="32-true", help="Of the transformer: 32-true, or bf16-true.")
+    parser.add_argument("--segments", type=PositiveInt | None, default=None, help="In a prompt; null: as many as in pretraining.")
+    parser.add_argument("--workers", type=Workers | None, default=None, help="Processes; null: one a core.")
+    parser.add_argument("--width", type=Width, default=16, help="Rows in a forward pass.")
+    parser.add_argument("--precision", type=Precision, default="32-true", help="Of the transformer in rollouts.")
     parser.add_class_arguments(TuningOptions, skip=NOT_COMPARED)
     parser.set_defaults({"rounds": 250, "verdict_episodes": 100})
     return parser
@@ -61,9 +64,6 @@ def main(args: list[str]) -> None:
     quiet()
     config = parsed(args)
     folder = Path(config.out)
-    check_range("--workers", config.workers or 1, 1, 1024)
-    check_range("--width", config.width, 1, 65_536)
-    dtype_of(config.precision)
     check_writable("--out", folder)
     print("Reading the checkpoints and laying out the tasks ...", file=sys.stderr, flush=True)
     given = {name: config[name] for name in TuningOptions.__dataclass_fields__ if name not in NOT_COMPARED}
@@ -107,13 +107,11 @@ def planned(config: Namespace, options: TuningOptions) -> Plan:
                 f"{config.ckpt_path[0]}. Compare them apart, or name tasks that both have with --tasks."
             )
     names, trained = first
-    if config.segments is not None:
-        check_range("--segments", config.segments, 1)
-        if config.segments > trained:
-            raise UserError(
-                f"--segments={config.segments}: the checkpoint was trained with prompts of {trained}. Ask for at most as many, or "
-                "pretrain with more."
-            )
+    if config.segments is not None and config.segments > trained:
+        raise UserError(
+            f"--segments={config.segments}: the checkpoint was trained with prompts of {trained}. Ask for at most as many, or "
+            "pretrain with more."
+        )
     slots = config.segments or trained
     paths = tuple(config.ckpt_path)
     given = dict(config.family_options or {})

@@ -20,8 +20,8 @@ from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import examples, film_all
-from pdt_lightning.rollouts.policy import Policy, dtype_of
-from pdt_lightning.rollouts.pool import RolloutPool
+from pdt_lightning.rollouts.policy import Policy, Precision
+from pdt_lightning.rollouts.pool import RolloutPool, Width, Workers
 from pdt_lightning.tuning.draws import Subject, check_prompt
 from pdt_lightning.tuning.options import TuningOptions, check_objective
 from pdt_lightning.tuning.phase import Recommendation, planned_rollouts, tune
@@ -38,9 +38,9 @@ def parser() -> Explaining:
     parser.add_argument("--prompts", type=str | None, default=None, help="Folder of saved prompts to judge, with --rounds 0.")
     parser.add_argument("--out", type=str | None, default=None, help="Folder for the results; null: beside the checkpoint's.")
     parser.add_argument("--oracle", type=bool, default=False, help="Look for the oracle too.")
-    parser.add_argument("--workers", type=int | None, default=0, help="Processes that play rollouts; 0: none; null: one a core.")
-    parser.add_argument("--width", type=int, default=8, help="Rows in a forward pass.")
-    parser.add_argument("--precision", type=str, default="32-true", help="Of the transformer: 32-true, or bf16-true.")
+    parser.add_argument("--workers", type=Workers | None, default=0, help="Processes that play; 0: this one; null: one a core.")
+    parser.add_argument("--width", type=Width, default=8, help="Rows in a forward pass.")
+    parser.add_argument("--precision", type=Precision, default="32-true", help="Of the transformer in rollouts.")
     parser.add_class_arguments(TuningOptions)
     return parser
 
@@ -69,7 +69,6 @@ def main(args: list[str]) -> None:
         raise NotFoundError(
             f"--prompts={config.prompts}: there is no such folder. Name one that a run has left, such as {EXAMPLE}."
         )
-    dtype_of(config.precision)
     pool = RolloutPool(os.cpu_count() or 1 if config.workers is None else config.workers, config.width)
     folder = Path(config.out) if config.out else new_folder(Path(config.ckpt_path).resolve().parent.parent)
     check_writable("--out", folder)
@@ -82,7 +81,10 @@ def main(args: list[str]) -> None:
     subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in names]
     if given is not None:
         for subject in subjects:
-            check_prompt(given[subject.task.id].prompt, subject, data.hparams["segments"])
+            try:
+                check_prompt(given[subject.task.id].prompt, subject, data.hparams["segments"])
+            except UserError as error:
+                raise UserError(f"--prompts={config.prompts}: {error}") from error
     policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), config.precision)
     total = planned_rollouts(options, len(subjects), config.oracle, judged_only=given is not None)
     try:

@@ -67,9 +67,9 @@ def test_tune_and_compare_find_it_again(trained, tmp_path):
     [
         (
             {"tuner": "tests.guests.Every", "tuner_options": {"strid": 2}},
-            "strid is not an option of tests.guests.Every. It takes: stride.",
+            "strid` is not an option of tests.guests.Every. It takes: stride.",
         ),
-        ({"tuner": "tests.guests.Every", "tuner_options": {"stride": "far"}}, "--tuning.tuner_options.stride"),
+        ({"tuner": "tests.guests.Every", "tuner_options": {"stride": "far"}}, "`tuning.tuner_options.stride`"),
         ({"tuner": "tests.guests.Unfinished"}, "tests.guests.Unfinished lacks _best, which .*SegmentTuner|.*Tuner asks for"),
         ({"tuner": "tests.guests.Flat"}, "is not derived from pdt_lightning.tuners.base.Tuner"),
         ({"tuner": "tests.guests.Nobody"}, "cannot be imported: AttributeError"),
@@ -106,5 +106,5 @@ def test_installed_packages_add_tuners_by_entry_point(monkeypatch):
 
 @pytest.mark.parametrize("name", TUNERS)
 def test_no_tuner_takes_what_only_another_one_understands(name):
-    with pytest.raises(UserError, match=f"nonsense is not an option of {name}"):
+    with pytest.raises(UserError, match=f"nonsense` is not an option of {name}"):
         tuner_class(name).check(name, {"nonsense": 1})

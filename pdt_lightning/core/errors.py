@@ -118,8 +118,8 @@ def check_choice(option: str, value: object, known: Collection[str]) -> None:
 def suggestion(word: str, known: Collection[str]) -> str:
     """` Did you mean ...?` with the known word that is nearest; empty where none is near.
 
-    >>> suggestion("--model.widht", ["--model.width", "--model.layers"])
-    ' Did you mean --model.width?'
+    >>> suggestion("`model.widht`", ["`model.width`", "`model.layers`"])
+    ' Did you mean `model.width`?'
     """
     near = get_close_matches(word, known, n=1, cutoff=0.7)
     return f" Did you mean {near[0]}?" if near else ""
@@ -139,8 +139,8 @@ def explained(message: str, name_of: Callable[[str], str]) -> str:
     given = re.search(r"(?:Got|Given) value: (.*)", message)
     if key and (ours := re.search(r"Not of type [^:]*: (=.*)", message)):
         return name_of(key[1]) + ours[1]
-    if key and given and (choices := re.search(r"Expected a typing\.Literal\[(.*?)\]", message)):
-        names = [name.strip("\"'") for name in choices[1].split(", ")]
+    if key and given and (choices := re.findall(r"Expected a typing\.Literal\[(.*?)\]", message)):
+        names = [name.strip("\"'") for name in ", ".join(choices).split(", ")]
         return f"{name_of(key[1])}={given[1]}: choose one of {', '.join(names)}.{suggestion(given[1], names)}"
     if key and given and (kind := re.search(r"Expected an? <class '(\w+)'>\. Got", message)):
         return f"{name_of(key[1])}={given[1]}: it has to be {'an' if kind[1] == 'int' else 'a'} {kind[1]}."

@@ -27,12 +27,14 @@ def number(
         above: whether values lie above `least` instead.
         below: whether they lie below `most` instead.
 
-    >>> number(int, 1, 1024).__name__, number(float, 0, 1, above=True).__name__
-    ('1<=int<=1024', '0<float<=1')
+    >>> number(int, 1, 10_000).__name__, number(float, 0, 1, above=True).__name__, number(int, 0).__name__
+    ('1<=int<=10_000', '0<float<=1', 'int>=0')
     """
-    name = f"{least}{'<' if above else '<='}" if least > -math.inf else ""
-    name += kind.__name__
-    name += f"{'<' if below else '<='}{most}" if most < math.inf else ""
+    name = kind.__name__
+    if most < math.inf:
+        name = f"{least:_}{'<' if above else '<='}{name}{'<' if below else '<='}{most:_}"
+    elif least > -math.inf:
+        name = f"{name}{'>' if above else '>='}{least:_}"
     limits = (least, most, above, below)
 
     def read(given: Any) -> int | float:

@@ -15,9 +15,9 @@ from pdt_lightning.core.plain import plain
 from pdt_lightning.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, check_types, number
 from pdt_lightning.core.seeding import integer
 from pdt_lightning.data.batches import Batch
+from pdt_lightning.data.datamodule import Attention
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 
-Attention = Literal["published", "window"]
 if TYPE_CHECKING:
     Dropout = float
     LearningRate = float

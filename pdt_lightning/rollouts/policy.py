@@ -3,6 +3,7 @@
 import copy
 import functools
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model.folded import FoldedTransformer
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 
+Precision = Literal["32-true", "bf16-true"]
 PRECISIONS = {"32-true": torch.float32, "bf16-true": torch.bfloat16}
 
 
@@ -22,7 +24,7 @@ def dtype_of(precision: str) -> torch.dtype:
     Raises:
         UserError: on a precision that is not in `PRECISIONS`.
     """
-    check_choice("--tuning.precision", precision, PRECISIONS)
+    check_choice("`tuning.precision`", precision, PRECISIONS)
     return PRECISIONS[precision]
 
 

@@ -33,7 +33,7 @@ TUNERS: dict[str, type[Tuner]] = {
 
 def tuner_class(name: str) -> type[Tuner]:
     """The tuner called `name`: one of `TUNERS`, of an installed package (entry points `pdt_lightning.tuners`), or a class path."""
-    return find("--tuning.tuner", name, TUNERS, "pdt_lightning.tuners", Tuner)
+    return find("`tuning.tuner`", name, TUNERS, "pdt_lightning.tuners", Tuner)
 
 
 def make_tuner(

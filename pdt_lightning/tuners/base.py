@@ -14,7 +14,7 @@ from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.policy import Policy
 
 Choice = tuple[int, ...]  # segment of each slot
-OPTIONS = "--tuning.tuner_options."
+OPTIONS = "tuning.tuner_options"  # the group of a tuner's own
 
 
 @dataclass(frozen=True)

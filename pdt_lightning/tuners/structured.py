@@ -52,7 +52,7 @@ class StructuredBandit(Finalists):
         credit: str = "own",
     ):
         super().__init__(segments, budget, rng, slots)
-        check_choice(f"{OPTIONS}credit", credit, CREDITS)
+        check_choice(f"`{OPTIONS}.credit`", credit, CREDITS)
         kind = reward_model_class(reward_model)
         self._model = lambda features: kind(features, slots) if credit == "own" else Apart(kind, features, slots)
         self.model: RewardModel = self._model(features)
@@ -87,7 +87,7 @@ class StructuredBandit(Finalists):
         feature_maker(options.get("features", "encoded"))
         reward_model_class(options.get("reward_model", "linear"))
         exploration_class(options.get("exploration", "thompson"))
-        check_choice(f"{OPTIONS}credit", options.get("credit", "own"), CREDITS)
+        check_choice(f"`{OPTIONS}.credit`", options.get("credit", "own"), CREDITS)
         return options
 
     def _explore(self, number: int, open_ones: list[Choice]) -> Choice:

@@ -81,7 +81,7 @@ def value(outcome: Outcome, objective: str, scale: float) -> float | None:
     if outcome.failed is not None:
         return None
     if objective == "success" and outcome.success is None:
-        raise UserError("--tuning.objective=success, but the environment reports no success in its info. Choose return or auto.")
+        raise UserError("`tuning.objective`=success, but the environment reports no success in its info. Choose return or auto.")
     if objective == "return" or outcome.success is None:
         return outcome.total
     return outcome.success + RETURN_BREAKS_TIES * outcome.total / scale

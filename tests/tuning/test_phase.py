@@ -137,7 +137,7 @@ def test_what_is_maximised():
     assert value(Outcome(2.0, None, 5), "auto", 10.0) == 2.0
     assert value(Outcome(3.0, 1.0, 5), "success", 10.0) > value(won, "success", 10.0)  # ties are broken by return
     assert value(Outcome(2.0, None, 5, failed="x"), "auto", 10.0) is None
-    with pytest.raises(ValueError, match=r"objective=success, but the environment reports no success"):
+    with pytest.raises(ValueError, match=r"objective`=success, but the environment reports no success"):
         value(Outcome(2.0, None, 5), "success", 10.0)
 
 
@@ -163,11 +163,11 @@ def test_all_rollouts_failing_is_an_error_that_names_the_task(point_policy, subj
     ],
 )
 def test_bad_options_are_named(option, value):
-    with pytest.raises(ValueError, match=f"--tuning.{option}={value}"):
+    with pytest.raises(ValueError, match=f"`tuning.{option}`={value}"):
         TuningOptions(**{option: value})
 
 
 @pytest.mark.parametrize("option", ["features", "reward_model", "exploration", "credit"])
 def test_bad_options_of_a_tuner_are_named(option):
-    with pytest.raises(ValueError, match=f"--tuning.tuner_options.{option}=x"):
+    with pytest.raises(ValueError, match=f"`tuning.tuner_options.{option}`=x"):
         TuningOptions(tuner_options={option: "x"})
