@@ -25,7 +25,7 @@ from pdt_lightning.callbacks.progress import ProgressLines
 from pdt_lightning.commands.configurations import ConfigurationFile
 from pdt_lightning.commands.loggers import DEFAULT, loggers_of
 from pdt_lightning.commands.monitors import check_monitors
-from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer
+from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer, missing_package
 from pdt_lightning.commands.resume import check_same
 from pdt_lightning.commands.run_folder import checkpoint_of, find_run, make_version, requeued, sign, slurm_job, tell, told
 from pdt_lightning.core.distributed import attempt, gather
@@ -141,6 +141,15 @@ class RunCLI(LightningCLI):
         self.is_new = False  # whether the run's folder was made by this process
         self._missing: list[Path] = []  # folders above it that were made with it
         config.ckpt_path = None  # the saved configuration says what the run is, not where it was taken up
+
+    def instantiate_classes(self) -> None:
+        """As Lightning's; a logger whose package is not installed is the user's to mend."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if missing := missing_package(str(error)):
+                raise UserError(missing) from error
+            raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with precision, logger and checkpoints where they are left to us.

@@ -68,6 +68,16 @@ def about_trainer(message: str, options: Any) -> str:
     return f"--trainer.{named[0]}={options[named[0]]}: {message}" if named else f"--trainer: {message}"
 
 
+def missing_package(message: str) -> str:
+    """What a class among the trainer's options needs and is not installed, as Lightning says it; empty for other errors.
+
+    >>> missing_package("Problem with given class_path 'lightning.pytorch.loggers.WandbLogger': Requirement 'wandb' not met. Try")
+    "--trainer: WandbLogger: Requirement 'wandb' not met. Try"
+    """
+    found = re.search(r"Problem with given class_path '(?:\w+\.)*(\w+)':\s*(Requirement .* not met.*)", message)
+    return f"--trainer: {found[1]}: {found[2]}" if found else ""
+
+
 def check_trainer(options: Any, updates_per_epoch: int) -> None:
     """Refuse those of the trainer's options that Lightning takes, and that end in nothing, a crash or another precision.
 
