@@ -13,6 +13,7 @@ PREFIX = "pdt_lightning:"
 MAPPINGS = {
     "data.family_options": "data.family",
     "tuning.tuner_options": "tuning.tuner",
+    "model.transformer_options": "model.transformer",
     "family_options": "ckpt_path",
     "tuner_options": "tuner",
 }

@@ -9,11 +9,12 @@ import torch
 
 from pdt_lightning.core.errors import NotFoundError, UserError
 from pdt_lightning.data.datamodule import MultiTaskDataModule
+from pdt_lightning.model.guests import transformer_class
 from pdt_lightning.model.lit_pdt import LitPDT
 
 EXAMPLE = "runs/<name>/version_0/checkpoints/last.ckpt"
 FROM_DATA = ("state_size", "action_size", "max_timesteps")
-SIZES = (*FROM_DATA, "width", "layers", "heads", "inner", "use_prompt", "use_return_to_go", "attention")
+SIZES = (*FROM_DATA, "width", "layers", "heads", "inner", "use_prompt", "use_return_to_go", "attention", "transformer")
 
 
 NEEDED = {"hyper_parameters": FROM_DATA, "state_dict": (), "datamodule_hyper_parameters": ("family",)}
@@ -61,6 +62,7 @@ def load_module(path: Path | str, option: str = "ckpt_path") -> LitPDT:
     """
     content = read(path, option, ("hyper_parameters", "state_dict"))
     options = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
+    transformer_class(options.get("transformer", "pdt"))  # whose package may be missing here
     try:
         # Not through Lightning, which would have its command line's parser build the module.
         module = LitPDT(**options)

@@ -16,7 +16,7 @@ from pdt_lightning.core.ranges import NonNegativeFloat, NonNegativeInt, Positive
 from pdt_lightning.core.seeding import integer
 from pdt_lightning.data.batches import Batch
 from pdt_lightning.data.datamodule import Attention
-from pdt_lightning.model.pdt import PromptDecisionTransformer
+from pdt_lightning.model.guests import check_options, make_transformer
 
 if TYPE_CHECKING:
     Dropout = float
@@ -69,6 +69,8 @@ class LitPDT(lightning.LightningModule):
         use_return_to_go: false: steps are (state, action) (Prompt-MT-BC).
         attention: `published`: a context is a window of `K` steps, gone through again at each step of a rollout. `window`: a step
             attends to the prompt and to the last `K` steps, so that long rows train in one pass and a rollout computes what is new.
+        transformer: `pdt`, ours; or one of your own, by the path of a class derived from `model.PromptDecisionTransformer`.
+        transformer_options: of a transformer of your own: what its constructor takes besides.
         compile: compile the model with torch, which takes a minute or two at the start; it pays on GPUs.
         learning_rate: of AdamW, after the warm-up.
         weight_decay: of AdamW.
@@ -94,6 +96,8 @@ class LitPDT(lightning.LightningModule):
         use_prompt: bool = True,
         use_return_to_go: bool = True,
         attention: Attention = "published",
+        transformer: str = "pdt",
+        transformer_options: dict[str, Any] | None = None,
         compile: bool = False,
         learning_rate: LearningRate = 1e-4,
         weight_decay: NonNegativeFloat = 1e-4,
@@ -111,14 +115,18 @@ class LitPDT(lightning.LightningModule):
             4 * weights,
             "Lower the largest of them.",
         )
+        own = check_options(transformer, transformer_options or {})
         self.save_hyperparameters()
-        self.hparams.update(plain(self.hparams))  # a NumPy number among them would make checkpoints that cannot be read
+        # A NumPy number among them would make checkpoints that cannot be read.
+        self.hparams.update(plain({**self.hparams, "transformer_options": own or None}))
         with torch.random.fork_rng():  # leaves the caller's generator as it was
             torch.manual_seed(integer(seed, "initialisation"))
-            self.model = PromptDecisionTransformer(
-                state_size,
-                action_size,
-                max_timesteps,
+            self.model = make_transformer(
+                transformer,
+                own,
+                state_size=state_size,
+                action_size=action_size,
+                max_timesteps=max_timesteps,
                 width=width,
                 layers=layers,
                 heads=heads,

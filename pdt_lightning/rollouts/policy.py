@@ -43,7 +43,7 @@ class Policy:
 
     def __init__(self, model: PromptDecisionTransformer, context_steps: int, precision: str = "32-true"):
         wanted = dtype_of(precision)
-        if (model.head.weight.dtype, model.transformer.norm.weight.dtype) != (torch.float32, wanted):
+        if (model.head.weight.dtype, next(model.transformer.parameters()).dtype) != (torch.float32, wanted):
             model = copy.deepcopy(model).float()
             model.transformer.to(wanted)
         self.model = model
@@ -66,8 +66,8 @@ class Policy:
         self._time = 0
 
     @functools.cached_property
-    def _folded(self) -> FoldedTransformer:
-        return FoldedTransformer(self.model.transformer)
+    def _folded(self) -> FoldedTransformer | None:
+        return self.model.folded()
 
     @property
     def _device(self) -> torch.device:
