@@ -7,9 +7,11 @@ from typing import Any, NoReturn
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
+from pdt_lightning.commands.guest_help import guest_help, named_by
 from pdt_lightning.core.errors import UserError, check_range, explained, suggestion
 
 CPU_PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16", "bf16-true", "64-true", "64")
+HELP = ("-h", "--help")
 DEBUG = "--debug adds to an error where it was found."
 
 
@@ -25,6 +27,23 @@ def first_sentence(text: str | None) -> str:
 
 class Explaining(ArgumentParser):
     """A parser whose errors name the option as it is typed and suggest the nearest one, without the list of all that there are."""
+
+    guests = ""  # what `--help` says of the classes that the arguments name
+
+    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Namespace:  # type: ignore[override]
+        """As jsonargparse's; where the arguments ask for help, it has the options of the guests that they name."""
+        rest = [arg for arg in args or () if arg not in HELP]
+        if len(rest) < len(args or ()):
+            try:
+                config = super().parse_args(rest, *more, **options)
+            except UserError:  # nothing has to be right yet, and a checkpoint need not be there
+                config = Namespace({**self.get_defaults(), **named_by(rest)})
+            self.guests = guest_help(dict(config.items()))
+        return super().parse_args(args, *more, **options)
+
+    def format_help(self, *formatter: Any) -> str:
+        """Of all options, those of guests last."""
+        return super().format_help(*formatter) + self.guests
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise what is wrong, as jsonargparse found it."""

@@ -61,7 +61,10 @@ def find(option: str, name: str, ours: Mapping[str, Any], group: str, base: type
 
 def declared(made: Callable[..., Any], after: str) -> dict[str, inspect.Parameter]:
     """Options that something takes: its parameters after the one named, by name."""
-    parameters = inspect.signature(made).parameters
+    try:
+        parameters = inspect.signature(made, eval_str=True).parameters
+    except NameError:  # an annotation of what is imported for type checkers alone
+        parameters = inspect.signature(made).parameters
     names = list(parameters)
     own = names[names.index(after) + 1 :] if after in names else names
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

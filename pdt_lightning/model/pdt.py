@@ -53,8 +53,8 @@ class PromptDecisionTransformer(nn.Module):
         window_steps: None: the published form, in which a context is a window of `K` steps and every token sees all before it. `K`:
             the window form, in which contexts have any length and a token sees the prompt and the last `K` steps.
 
-    A transformer of your own derives from it and may replace every part. Training calls `forward`, rollouts call `memory` and `act`,
-    and tuners call `encode`. Its constructor takes these parameters, and options of its own after them.
+    A transformer of your own derives from it and may replace every part. Training calls `forward`, rollouts call `memory` and
+    `act`, tuners call `encode`. Its constructor takes these parameters, and options of its own after them.
 
     Source: Xu et al. 2022 (arXiv 2206.13499), section 4; sizes as published.
     """
