@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import pdt_lightning
+from pdt_lightning import fit, tune
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.model.checkpoints import load_module, read
 from pdt_lightning.model.lit_pdt import LitPDT
@@ -159,3 +160,27 @@ def test_installed_packages_add_tuners_by_entry_point(monkeypatch):
 def test_no_tuner_takes_what_only_another_one_understands(name):
     with pytest.raises(UserError, match=f"nonsense` is not an option of {name}"):
         tuner_class(name).check(name, {"nonsense": 1})
+
+
+@pytest.mark.parametrize(
+    ("main", "args", "section", "option"),
+    [
+        (fit.main, MINE[:1], "--tuning.tuner=tests.guests.Every", "--tuning.tuner_options.stride STRIDE segments from one"),
+        (tune.main, ["--tuner", "tests.guests.Every"], "--tuner=tests.guests.Every", "--tuner_options.stride STRIDE"),
+        (tune.main, [], "--tuner=structured", "--tuner_options.credit CREDIT `own`: one model"),
+        (
+            fit.main,
+            ["--model.transformer=tests.guests.Reactive"],
+            "--model.transformer=tests.guests.Reactive",
+            "--model.transformer_options.hidden HIDDEN width of the perceptron. (type: int, default: 8)",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
+def test_help_shows_the_options_of_a_guest(main, args, section, option, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([*args, "--help"])
+    assert not end.value.code
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"Options of {section}: " in shown
+    assert option in shown.split(f"Options of {section}: ")[1]

@@ -80,7 +80,7 @@ class PracticeEnv(gym.Env):
 
 def require() -> None:
     """Refuse to begin where Stable-Baselines3 is not installed."""
-    with extras_for("training experts", otherwise=", or use the experts that ship with the package"):
+    with extras_for("Training experts", otherwise=", or use the experts that ship with the package"):
         import stable_baselines3  # noqa: F401
 
 
