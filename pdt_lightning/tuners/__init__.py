@@ -1,4 +1,10 @@
-"""What chooses: tuners that ask for prompts, are told how they did, and recommend one."""
+"""What chooses: tuners that ask for prompts, are told how they did, and recommend one.
+
+To add a tuner, write a file with a class derived from `Tuner` (`base.py`) and name it in `TUNERS` below. The parts of
+a bandit are added in the same way: a reward model in `reward_models.py`, an exploration in `exploration.py`, features
+of segments in `features.py`, each with a name in the table at the end of its file. A class of your own needs no
+table: every option takes its path.
+"""
 
 from typing import Any
 
