@@ -30,27 +30,27 @@ IMPORT = "import-prompt-dt"
 
 def parser() -> Explaining:
     """Options of collecting."""
-    made = Explaining(prog="python -m pdt_lightning.collect", description=__doc__, epilog=DEBUG, allow_abbrev=False)
-    made.add_argument("family", type=str, help=f"Family of tasks: {', '.join(families())}; or {IMPORT}, which has its own --help.")
-    made.add_argument("--family_options", type=dict[str, Any] | None, default=None, help="Its options, as --data.family_options.")
-    made.add_argument("--train", action="store_true", help="Train its experts first; needs Stable-Baselines3.")
-    made.add_argument("--out", type=str | None, default=None, help="File for them; null: <family>.safetensors in this folder.")
-    made.add_argument("--steps", type=int | None, default=None, help="Of their training; null: what the family needs.")
-    made.add_argument("--seed", type=int | None, default=None, help="Of their training; null: 0.")
-    made.add_argument("--workers", type=Workers | None, default=None, help="Processes that collect; null: one a core.")
-    made.add_argument("--progress", type=bool, default=True, help="Show bars.")
-    return made
+    parser = Explaining(prog="python -m pdt_lightning.collect", description=__doc__, epilog=DEBUG, allow_abbrev=False)
+    parser.add_argument("family", type=str, help=f"Task family: {', '.join(families())}; or {IMPORT}, which has its own --help.")
+    parser.add_argument("--family_options", type=dict[str, Any] | None, default=None, help="Its options, as --data.family_options.")
+    parser.add_argument("--train", action="store_true", help="Train its experts first; needs Stable-Baselines3.")
+    parser.add_argument("--out", type=str | None, default=None, help="File for them; null: <family>.safetensors in this folder.")
+    parser.add_argument("--steps", type=int | None, default=None, help="Of their training; null: what the family needs.")
+    parser.add_argument("--seed", type=int | None, default=None, help="Of their training; null: 0.")
+    parser.add_argument("--workers", type=Workers | None, default=None, help="Processes that collect; null: one a core.")
+    parser.add_argument("--progress", type=bool, default=True, help="Show bars.")
+    return parser
 
 
 def import_parser() -> Explaining:
     """Options of importing."""
-    made = Explaining(
+    parser = Explaining(
         prog=f"python -m pdt_lightning.collect {IMPORT}", description=prompt_dt.__doc__, epilog=DEBUG, allow_abbrev=False
     )
-    made.add_argument("folder", type=str, help="With files such as cheetah_vel-7-prompt-expert.pkl, or with folders of them.")
-    made.add_argument("--family", type=str, required=True, help="Family whose files they are, such as half-cheetah-vel.")
-    made.add_argument("--progress", type=bool, default=True, help="Show a bar.")
-    return made
+    parser.add_argument("folder", type=str, help="With files such as cheetah_vel-7-prompt-expert.pkl, or with folders of them.")
+    parser.add_argument("--family", type=str, required=True, help="Family whose files they are, such as half-cheetah-vel.")
+    parser.add_argument("--progress", type=bool, default=True, help="Show a bar.")
+    return parser
 
 
 @command(flags_of(COLLECT))
@@ -69,15 +69,15 @@ def main(args: list[str]) -> None:
     family = make_family(config.family, options)
     if config.train:
         examine(type(family), options["experts"])
-    wanted = {
+    datasets = {
         "to train on": [name for task in family.training_tasks for name in task.training_data],
         "for prompts": [name for task in family.heldout_tasks for name in task.prompt_data],
     }
     check_datasets(family.training_tasks, "training_data", family.recipes)
     check_datasets(family.heldout_tasks, "prompt_data", family.recipes)
     check_writable("MINARI_DATASETS_PATH", minari.path_of(""))
-    new = collect([name for names in wanted.values() for name in names], family.recipes, config.workers, config.progress)
-    summarise(config.family, wanted)
+    new = collect([name for names in datasets.values() for name in names], family.recipes, config.workers, config.progress)
+    summarise(config.family, datasets)
     say(f"{new} of them are new. They are Minari datasets, under {minari.path_of('')}.")
     if config.train:
         say(f"A run uses these experts with --data.family_options.experts={options['experts']}")
@@ -164,15 +164,15 @@ def examine(family: Any, path: str) -> None:
         )
 
 
-def summarise(family: str, wanted: dict[str, list[str]]) -> None:
+def summarise(family: str, datasets: dict[str, list[str]]) -> None:
     """Show what the demonstrations return."""
     table = Table(title=f"{family}: demonstrations")
     for column in ("", "datasets", "episodes", "mean return", "lowest of a dataset", "highest"):
         table.add_column(column, justify="right" if column else "left")
-    for role, names in wanted.items():
+    for role, names in datasets.items():
         returns = [[float(one.rewards.sum()) for one in minari.read(name)] for name in dict.fromkeys(names)]
-        means = [float(np.mean(own)) for own in returns]
-        flat = [value for own in returns for value in own]
+        means = [float(np.mean(episode_returns)) for episode_returns in returns]
+        flat = [value for episode_returns in returns for value in episode_returns]
         table.add_row(role, str(len(returns)), str(len(flat)), *(f"{x:.1f}" for x in (np.mean(flat), min(means), max(means))))
     show(table)
 

@@ -66,8 +66,8 @@ def main(args: list[str]) -> None:
     folder = Path(config.out)
     check_writable("--out", folder)
     print("Reading the checkpoints and laying out the tasks ...", file=sys.stderr, flush=True)
-    given = {name: config[name] for name in TuningOptions.__dataclass_fields__ if name not in NOT_COMPARED}
-    plan = planned(config, TuningOptions(**given))
+    tuning = {name: config[name] for name in TuningOptions.__dataclass_fields__ if name not in NOT_COMPARED}
+    plan = planned(config, TuningOptions(**tuning))
     claim(folder, plan)
     rank, ranks = place()
     mine = [job for job in plan.jobs()[rank::ranks] if not job.done(folder)]
@@ -114,8 +114,8 @@ def planned(config: Namespace, options: TuningOptions) -> Plan:
         )
     slots = config.segments or trained
     paths = tuple(config.ckpt_path)
-    given = dict(config.family_options or {})
-    return Plan(paths, names, named(config.tuners), config.seeds, slots, options, config.precision, config.width, given)
+    family_options = dict(config.family_options or {})
+    return Plan(paths, names, named(config.tuners), config.seeds, slots, options, config.precision, config.width, family_options)
 
 
 def place() -> tuple[int, int]:

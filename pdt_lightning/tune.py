@@ -50,8 +50,8 @@ def parsed(args: list[str]) -> Namespace:
     options = parser()
     saved = saved_options(options, args)
     saved.pop("tasks", None)
-    known = {action.dest for action in options._actions}
-    options.set_defaults({name: value for name, value in saved.items() if name in known})
+    names = {action.dest for action in options._actions}
+    options.set_defaults({name: value for name, value in saved.items() if name in names})
     return options.parse_args(args)
 
 
@@ -75,22 +75,22 @@ def main(args: list[str]) -> None:
     print("Reading the checkpoint and laying out the tasks ...", file=sys.stderr, flush=True)
     module, data = load(config.ckpt_path, config.family_options)
     names = data.chosen(config.tasks)
-    given = None if config.prompts is None else saved_prompts(Path(config.prompts), names)
+    prompts = None if config.prompts is None else saved_prompts(Path(config.prompts), names)
     check_objective(options.objective, data.family.heldout_tasks)
     data.prepare_candidates()
     subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in names]
-    if given is not None:
+    if prompts is not None:
         for subject in subjects:
             try:
-                check_prompt(given[subject.task.id].prompt, subject, data.hparams["segments"])
+                check_prompt(prompts[subject.task.id].prompt, subject, data.hparams["segments"])
             except UserError as error:
                 raise UserError(f"--prompts={config.prompts}: {error}") from error
     policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), config.precision)
-    total = planned_rollouts(options, len(subjects), config.oracle, judged_only=given is not None)
+    total = planned_rollouts(options, len(subjects), config.oracle, judged_only=prompts is not None)
     try:
-        with progress_bar("Judging prompts" if given else "Tuning prompts", total, "rollout") as advance:
+        with progress_bar("Judging prompts" if prompts else "Tuning prompts", total, "rollout") as advance:
             play = pool.with_policy(policy, lambda rows, outcomes: advance(len(outcomes)))
-            results = tune(policy, subjects, play, options, data.hparams["segments"], PHASE, config.oracle, given)
+            results = tune(policy, subjects, play, options, data.hparams["segments"], PHASE, config.oracle, prompts)
     finally:
         pool.close()
     changed = dict(config.family_options or {})
@@ -99,7 +99,9 @@ def main(args: list[str]) -> None:
     if options.videos:
         pairs = [examples(s, r, options, data.hparams["segments"], PHASE) for s, r in zip(subjects, results, strict=True)]
         film_all(folder / "videos", pairs[: options.videos], policy, config.width)
-    what = f"Prompts of {config.prompts} judged" if given else f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
+    what = (
+        f"Prompts of {config.prompts} judged" if prompts else f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
+    )
     other = "".join(f", {name}={value}" for name, value in changed.items())
     report.print_table(results, f"{what}, seed {options.seed}{other}")
     filmed = ", videos/" if (folder / "videos").is_dir() else ""

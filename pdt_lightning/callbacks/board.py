@@ -128,10 +128,10 @@ def write_kinds(folder: Path, results: Sequence[TaskResult], step: int) -> None:
     """
     aggregate = report.summarise(results)["aggregate"]
     for kind in KINDS:
-        known = {key: value for key in ("return", "success") if (value := (aggregate[kind] or {}).get(key)) is not None}
-        if known:
+        means = {key: value for key in ("return", "success") if (value := (aggregate[kind] or {}).get(key)) is not None}
+        if means:
             with SummaryWriter(str(folder / kind), purge_step=step) as writer:
-                for key, value in known.items():
+                for key, value in means.items():
                     writer.add_scalar(f"{SHARED}/{key}", value, step)
 
 
@@ -140,11 +140,11 @@ def write_curves(folder: Path, results: Sequence[TaskResult]) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed in or after this phase, and resumed
     with SummaryWriter(str(folder)) as writer:
         for result in results:
-            known = result.record is not None and result.record.objective == "success"
-            untuned = result.yardstick.successes if known else result.yardstick.returns
+            by_success = result.record is not None and result.record.objective == "success"
+            untuned = result.yardstick.successes if by_success else result.yardstick.returns
             for trial in result.trials:
                 if trial.outcome.failed is None:
-                    seen = trial.outcome.success if known else trial.outcome.total
-                    writer.add_scalar(f"round_{'success' if known else 'return'}/{result.task}", seen, trial.round)
+                    seen = trial.outcome.success if by_success else trial.outcome.total
+                    writer.add_scalar(f"round_{'success' if by_success else 'return'}/{result.task}", seen, trial.round)
                 writer.add_scalar(f"round_recommended_value/{result.task}", trial.recommended_value, trial.round)
                 writer.add_scalar(f"round_untuned/{result.task}", sum(untuned) / len(untuned), trial.round)

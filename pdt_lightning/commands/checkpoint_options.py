@@ -48,19 +48,19 @@ def saved_options(parser: Explaining, args: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: on arguments that are wrong, or a checkpoint that is none.
     """
-    plain = [arg for arg in args if not arg.startswith(ASKS)]
+    to_parse = [arg for arg in args if not arg.startswith(ASKS)]
     try:
-        given = parser.parse_args(plain, defaults=False)
+        options = parser.parse_args(to_parse, defaults=False)
     except UserError:
-        if len(plain) < len(args):
+        if len(to_parse) < len(args):
             return {}  # help comes without a checkpoint too
         raise
-    path = given.ckpt_path[0] if isinstance(given.ckpt_path, list) else given.ckpt_path
+    path = options.ckpt_path[0] if isinstance(options.ckpt_path, list) else options.ckpt_path
     callbacks = checkpoints.read(path).get("callbacks", {})
     saved = dict(next((state["options"] for name, state in callbacks.items() if name.startswith("PromptTuning")), {}))
     earlier = {name: saved.pop(name) for name in BEFORE_GUESTS if name in saved}
     if "tuner_options" not in saved and saved.get("tuner") == "structured":
         saved["tuner_options"] = earlier
-    if given.get("tuner") not in (None, saved.get("tuner")):
+    if options.get("tuner") not in (None, saved.get("tuner")):
         saved.pop("tuner_options", None)  # which are another tuner's
     return saved

@@ -156,10 +156,10 @@ class RunCLI(LightningCLI):
 
         What is decided here stays out of the saved configuration, which may start another run, elsewhere.
         """
-        wanted = self.config_init.trainer
+        options = self.config_init.trainer
         self.precision_reason = "as asked"
-        if wanted.precision is None:
-            kwargs["precision"] = precision(wanted.accelerator)
+        if options.precision is None:
+            kwargs["precision"] = precision(options.accelerator)
             self.precision_reason = "chosen for this hardware"
         kwargs["logger"] = False  # until the run has its folder
         # Lightning takes up what it finds there of its own under Slurm: nothing, since a job is taken up by our rules.
@@ -171,10 +171,10 @@ class RunCLI(LightningCLI):
             ModelCheckpoint(folder, "last", **every_validation),
         ]
         self.interruption = Interruption(folder)
-        callbacks = [*(wanted.callbacks or []), *self._checkpoints, self.interruption]
-        if wanted.logger is not False:
+        callbacks = [*(options.callbacks or []), *self._checkpoints, self.interruption]
+        if options.logger is not False:
             callbacks.append(LearningRateMonitor("step"))
-        if wanted.enable_progress_bar is not False:
+        if options.enable_progress_bar is not False:
             callbacks.append(RichProgressBar(refresh_rate=20) if in_terminal() else ProgressLines())
         try:
             trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)

@@ -28,7 +28,7 @@ class ConfigurationFile(ActionConfigFile):
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         """Read the file that is meant; of options in a mapping it changes those that it has, as flags do."""
         before = {option: cfg.get(option) for option in [*MAPPINGS, *MAPPINGS.values()]}
-        super().__call__(parser, cfg, found(values), option_string)
+        super().__call__(parser, cfg, configuration_path(values), option_string)
         for option, of_whom in MAPPINGS.items():
             first, second = before[option], cfg.get(option)
             if isinstance(first, dict) and isinstance(second, dict) and cfg.get(of_whom) == before[of_whom]:
@@ -40,7 +40,7 @@ def shipped() -> list[str]:
     return sorted(path.name for path in FOLDER.glob("*.yaml"))
 
 
-def found(given: str) -> str:
+def configuration_path(config: str) -> str:
     """The file that `--config` means: one that is there, else the shipped one of that name; YAML itself stays as it is.
 
     `pdt_lightning:` before the name means the shipped one, whatever is there.
@@ -48,18 +48,18 @@ def found(given: str) -> str:
     Raises:
         NotFoundError: listing the shipped names.
 
-    >>> found("pdt_lightning:point.yaml") == str(FOLDER / "point.yaml")
+    >>> configuration_path("pdt_lightning:point.yaml") == str(FOLDER / "point.yaml")
     True
     """
-    name = given.removeprefix(PREFIX)
-    if name == given and Path(given).exists():
-        return given
+    name = config.removeprefix(PREFIX)
+    if name == config and Path(config).exists():
+        return config
     names = shipped()
     if name in names:
         return str(FOLDER / name)
-    if name == given and ":" in given and not given.endswith((".yaml", ".yml")):  # YAML itself
-        return given
+    if name == config and ":" in config and not config.endswith((".yaml", ".yml")):  # YAML itself
+        return config
     raise NotFoundError(
-        f"--config={given}: there is no such file. Give a path, or the name of a configuration that ships with the package: "
+        f"--config={config}: there is no such file. Give a path, or the name of a configuration that ships with the package: "
         f"{', '.join(names)}.{suggestion(Path(name).name, names)}"
     )

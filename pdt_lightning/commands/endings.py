@@ -10,8 +10,8 @@ from pdt_lightning.core.terminal import say
 def print_stop(folder: Path, where: str, args: Sequence[str]) -> None:
     """Where a run stopped, and the command that goes on; `args` are those of the command that was stopped."""
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    given = [arg for n, arg in enumerate(args) if not (arg.startswith("--ckpt_path") or (n and args[n - 1] == "--ckpt_path"))]
-    again = shlex.join([*given, "--ckpt_path", str(checkpoint) if checkpoint.is_file() else "last"])
+    arguments = [arg for n, arg in enumerate(args) if not (arg.startswith("--ckpt_path") or (n and args[n - 1] == "--ckpt_path"))]
+    again = shlex.join([*arguments, "--ckpt_path", str(checkpoint) if checkpoint.is_file() else "last"])
     say(f"\nStopped {where}. What is saved stays. Go on:\npython -m pdt_lightning.fit {again}")
 
 

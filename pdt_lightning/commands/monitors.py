@@ -51,19 +51,19 @@ def check_monitors(
         UserError: naming the monitor.
     """
     callbacks = list(callbacks)
-    wanted = [("callbacks", type(one).__name__, monitor) for one in callbacks if (monitor := getattr(one, "monitor", None))]
+    monitored = [("callbacks", type(one).__name__, monitor) for one in callbacks if (monitor := getattr(one, "monitor", None))]
     if monitor := ((lr_scheduler or {}).get("init_args") or {}).get("monitor"):
-        wanted.append(("lr_scheduler", str((lr_scheduler or {})["class_path"]).rpartition(".")[2], monitor))
+        monitored.append(("lr_scheduler", str((lr_scheduler or {})["class_path"]).rpartition(".")[2], monitor))
     theirs = [one for one in callbacks if not type(one).__module__.startswith(("lightning.", "pdt_lightning."))]
-    wanted = [one for one in wanted if one[2] not in OF_EVERY_RUN]
-    if not wanted or theirs:
+    monitored = [one for one in monitored if one[2] not in OF_EVERY_RUN]
+    if not monitored or theirs:
         return
     tuned = [task for one in callbacks if isinstance(one, PromptTuning) for task in one.validation_tasks]
-    known = monitored_names(data, tuned)
-    for group, name, monitor in wanted:
-        if monitor not in known:
-            some = ", ".join(one for one in known if "_task/" not in one and one.count("/") < 2)
+    metrics = monitored_names(data, tuned)
+    for group, name, monitor in monitored:
+        if monitor not in metrics:
+            some = ", ".join(one for one in metrics if "_task/" not in one and one.count("/") < 2)
             raise UserError(
                 f"{GIVEN_WITH[group]}: {name} has monitor={monitor}, which is no metric of this run. Name one of them: {some}; "
-                f"or that of a single task, such as {known[-1]}.{suggestion(monitor, known)}"
+                f"or that of a single task, such as {metrics[-1]}.{suggestion(monitor, metrics)}"
             )

@@ -52,10 +52,10 @@ class Explaining(ArgumentParser):
         unknown = r"(?:Group|Option) '([\w.]+)' (?:does not accept option|is not accepted) ?'?([\w.]*)'?"
         message = re.sub(unknown, _unknown, explained(message, "--{}".format))
         if "unrecognized" in message:
-            known = [name for name in self._option_string_actions if name.startswith("--")]
+            flags = [name for name in self._option_string_actions if name.startswith("--")]
             for name in dict.fromkeys(re.findall(r"--[\w.]+", message)):
-                if name not in known:
-                    message += "." * (not message.endswith(".")) + (suggestion(name, known) or _elsewhere(name, known))
+                if name not in flags:
+                    message += "." * (not message.endswith(".")) + (suggestion(name, flags) or _elsewhere(name, flags))
         raise UserError(message) from ex
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
@@ -66,10 +66,10 @@ class Explaining(ArgumentParser):
             raise UserError(f"--config={path}: {error}. A configuration is YAML, such as that of conf/point.yaml.") from error
 
 
-def _elsewhere(name: str, known: Sequence[str]) -> str:
+def _elsewhere(name: str, flags: Sequence[str]) -> str:
     """A suggestion where an option of the same last name stands in another group, as in a file of another command."""
     last = name.lstrip("-").rpartition(".")[2]
-    return next((f" Did you mean {other}?" for other in known if other.lstrip("-").rpartition(".")[2] == last), "")
+    return next((f" Did you mean {other}?" for other in flags if other.lstrip("-").rpartition(".")[2] == last), "")
 
 
 def _unknown(found: re.Match) -> str:

@@ -54,9 +54,9 @@ def number(
 
     # Not derived through jsonargparse's own `restricted_number_type`, whose values are of the class that is made here, which no
     # checkpoint could hold.
-    made = type(name, (kind,), {"limits": limits})
-    register_type(made, kind, read, type_check=fits)
-    return made
+    annotation = type(name, (kind,), {"limits": limits})
+    register_type(annotation, kind, read, type_check=fits)
+    return annotation
 
 
 if TYPE_CHECKING:  # a type checker sees what the values are

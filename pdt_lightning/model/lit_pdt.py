@@ -115,15 +115,15 @@ class LitPDT(lightning.LightningModule):
             4 * weights,
             "Lower the largest of them.",
         )
-        own = check_options(transformer, transformer_options or {})
+        guest_options = check_options(transformer, transformer_options or {})
         self.save_hyperparameters()
         # A NumPy number among them would make checkpoints that cannot be read.
-        self.hparams.update(plain({**self.hparams, "transformer_options": own or None}))
+        self.hparams.update(plain({**self.hparams, "transformer_options": guest_options or None}))
         with torch.random.fork_rng():  # leaves the caller's generator as it was
             torch.manual_seed(integer(seed, "initialisation"))
             self.model = make_transformer(
                 transformer,
-                own,
+                guest_options,
                 state_size=state_size,
                 action_size=action_size,
                 max_timesteps=max_timesteps,
