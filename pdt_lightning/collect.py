@@ -29,27 +29,29 @@ IMPORT = "import-prompt-dt"
 
 
 def parser() -> Explaining:
-    """Options of collecting."""
+    """The parser of the command that collects."""
     parser = Explaining(prog="python -m pdt_lightning.collect", description=__doc__, epilog=DEBUG, allow_abbrev=False)
-    parser.add_argument("family", type=str, help=f"Task family: {', '.join(families())}; or {IMPORT}, which has its own --help.")
-    parser.add_argument("--family_options", type=dict[str, Any] | None, default=None, help="Its options, as --data.family_options.")
-    parser.add_argument("--train", action="store_true", help="Train its experts first; needs Stable-Baselines3.")
-    parser.add_argument("--out", type=str | None, default=None, help="File for them; null: <family>.safetensors in this folder.")
-    parser.add_argument("--steps", type=int | None, default=None, help="Of their training; null: what the family needs.")
-    parser.add_argument("--seed", type=int | None, default=None, help="Of their training; null: 0.")
-    parser.add_argument("--workers", type=Workers | None, default=None, help="Processes that collect; null: one a core.")
-    parser.add_argument("--progress", type=bool, default=True, help="Show bars.")
+    add = parser.add_argument
+    add("family", type=str, help=f"The task family: {', '.join(families())}; or {IMPORT}, which has its own --help.")
+    add("--family_options", type=dict[str, Any] | None, default=None, help="Options of the family, as fit takes them.")
+    add("--train", action="store_true", help="Train the experts first, which needs Stable-Baselines3.")
+    add("--out", type=str | None, default=None, help="The file for the experts. Null means <family>.safetensors here.")
+    add("--steps", type=int | None, default=None, help="How many steps they train. Null means what the family needs.")
+    add("--seed", type=int | None, default=None, help="The seed of their training. Null means 0.")
+    add("--workers", type=Workers | None, default=None, help="How many processes collect. Null means one a core.")
+    add("--progress", type=bool, default=True, help="Whether to show bars.")
     return parser
 
 
 def import_parser() -> Explaining:
-    """Options of importing."""
+    """The parser of the command that imports."""
     parser = Explaining(
         prog=f"python -m pdt_lightning.collect {IMPORT}", description=prompt_dt.__doc__, epilog=DEBUG, allow_abbrev=False
     )
-    parser.add_argument("folder", type=str, help="With files such as cheetah_vel-7-prompt-expert.pkl, or with folders of them.")
-    parser.add_argument("--family", type=str, required=True, help="Family whose files they are, such as half-cheetah-vel.")
-    parser.add_argument("--progress", type=bool, default=True, help="Show a bar.")
+    add = parser.add_argument
+    add("folder", type=str, help="A folder with files such as cheetah_vel-7-prompt-expert.pkl, or with folders of them.")
+    add("--family", type=str, required=True, help="The family whose files they are, such as half-cheetah-vel.")
+    add("--progress", type=bool, default=True, help="Whether to show a bar.")
     return parser
 
 
@@ -121,7 +123,7 @@ def import_published(args: list[str]) -> None:
 
 
 def train(config: Any, options: Mapping[str, Any], args: Sequence[str]) -> Path:
-    """Train the experts of the family that `config` names; the file that they are in."""
+    """Train the experts of the family that `config` names, and return the file that they are in."""
     name = config.family
     kind: Any = family_class(name)
     if not issubclass(kind, LearnedFamily):

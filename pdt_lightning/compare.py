@@ -32,26 +32,35 @@ NOT_COMPARED = {"tuner", "tuner_options", "yardstick_episodes", "videos", "seed"
 
 
 def parser() -> Explaining:
-    """The command's options."""
+    """The parser of this command."""
     parser = checkpoint_parser("compare", "--ckpt_path FILE --out FOLDER", __doc__)
-    parser.add_argument("--ckpt_path", nargs="+", required=True, help="Checkpoint; or several, of pretrainings by other seeds.")
-    parser.add_argument(
-        "--tuners", nargs="+", default=["all"], help="`all`, names, or variants such as structured:exploration=ucb,credit=whole."
+    add = parser.add_argument
+    add("--ckpt_path", nargs="+", required=True, help="One checkpoint, or several of pretrainings by other seeds.")
+    add(
+        "--tuners",
+        nargs="+",
+        default=["all"],
+        help="`all`, or names of tuners, or variants such as structured:exploration=ucb,credit=whole.",
     )
-    parser.add_argument("--seeds", type=PositiveInt, default=5, help="Seeds of tuning, on each task.")
-    parser.add_argument("--out", type=str, required=True, help="Folder for the results; what is done there is not done again.")
-    parser.add_argument("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks; null: all.")
-    parser.add_argument("--segments", type=PositiveInt | None, default=None, help="In a prompt; null: as many as in pretraining.")
-    parser.add_argument("--workers", type=Workers | None, default=None, help="Processes; null: one a core.")
-    parser.add_argument("--width", type=Width, default=16, help="Rows in a forward pass.")
-    parser.add_argument("--precision", type=Precision, default="32-true", help="Of the transformer in rollouts.")
+    add("--seeds", type=PositiveInt, default=5, help="How many seeds each task is tuned with.")
+    add("--out", type=str, required=True, help="The folder for the results. What is done there is not done again.")
+    add("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks. Null means all.")
+    add(
+        "--segments",
+        type=PositiveInt | None,
+        default=None,
+        help="How many segments a prompt has. Null means as many as in pretraining.",
+    )
+    add("--workers", type=Workers | None, default=None, help="How many processes work. Null means one a core.")
+    add("--width", type=Width, default=16, help="How many rows a forward pass has.")
+    add("--precision", type=Precision, default="32-true", help="The precision of the transformer in rollouts.")
     parser.add_class_arguments(TuningOptions, skip=NOT_COMPARED)
     parser.set_defaults({"rounds": 250, "verdict_episodes": 100})
     return parser
 
 
 def parsed(args: list[str]) -> Namespace:
-    """The options; the objective is that of the checkpoint's run where neither the arguments nor a file name another."""
+    """Parse the arguments. The objective is that of the checkpoint's run where neither they nor a file name another."""
     options = parser()
     saved = saved_options(options, args)
     options.set_defaults({name: saved[name] for name in ("objective",) if name in saved})

@@ -31,22 +31,23 @@ PHASE = -1  # of no run, so that no episode is one that a run has tuned or judge
 
 
 def parser() -> Explaining:
-    """The command's options."""
+    """The parser of this command."""
     parser = checkpoint_parser("tune", "--ckpt_path FILE", __doc__)
-    parser.add_argument("--ckpt_path", type=str, required=True, help="Checkpoint with the transformer.")
-    parser.add_argument("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks to tune; null: all.")
-    parser.add_argument("--prompts", type=str | None, default=None, help="Folder of saved prompts to judge, with --rounds 0.")
-    parser.add_argument("--out", type=str | None, default=None, help="Folder for the results; null: beside the checkpoint's.")
-    parser.add_argument("--oracle", type=bool, default=False, help="Look for the oracle too.")
-    parser.add_argument("--workers", type=Workers | None, default=0, help="Processes that play; 0: this one; null: one a core.")
-    parser.add_argument("--width", type=Width, default=8, help="Rows in a forward pass.")
-    parser.add_argument("--precision", type=Precision, default="32-true", help="Of the transformer in rollouts.")
+    add = parser.add_argument
+    add("--ckpt_path", type=str, required=True, help="The checkpoint whose prompts are tuned.")
+    add("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks to tune. Null means all.")
+    add("--prompts", type=str | None, default=None, help="A folder of saved prompts to judge; it needs --rounds 0.")
+    add("--out", type=str | None, default=None, help="The folder for the results. Null means tune_N in the run's folder.")
+    add("--oracle", type=bool, default=False, help="Whether to look for the oracle too.")
+    add("--workers", type=Workers | None, default=0, help="How many processes play. 0 means this one, null one a core.")
+    add("--width", type=Width, default=8, help="How many rows a forward pass has.")
+    add("--precision", type=Precision, default="32-true", help="The precision of the transformer in rollouts.")
     parser.add_class_arguments(TuningOptions)
     return parser
 
 
 def parsed(args: list[str]) -> Namespace:
-    """The options; those that neither the arguments nor a file name are as the checkpoint's run had them."""
+    """Parse the arguments. Options that neither they nor a file name are as the checkpoint's run had them."""
     options = parser()
     saved = saved_options(options, args)
     saved.pop("tasks", None)
@@ -127,7 +128,7 @@ def saved_prompts(folder: Path, names: Sequence[str]) -> dict[str, Recommendatio
 
 
 def new_folder(run: Path) -> Path:
-    """`tune_N` in the run's folder, the next that is not there yet."""
+    """The next folder `tune_N` in the run's folder that does not exist yet."""
     number = 0
     while (run / f"tune_{number}").exists():
         number += 1

@@ -13,7 +13,7 @@ BEFORE_GUESTS = ("features", "reward_model", "exploration", "credit")  # which v
 
 
 def checkpoint_parser(command: str, usage: str, docstring: str | None) -> Explaining:
-    """A parser that takes `--config` and `--family_options`.
+    """Make a parser that takes `--config` and `--family_options`.
 
     Args:
         command: its name, such as `tune`.
@@ -24,20 +24,20 @@ def checkpoint_parser(command: str, usage: str, docstring: str | None) -> Explai
     what = f"pdt_lightning: {first_sentence(docstring)}"
     parser = Explaining(prog=prog, usage=f"{prog} {usage} [--OPTION=VALUE ...]", description=what, epilog=DEBUG, allow_abbrev=False)
     parser.add_argument(
-        "-c", "--config", action=ConfigurationFile, help="YAML file with options of this command; flags after it win."
+        "-c", "--config", action=ConfigurationFile, help="A YAML file with options of this command. Flags after it win."
     )
     parser.add_argument(
         "--family_options",
         type=dict[str, Any] | None,
         default=None,
-        help="Of the data's family, in place of those of the run: other candidates, such as --family_options.expert_share=0.5, or "
-        "other tasks, such as --family_options.split=training.",
+        help="Options of the task family in place of those of the run. They give other candidates, such as "
+        "--family_options.expert_share=0.5, or other tasks, such as --family_options.split=training.",
     )
     return parser
 
 
 def saved_options(parser: Explaining, args: Sequence[str]) -> dict[str, Any]:
-    """The tuning options kept in the checkpoint that the arguments name; empty where they name none.
+    """Read the tuning options from the checkpoint that the arguments name. The result is empty where they ask for help alone.
 
     Options of a tuner are left out where the arguments name another tuner.
 

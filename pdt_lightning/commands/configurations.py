@@ -23,10 +23,10 @@ FOLDER = next((folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf"
 
 
 class ConfigurationFile(ActionConfigFile):
-    """The option `--config`, which takes the name of a shipped configuration too."""
+    """The action behind `--config`, which takes the name of a shipped configuration too."""
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
-        """Read the file that is meant; of options in a mapping it changes those that it has, as flags do."""
+        """Read the file that is meant. Of an option that is a mapping it changes what it names, as flags do."""
         before = {option: cfg.get(option) for option in [*MAPPINGS, *MAPPINGS.values()]}
         super().__call__(parser, cfg, configuration_path(values), option_string)
         for option, of_whom in MAPPINGS.items():
@@ -36,12 +36,12 @@ class ConfigurationFile(ActionConfigFile):
 
 
 def shipped() -> list[str]:
-    """Names of the configurations that ship with the package."""
+    """List the names of the configurations that ship with the package."""
     return sorted(path.name for path in FOLDER.glob("*.yaml"))
 
 
 def configuration_path(config: str) -> str:
-    """The file that `--config` means: one that is there, else the shipped one of that name; YAML itself stays as it is.
+    """Find the file that `--config` means: one that exists, or else the shipped one of that name. YAML itself stays as it is.
 
     `pdt_lightning:` before the name means the shipped one, whatever is there.
 

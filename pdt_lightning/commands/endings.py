@@ -8,7 +8,7 @@ from pdt_lightning.core.terminal import say
 
 
 def print_stop(folder: Path, where: str, args: Sequence[str]) -> None:
-    """Where a run stopped, and the command that goes on; `args` are those of the command that was stopped."""
+    """Say where a run stopped, and print the command that goes on; `args` are those of the command that was stopped."""
     checkpoint = folder / "checkpoints" / "last.ckpt"
     arguments = [arg for n, arg in enumerate(args) if not (arg.startswith("--ckpt_path") or (n and args[n - 1] == "--ckpt_path"))]
     again = shlex.join([*arguments, "--ckpt_path", str(checkpoint) if checkpoint.is_file() else "last"])
@@ -16,7 +16,7 @@ def print_stop(folder: Path, where: str, args: Sequence[str]) -> None:
 
 
 def print_footer(folder: Path, look: Sequence[str]) -> None:
-    """Where everything is, and what to type next; `look` says where the curves are, logger by logger."""
+    """Say where everything is and what to type next; `look` says where the curves are, logger by logger."""
     checkpoint = folder / "checkpoints" / "last.ckpt"
     filmed = "videos/, " if (folder / "videos").is_dir() else ""
     say(

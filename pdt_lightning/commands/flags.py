@@ -12,7 +12,7 @@ COLLECT = {"data.family_options": "--family_options", "data.family": "family"}
 
 
 def flags_of(names: Mapping[str, str]) -> Callable[[str], str]:
-    """A function from a message of the library's to the same with this command's flags.
+    """Make a function that writes the options in a message of the library's as this command's flags.
 
     >>> flags_of(TUNE)("`tuning.rounds`=-1: it has to be at least 0.")
     '--rounds=-1: it has to be at least 0.'

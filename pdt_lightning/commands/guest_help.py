@@ -29,7 +29,7 @@ GUESTS: Mapping[str, Callable[[str], Taking]] = {"tuning.tuner": _tuner, "tuner"
 
 
 def guest_help(config: Mapping[str, Any]) -> str:
-    """Sections of `--help`, one for each guest that a configuration names and that has options.
+    """Write the sections of `--help` about guests: one for each that a configuration names and that has options.
 
     Args:
         config: what the arguments and their files say, with defaults.
@@ -41,7 +41,7 @@ def guest_help(config: Mapping[str, Any]) -> str:
 
 
 def named_by(args: Sequence[str]) -> dict[str, str]:
-    """The guests that arguments name, where nothing more can be parsed."""
+    """Find the guests that arguments name, where the rest of them cannot be parsed."""
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for option in GUESTS:
         finder.add_argument(f"--{option}", dest=option)
@@ -49,7 +49,7 @@ def named_by(args: Sequence[str]) -> dict[str, str]:
 
 
 def _section(option: str, name: str, taking: Taking) -> str:
-    """As jsonargparse writes options."""
+    """Write one section, as jsonargparse writes options."""
     kind, takes, after = taking
     explained = {one.arg_name: one.description or "" for one in parse(kind.__doc__ or "").params}
     parser = ArgumentParser(add_help=False, usage=argparse.SUPPRESS)

@@ -15,7 +15,7 @@ GIVEN_WITH = {"callbacks": "--trainer.callbacks", "lr_scheduler": "--lr_schedule
 
 
 def monitored_names(data: MultiTaskDataModule, validation_tasks: Iterable[str]) -> list[str]:
-    """Names of the metrics of a run, those of single tasks last; without the oracle's, which only the last phase finds.
+    """List the names of a run's metrics, those of single tasks last. The oracle's are left out: only the last phase finds them.
 
     Args:
         data: of the run.

@@ -1,4 +1,4 @@
-"""The command line's own errors: a parser that explains, and the trainer's options where Lightning takes more than make sense."""
+"""A parser that explains what is wrong, and checks of the trainer's options where Lightning takes more than makes sense."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ DEBUG = "--debug adds to an error where it was found."
 
 
 def first_sentence(text: str | None) -> str:
-    """Of a command's docstring, without its example, as the title of its help.
+    """Take the first sentence of a command's docstring, as the title of its help.
 
     >>> first_sentence("Tune prompts.\\n\\npython -m ...")
     'tune prompts.'
@@ -31,7 +31,7 @@ class Explaining(ArgumentParser):
     guests = ""  # what `--help` says of the classes that the arguments name
 
     def parse_args(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Namespace:  # type: ignore[override]
-        """As jsonargparse's; where the arguments ask for help, it has the options of the guests that they name."""
+        """Parse as jsonargparse does. Help also shows the options of the guests that the arguments name."""
         rest = [arg for arg in args or () if arg not in HELP]
         if len(rest) < len(args or ()):
             try:
@@ -42,11 +42,11 @@ class Explaining(ArgumentParser):
         return super().parse_args(args, *more, **options)
 
     def format_help(self, *formatter: Any) -> str:
-        """Of all options, those of guests last."""
+        """Describe all options, those of guests last."""
         return super().format_help(*formatter) + self.guests
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise what is wrong, as jsonargparse found it."""
+        """Raise what jsonargparse has found to be wrong, in our words."""
         if not self.exit_on_error:  # one of jsonargparse's own parsers, within
             super().error(message, ex)
         unknown = r"(?:Group|Option) '([\w.]+)' (?:does not accept option|is not accepted) ?'?([\w.]*)'?"
@@ -59,7 +59,7 @@ class Explaining(ArgumentParser):
         raise UserError(message) from ex
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
-        """As jsonargparse's, with the file named."""
+        """Read a file as jsonargparse does. An error names the file."""
         try:
             return super().parse_path(path, *args, **kwargs)
         except (UserError, UnicodeDecodeError) as error:
@@ -67,7 +67,7 @@ class Explaining(ArgumentParser):
 
 
 def _elsewhere(name: str, flags: Sequence[str]) -> str:
-    """A suggestion where an option of the same last name stands in another group, as in a file of another command."""
+    """Suggest an option of the same last name in another group, as a file of another command may have it."""
     last = name.lstrip("-").rpartition(".")[2]
     return next((f" Did you mean {other}?" for other in flags if other.lstrip("-").rpartition(".")[2] == last), "")
 
@@ -77,7 +77,7 @@ def _unknown(found: re.Match) -> str:
 
 
 def about_trainer(message: str, options: Any) -> str:
-    """An error of Lightning's with the trainer's option that it is about: named in its code, or by its value.
+    """Put the trainer's option that an error of Lightning's is about before it: the one that it names, or whose value it has.
 
     >>> about_trainer("`num_nodes` must be a positive integer.", {"num_nodes": 0})
     '--trainer.num_nodes=0: `num_nodes` must be a positive integer.'
@@ -88,7 +88,7 @@ def about_trainer(message: str, options: Any) -> str:
 
 
 def missing_package(message: str) -> str:
-    """What a class among the trainer's options needs and is not installed, as Lightning says it; empty for other errors.
+    """Say which package a class among the trainer's options needs, as Lightning says it. The result is empty for other errors.
 
     >>> missing_package("Problem with given class_path 'lightning.pytorch.loggers.WandbLogger': Requirement 'wandb' not met. Try")
     "--trainer: WandbLogger: Requirement 'wandb' not met. Try"
@@ -98,7 +98,7 @@ def missing_package(message: str) -> str:
 
 
 def check_trainer(options: Any, updates_per_epoch: int) -> None:
-    """Refuse those of the trainer's options that Lightning takes, and that end in nothing, a crash or another precision.
+    """Refuse options of the trainer that Lightning takes although they end in nothing, a crash or another precision.
 
     Args:
         options: all of them.
