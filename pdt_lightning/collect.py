@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from pdt_lightning.commands.flags import COLLECT, flags_of
 from pdt_lightning.commands.options import DEBUG, Explaining
 from pdt_lightning.core.errors import NotFoundError, UserError, check_range, check_writable, command
 from pdt_lightning.core.terminal import say, show
 from pdt_lightning.data import minari, practice, prompt_dt
 from pdt_lightning.data.checks import check_datasets
 from pdt_lightning.data.collect import collect
+from pdt_lightning.data.datamodule import Workers
 from pdt_lightning.tasks.base import families, family_class, make_family
 from pdt_lightning.tasks.learned import LearnedFamily, imported_id
 
@@ -27,38 +29,39 @@ IMPORT = "import-prompt-dt"
 
 
 def parser() -> Explaining:
-    """Options of collecting."""
-    made = Explaining(prog="python -m pdt_lightning.collect", description=__doc__, epilog=DEBUG, allow_abbrev=False)
-    made.add_argument("family", type=str, help=f"Family of tasks: {', '.join(families())}; or {IMPORT}, which has its own --help.")
-    made.add_argument("--family_options", type=dict[str, Any] | None, default=None, help="Its options, as --data.family_options.")
-    made.add_argument("--train", action="store_true", help="Train its experts first; needs Stable-Baselines3.")
-    made.add_argument("--out", type=str | None, default=None, help="File for them; null: <family>.safetensors in this folder.")
-    made.add_argument("--steps", type=int | None, default=None, help="Of their training; null: what the family needs.")
-    made.add_argument("--seed", type=int | None, default=None, help="Of their training; null: 0.")
-    made.add_argument("--workers", type=int | None, default=None, help="Processes that collect; null: one a core.")
-    made.add_argument("--progress", type=bool, default=True, help="Show bars.")
-    return made
+    """The parser of the command that collects."""
+    parser = Explaining(prog="python -m pdt_lightning.collect", description=__doc__, epilog=DEBUG, allow_abbrev=False)
+    add = parser.add_argument
+    add("family", type=str, help=f"The task family: {', '.join(families())}; or {IMPORT}, which has its own --help.")
+    add("--family_options", type=dict[str, Any] | None, default=None, help="Options of the family, as fit takes them.")
+    add("--train", action="store_true", help="Train the experts first, which needs Stable-Baselines3.")
+    add("--out", type=str | None, default=None, help="The file for the experts. Null means <family>.safetensors here.")
+    add("--steps", type=int | None, default=None, help="How many steps they train. Null means what the family needs.")
+    add("--seed", type=int | None, default=None, help="The seed of their training. Null means 0.")
+    add("--workers", type=Workers | None, default=None, help="How many processes collect. Null means one a core.")
+    add("--progress", type=bool, default=True, help="Whether to show bars.")
+    return parser
 
 
 def import_parser() -> Explaining:
-    """Options of importing."""
-    made = Explaining(
+    """The parser of the command that imports."""
+    parser = Explaining(
         prog=f"python -m pdt_lightning.collect {IMPORT}", description=prompt_dt.__doc__, epilog=DEBUG, allow_abbrev=False
     )
-    made.add_argument("folder", type=str, help="With files such as cheetah_vel-7-prompt-expert.pkl, or with folders of them.")
-    made.add_argument("--family", type=str, required=True, help="Family whose files they are, such as half-cheetah-vel.")
-    made.add_argument("--progress", type=bool, default=True, help="Show a bar.")
-    return made
+    add = parser.add_argument
+    add("folder", type=str, help="A folder with files such as cheetah_vel-7-prompt-expert.pkl, or with folders of them.")
+    add("--family", type=str, required=True, help="The family whose files they are, such as half-cheetah-vel.")
+    add("--progress", type=bool, default=True, help="Whether to show a bar.")
+    return parser
 
 
-@command(lambda message: message.replace("--data.family=", "family=").replace("--data.", "--"))
+@command(flags_of(COLLECT))
 def main(args: list[str]) -> None:
     """Run the command; `args` replace the command line."""
     if args[:1] == [IMPORT]:
         import_published(args[1:])
         return
     config = parser().parse_args(args)
-    check_range("--workers", 1 if config.workers is None else config.workers, 1, 1024)
     for option in ("out", "steps", "seed"):
         if not config.train and (given := config[option]) is not None:
             raise UserError(f"--{option}={given} is of training experts, without --train. Add --train, or leave --{option} out.")
@@ -68,15 +71,15 @@ def main(args: list[str]) -> None:
     family = make_family(config.family, options)
     if config.train:
         examine(type(family), options["experts"])
-    wanted = {
+    datasets = {
         "to train on": [name for task in family.training_tasks for name in task.training_data],
         "for prompts": [name for task in family.heldout_tasks for name in task.prompt_data],
     }
     check_datasets(family.training_tasks, "training_data", family.recipes)
     check_datasets(family.heldout_tasks, "prompt_data", family.recipes)
     check_writable("MINARI_DATASETS_PATH", minari.path_of(""))
-    new = collect([name for names in wanted.values() for name in names], family.recipes, config.workers, config.progress)
-    summarise(config.family, wanted)
+    new = collect([name for names in datasets.values() for name in names], family.recipes, config.workers, config.progress)
+    summarise(config.family, datasets)
     say(f"{new} of them are new. They are Minari datasets, under {minari.path_of('')}.")
     if config.train:
         say(f"A run uses these experts with --data.family_options.experts={options['experts']}")
@@ -120,7 +123,7 @@ def import_published(args: list[str]) -> None:
 
 
 def train(config: Any, options: Mapping[str, Any], args: Sequence[str]) -> Path:
-    """Train the experts of the family that `config` names; the file that they are in."""
+    """Train the experts of the family that `config` names, and return the file that they are in."""
     name = config.family
     kind: Any = family_class(name)
     if not issubclass(kind, LearnedFamily):
@@ -163,15 +166,15 @@ def examine(family: Any, path: str) -> None:
         )
 
 
-def summarise(family: str, wanted: dict[str, list[str]]) -> None:
+def summarise(family: str, datasets: dict[str, list[str]]) -> None:
     """Show what the demonstrations return."""
     table = Table(title=f"{family}: demonstrations")
     for column in ("", "datasets", "episodes", "mean return", "lowest of a dataset", "highest"):
         table.add_column(column, justify="right" if column else "left")
-    for role, names in wanted.items():
+    for role, names in datasets.items():
         returns = [[float(one.rewards.sum()) for one in minari.read(name)] for name in dict.fromkeys(names)]
-        means = [float(np.mean(own)) for own in returns]
-        flat = [value for own in returns for value in own]
+        means = [float(np.mean(episode_returns)) for episode_returns in returns]
+        flat = [value for episode_returns in returns for value in episode_returns]
         table.add_row(role, str(len(returns)), str(len(flat)), *(f"{x:.1f}" for x in (np.mean(flat), min(means), max(means))))
     show(table)
 

@@ -8,66 +8,76 @@ import shlex
 import sys
 from pathlib import Path
 
-from pdt_lightning.commands.options import DEBUG, Explaining, first_sentence
+from jsonargparse import Namespace
+
+from pdt_lightning.commands.checkpoint_options import checkpoint_parser, saved_options
+from pdt_lightning.commands.flags import COMPARE, flags_of
+from pdt_lightning.commands.options import Explaining
 from pdt_lightning.comparison import report
 from pdt_lightning.comparison.figures import write_figures
 from pdt_lightning.comparison.plan import Plan, claim, named
 from pdt_lightning.comparison.run import run
 from pdt_lightning.comparison.summary import Results
-from pdt_lightning.core.errors import UserError, check_range, check_writable, command
+from pdt_lightning.core.errors import UserError, check_writable, command
+from pdt_lightning.core.ranges import PositiveInt
 from pdt_lightning.core.signals import Interrupted
 from pdt_lightning.core.terminal import quiet, say
+from pdt_lightning.data.datamodule import Workers
 from pdt_lightning.model.checkpoints import load
-from pdt_lightning.rollouts.policy import dtype_of
-from pdt_lightning.tune import add_family_options, saved_options, without_groups
+from pdt_lightning.rollouts.policy import Precision
+from pdt_lightning.rollouts.pool import Width
 from pdt_lightning.tuning.objective import decide
 from pdt_lightning.tuning.options import TuningOptions
 
 NOT_COMPARED = {"tuner", "tuner_options", "yardstick_episodes", "videos", "seed", "verdict_seed"}  # of the tuning options
 
 
-def parser(saved: dict) -> Explaining:
-    """The command's options; how the run was tuned, `saved`, are the defaults of the bandit's."""
-    prog = "python -m pdt_lightning.compare"
-    what = f"pdt_lightning: {first_sentence(__doc__)}"
-    made = Explaining(
-        prog=prog,
-        usage=f"{prog} --ckpt_path FILE --out FOLDER [--OPTION=VALUE ...]",
-        description=what,
-        epilog=DEBUG,
-        allow_abbrev=False,
+def parser() -> Explaining:
+    """The parser of this command."""
+    parser = checkpoint_parser("compare", "--ckpt_path FILE --out FOLDER", __doc__)
+    add = parser.add_argument
+    add("--ckpt_path", nargs="+", required=True, help="One checkpoint, or several of pretrainings by other seeds.")
+    add(
+        "--tuners",
+        nargs="+",
+        default=["all"],
+        help="`all`, or names of tuners, or variants such as structured:exploration=ucb,credit=whole.",
     )
-    made.add_argument("--ckpt_path", nargs="+", required=True, help="Checkpoint; or several, of pretrainings by other seeds.")
-    made.add_argument(
-        "--tuners", nargs="+", default=["all"], help="`all`, names, or variants such as structured:exploration=ucb,credit=whole."
+    add("--seeds", type=PositiveInt, default=5, help="How many seeds each task is tuned with.")
+    add("--out", type=str, required=True, help="The folder for the results. What is done there is not done again.")
+    add("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks. Null means all.")
+    add(
+        "--segments",
+        type=PositiveInt | None,
+        default=None,
+        help="How many segments a prompt has. Null means as many as in pretraining.",
     )
-    made.add_argument("--seeds", type=int, default=5, help="Seeds of tuning, on each task.")
-    made.add_argument("--out", type=str, required=True, help="Folder for the results; what is done there is not done again.")
-    made.add_argument("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks; null: all.")
-    add_family_options(made)
-    made.add_argument("--segments", type=int | None, default=None, help="In a prompt; null: as many as in pretraining.")
-    made.add_argument("--workers", type=int | None, default=None, help="Processes; null: one a core.")
-    made.add_argument("--width", type=int, default=16, help="Rows in a forward pass.")
-    made.add_argument("--precision", type=str, default="32-true", help="Of the transformer: 32-true, or bf16-true.")
-    made.add_class_arguments(TuningOptions, skip=NOT_COMPARED)
-    kept = {name: saved[name] for name in ("objective",) if name in saved}
-    made.set_defaults({"rounds": 250, "verdict_episodes": 100, **kept})
-    return made
+    add("--workers", type=Workers | None, default=None, help="How many processes work. Null means one a core.")
+    add("--width", type=Width, default=16, help="How many rows a forward pass has.")
+    add("--precision", type=Precision, default="32-true", help="The precision of the transformer in rollouts.")
+    parser.add_class_arguments(TuningOptions, skip=NOT_COMPARED)
+    parser.set_defaults({"rounds": 250, "verdict_episodes": 100})
+    return parser
 
 
-@command(without_groups)
+def parsed(args: list[str]) -> Namespace:
+    """Parse the arguments. The objective is that of the checkpoint's run where neither they nor a file name another."""
+    options = parser()
+    saved = saved_options(options, args)
+    options.set_defaults({name: saved[name] for name in ("objective",) if name in saved})
+    return options.parse_args(args)
+
+
+@command(flags_of(COMPARE))
 def main(args: list[str]) -> None:
     """Run the command; `args` replace the command line."""
     quiet()
-    config = parser(saved_options(args)).parse_args(args)
+    config = parsed(args)
     folder = Path(config.out)
-    check_range("--workers", config.workers or 1, 1, 1024)
-    check_range("--width", config.width, 1, 65_536)
-    dtype_of(config.precision)
     check_writable("--out", folder)
     print("Reading the checkpoints and laying out the tasks ...", file=sys.stderr, flush=True)
-    given = {name: config[name] for name in TuningOptions.__dataclass_fields__ if name not in NOT_COMPARED}
-    plan = planned(config, TuningOptions(**given))
+    tuning = {name: config[name] for name in TuningOptions.__dataclass_fields__ if name not in NOT_COMPARED}
+    plan = planned(config, TuningOptions(**tuning))
     claim(folder, plan)
     rank, ranks = place()
     mine = [job for job in plan.jobs()[rank::ranks] if not job.done(folder)]
@@ -89,7 +99,7 @@ def main(args: list[str]) -> None:
     say(f"Written to {folder}: summary.md, summary.json, results.csv, recommended.csv, figures/.")
 
 
-def planned(config, options: TuningOptions) -> Plan:
+def planned(config: Namespace, options: TuningOptions) -> Plan:
     """The plan, with checkpoints, tasks and segments that are there.
 
     Raises:
@@ -109,17 +119,15 @@ def planned(config, options: TuningOptions) -> Plan:
                 f"{config.ckpt_path[0]}. Compare them apart, or name tasks that both have with --tasks."
             )
     names, trained = first
-    if config.segments is not None:
-        check_range("--segments", config.segments, 1)
-        if config.segments > trained:
-            raise UserError(
-                f"--segments={config.segments}: the checkpoint was trained with prompts of {trained}. Ask for at most as many, or "
-                "pretrain with more."
-            )
+    if config.segments is not None and config.segments > trained:
+        raise UserError(
+            f"--segments={config.segments}: the checkpoint was trained with prompts of {trained}. Ask for at most as many, or "
+            "pretrain with more."
+        )
     slots = config.segments or trained
     paths = tuple(config.ckpt_path)
-    given = dict(config.family_options or {})
-    return Plan(paths, names, named(config.tuners), config.seeds, slots, options, config.precision, config.width, given)
+    family_options = dict(config.family_options or {})
+    return Plan(paths, names, named(config.tuners), config.seeds, slots, options, config.precision, config.width, family_options)
 
 
 def place() -> tuple[int, int]:

@@ -3,19 +3,20 @@
 import signal
 import sys
 
+from pdt_lightning.commands.flags import FIT, flags_of
 from pdt_lightning.core.errors import command, is_the_users
 
 
-@command()
+@command(flags_of(FIT))
 def main(args: list[str]) -> None:
     """Run a whole job; `args` replace the command line."""
     print("Loading the libraries ...", file=sys.stderr, flush=True)
     from pdt_lightning.commands.cli import RunCLI  # imported here, since the libraries take seconds and silence looks like a hang
+    from pdt_lightning.commands.endings import print_footer, print_stop
     from pdt_lightning.commands.loggers import where_to_look
     from pdt_lightning.commands.run_folder import requeue
     from pdt_lightning.core.signals import Interrupted
     from pdt_lightning.core.terminal import say
-    from pdt_lightning.results.report import print_footer, print_stop
 
     print("Reading the configuration and laying out the tasks ...", file=sys.stderr, flush=True)
     cli = RunCLI(args)

@@ -43,8 +43,8 @@ def cpu_features() -> str:
     """What makes bf16 fast, as torch sees it."""
     import torch
 
-    known = {"avx512_bf16": "_is_avx512_bf16_supported", "amx": "_is_amx_tile_supported"}
-    return ", ".join(f"{name} {'yes' if getattr(torch.cpu, check, lambda: False)() else 'no'}" for name, check in known.items())
+    features = {"avx512_bf16": "_is_avx512_bf16_supported", "amx": "_is_amx_tile_supported"}
+    return ", ".join(f"{name} {'yes' if getattr(torch.cpu, check, lambda: False)() else 'no'}" for name, check in features.items())
 
 
 def accelerators() -> str:
@@ -52,8 +52,8 @@ def accelerators() -> str:
     import torch
 
     if torch.cuda.is_available():
-        found = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-        return ", ".join(f"{one.name} ({one.total_memory / 2**30:.0f} GiB)" for one in found) + f"; CUDA {torch.version.cuda}"
+        devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+        return ", ".join(f"{one.name} ({one.total_memory / 2**30:.0f} GiB)" for one in devices) + f"; CUDA {torch.version.cuda}"
     return "Apple MPS" if torch.backends.mps.is_available() else "none"
 
 

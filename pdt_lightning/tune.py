@@ -3,23 +3,25 @@
 python -m pdt_lightning.tune --ckpt_path runs/metaworld/version_0/checkpoints/last.ckpt --rounds 250
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pdt_lightning.commands.options import DEBUG, Explaining, first_sentence
+from jsonargparse import Namespace
+
+from pdt_lightning.commands.checkpoint_options import checkpoint_parser, saved_options
+from pdt_lightning.commands.flags import TUNE, flags_of
+from pdt_lightning.commands.options import Explaining
 from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, command
 from pdt_lightning.core.terminal import progress_bar, quiet, say
 from pdt_lightning.data.segments import Prompt
-from pdt_lightning.model import checkpoints
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import examples, film_all
-from pdt_lightning.rollouts.policy import Policy, dtype_of
-from pdt_lightning.rollouts.pool import RolloutPool
+from pdt_lightning.rollouts.policy import Policy, Precision
+from pdt_lightning.rollouts.pool import RolloutPool, Width, Workers
 from pdt_lightning.tuning.draws import Subject, check_prompt
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import Recommendation, planned_rollouts, tune
@@ -28,68 +30,37 @@ EXAMPLE = "runs/<name>/version_0/prompts"
 PHASE = -1  # of no run, so that no episode is one that a run has tuned or judged with
 
 
-def parser(saved: dict[str, Any]) -> Explaining:
-    """The command's options; what the run was tuned with, `saved`, are their defaults."""
-    prog = "python -m pdt_lightning.tune"
-    what = f"pdt_lightning: {first_sentence(__doc__)}"
-    made = Explaining(
-        prog=prog, usage=f"{prog} --ckpt_path FILE [--OPTION=VALUE ...]", description=what, epilog=DEBUG, allow_abbrev=False
-    )
-    made.add_argument("--ckpt_path", type=str, required=True, help="Checkpoint with the transformer.")
-    made.add_argument("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks to tune; null: all.")
-    add_family_options(made)
-    made.add_argument("--prompts", type=str | None, default=None, help="Folder of saved prompts to judge, with --rounds 0.")
-    made.add_argument("--out", type=str | None, default=None, help="Folder for the results; null: beside the checkpoint's folder.")
-    made.add_argument("--oracle", type=bool, default=False, help="Look for the best that can be found too.")
-    made.add_argument("--workers", type=int | None, default=0, help="Processes that play rollouts; 0: this one; null: one a core.")
-    made.add_argument("--width", type=int, default=8, help="Rows in a forward pass.")
-    made.add_argument("--precision", type=str, default="32-true", help="Of the transformer: 32-true, or bf16-true.")
-    made.add_class_arguments(TuningOptions)
-    made.set_defaults({name: value for name, value in saved.items() if name in {action.dest for action in made._actions}})
-    return made
+def parser() -> Explaining:
+    """The parser of this command."""
+    parser = checkpoint_parser("tune", "--ckpt_path FILE", __doc__)
+    add = parser.add_argument
+    add("--ckpt_path", type=str, required=True, help="The checkpoint whose prompts are tuned.")
+    add("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks to tune. Null means all.")
+    add("--prompts", type=str | None, default=None, help="A folder of saved prompts to judge; it needs --rounds 0.")
+    add("--out", type=str | None, default=None, help="The folder for the results. Null means tune_N in the run's folder.")
+    add("--oracle", type=bool, default=False, help="Whether to look for the best that can be found too.")
+    add("--workers", type=Workers | None, default=0, help="How many processes play. 0 means this one, null one a core.")
+    add("--width", type=Width, default=8, help="How many rows a forward pass has.")
+    add("--precision", type=Precision, default="32-true", help="The precision of the transformer in rollouts.")
+    parser.add_class_arguments(TuningOptions)
+    return parser
 
 
-def add_family_options(made: Explaining) -> None:
-    """Add the option that changes what a checkpoint is tuned on."""
-    made.add_argument(
-        "--family_options",
-        type=dict[str, Any] | None,
-        default=None,
-        help="Of the data's family, in place of those of the run: other candidates, such as --family_options.expert_share=0.5, or "
-        "other tasks, such as --family_options.split=training.",
-    )
+def parsed(args: list[str]) -> Namespace:
+    """Parse the arguments. Options that neither they nor a file name are as the checkpoint's run had them."""
+    options = parser()
+    saved = saved_options(options, args)
+    saved.pop("tasks", None)
+    names = {action.dest for action in options._actions}
+    options.set_defaults({name: value for name, value in saved.items() if name in names})
+    return options.parse_args(args)
 
 
-def saved_options(args: list[str]) -> dict[str, Any]:
-    """The tuning options kept in the checkpoint that `args` name; empty where there is none."""
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--ckpt_path")
-    finder.add_argument("--tuner")
-    path = finder.parse_known_args(args)[0].ckpt_path
-    if path is None:
-        return {}
-    callbacks = checkpoints.read(path).get("callbacks", {})
-    saved = dict(next((state["options"] for name, state in callbacks.items() if name.startswith("PromptTuning")), {}))
-    earlier = {name: saved.pop(name) for name in ("features", "reward_model", "exploration", "credit") if name in saved}
-    if "tuner_options" not in saved and saved.get("tuner") == "structured":  # as versions before 0.2 kept them
-        saved["tuner_options"] = earlier
-    if finder.parse_known_args(args)[0].tuner not in (None, saved.get("tuner")):
-        saved.pop("tuner_options", None)  # which are another tuner's
-    return saved
-
-
-def without_groups(message: str) -> str:
-    """A message that names options as `fit` has them, with their names here."""
-    return message.replace("--tuning.", "--").replace("--data.family_options", "--family_options")
-
-
-@command(without_groups)
+@command(flags_of(TUNE))
 def main(args: list[str]) -> None:
     """Run the command; `args` replace the command line."""
     quiet()
-    saved = saved_options(args)
-    saved.pop("tasks", None)
-    config = parser(saved).parse_args(args)
+    config = parsed(args)
     options = TuningOptions(**{name: config[name] for name in TuningOptions.__dataclass_fields__})
     if options.rounds == 0 and config.prompts is None:
         raise UserError("--rounds=0 tunes nothing: name the prompts to judge with --prompts DIR, or ask for rounds.")
@@ -99,25 +70,27 @@ def main(args: list[str]) -> None:
         raise NotFoundError(
             f"--prompts={config.prompts}: there is no such folder. Name one that a run has left, such as {EXAMPLE}."
         )
-    dtype_of(config.precision)
     pool = RolloutPool(os.cpu_count() or 1 if config.workers is None else config.workers, config.width)
     folder = Path(config.out) if config.out else new_folder(Path(config.ckpt_path).resolve().parent.parent)
     check_writable("--out", folder)
     print("Reading the checkpoint and laying out the tasks ...", file=sys.stderr, flush=True)
     module, data = load(config.ckpt_path, config.family_options)
     names = data.chosen(config.tasks)
-    given = None if config.prompts is None else saved_prompts(Path(config.prompts), names)
+    prompts = None if config.prompts is None else saved_prompts(Path(config.prompts), names)
     data.prepare_candidates()
     subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in names]
-    if given is not None:
+    if prompts is not None:
         for subject in subjects:
-            check_prompt(given[subject.task.id].prompt, subject, data.hparams["segments"])
+            try:
+                check_prompt(prompts[subject.task.id].prompt, subject, data.hparams["segments"])
+            except UserError as error:
+                raise UserError(f"--prompts={config.prompts}: {error}") from error
     policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), config.precision)
-    total = planned_rollouts(options, len(subjects), config.oracle, judged_only=given is not None)
+    total = planned_rollouts(options, len(subjects), config.oracle, judged_only=prompts is not None)
     try:
-        with progress_bar("Judging prompts" if given else "Tuning prompts", total, "rollout") as advance:
+        with progress_bar("Judging prompts" if prompts else "Tuning prompts", total, "rollout") as advance:
             play = pool.with_policy(policy, lambda rows, outcomes: advance(len(outcomes)))
-            results = tune(policy, subjects, play, options, data.hparams["segments"], PHASE, config.oracle, given)
+            results = tune(policy, subjects, play, options, data.hparams["segments"], PHASE, config.oracle, prompts)
     finally:
         pool.close()
     changed = dict(config.family_options or {})
@@ -126,7 +99,9 @@ def main(args: list[str]) -> None:
     if options.videos:
         pairs = [examples(s, r, options, data.hparams["segments"], PHASE) for s, r in zip(subjects, results, strict=True)]
         film_all(folder / "videos", pairs[: options.videos], policy, config.width)
-    what = f"Prompts of {config.prompts} judged" if given else f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
+    what = (
+        f"Prompts of {config.prompts} judged" if prompts else f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
+    )
     other = "".join(f", {name}={value}" for name, value in changed.items())
     report.print_table(results, f"{what}, seed {options.seed}{other}")
     filmed = ", videos/" if (folder / "videos").is_dir() else ""
@@ -152,7 +127,7 @@ def saved_prompts(folder: Path, names: Sequence[str]) -> dict[str, Recommendatio
 
 
 def new_folder(run: Path) -> Path:
-    """`tune_N` in the run's folder, the next that is not there yet."""
+    """The next folder `tune_N` in the run's folder that does not exist yet."""
     number = 0
     while (run / f"tune_{number}").exists():
         number += 1

@@ -3,13 +3,18 @@
 import csv
 import json
 
+import numpy as np
 import pytest
+import torch
 
+import pdt_lightning
+from pdt_lightning import fit, tune
 from pdt_lightning.core.errors import UserError
-from pdt_lightning.model.checkpoints import read
+from pdt_lightning.model.checkpoints import load_module, read
+from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.tuners import TUNERS, tuner_class
 from pdt_lightning.tuning.options import TuningOptions
-from tests.conftest import POINT_FLAGS
+from tests.conftest import POINT_FLAGS, SMALL
 from tests.processes import command
 
 MINE = ["--tuning.tuner=tests.guests.Every", "--tuning.tuner_options.stride=5"]
@@ -67,9 +72,9 @@ def test_tune_and_compare_find_it_again(trained, tmp_path):
     [
         (
             {"tuner": "tests.guests.Every", "tuner_options": {"strid": 2}},
-            "strid is not an option of tests.guests.Every. It takes: stride.",
+            "strid` is not an option of tests.guests.Every. It takes: stride.",
         ),
-        ({"tuner": "tests.guests.Every", "tuner_options": {"stride": "far"}}, "--tuning.tuner_options.stride"),
+        ({"tuner": "tests.guests.Every", "tuner_options": {"stride": "far"}}, "`tuning.tuner_options.stride`"),
         ({"tuner": "tests.guests.Unfinished"}, "tests.guests.Unfinished lacks _best, which .*SegmentTuner|.*Tuner asks for"),
         ({"tuner": "tests.guests.Flat"}, "is not derived from pdt_lightning.tuners.base.Tuner"),
         ({"tuner": "tests.guests.Nobody"}, "cannot be imported: AttributeError"),
@@ -85,6 +90,53 @@ def test_tune_and_compare_find_it_again(trained, tmp_path):
 def test_what_does_not_fit_is_refused_by_name(options, words):
     with pytest.raises(UserError, match=words):
         TuningOptions(**options)
+
+
+def test_a_run_trains_a_transformer_of_a_users_and_goes_on_with_it(tmp_path, point_data):
+    mine = ["--model.transformer=tests.guests.Reactive", "--model.transformer_options.hidden=12"]
+    short = [*POINT_FLAGS, "--name=run", f"--trainer.default_root_dir={tmp_path}", "--tuning.rounds=2"]
+    command("fit", *short, *mine, "--trainer.max_epochs=1")
+    folder = tmp_path / "run" / "version_0"
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    assert "hidden: 12" in (folder / "config.yaml").read_text()
+    saved = read(checkpoint)
+    assert saved["hyper_parameters"]["transformer_options"] == {"hidden": 12}
+    assert saved["state_dict"]["model.transformer.0.weight"].shape == (12, 32)
+    done = command("fit", *short, *mine, "--trainer.max_epochs=2", "--ckpt_path=last")
+    assert "after update 3 in epoch 0" in done.stdout
+    assert read(checkpoint)["global_step"] == 6
+    refused = command("fit", *short, "--trainer.max_epochs=3", "--ckpt_path=last", check=False)
+    assert "--model.transformer=tests.guests.Reactive, now pdt" in refused.stderr
+    command("tune", f"--ckpt_path={checkpoint}", f"--out={tmp_path / 'tuned'}", "--tasks=[point/03]", "--workers=1")
+    assert json.loads((tmp_path / "tuned" / "summary.json").read_text())["tasks"]["point/03"]["tuned"]
+    policy = pdt_lightning.load(checkpoint, prompt=folder / "prompts" / "point" / "03.safetensors")
+    policy.reset()
+    assert policy.act(np.zeros(2, np.float32)).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"transformer": "tests.guests.Every"}, "not derived from pdt_lightning.model.pdt.PromptDecisionTransformer"),
+        ({"transformer": "pdtt"}, "`model.transformer`=pdtt: choose one of pdt, or give the path of a class.*Did you mean pdt"),
+        ({"transformer_options": {"hidden": 3}}, "`model.transformer_options.hidden` is not an option of pdt. It takes none."),
+        ({"transformer": "tests.guests.Reactive", "transformer_options": {"hiden": 3}}, "It takes: hidden. Did you mean hidden"),
+        ({"transformer": "tests.guests.Reactive", "transformer_options": {"hidden": "x"}}, "hidden`=x: it has to be an int"),
+        ({"transformer": "tests.guests.Reactive", "transformer_options": {"hidden": -1}}, "Reactive: it fails: RuntimeError"),
+        ({"transformer": "tests.guests.Crooked"}, r"its act gives \(2, 1\) where \(2, 2\) is needed"),
+        ({"transformer": "tests.guests.Broken"}, "Broken: encode fails: KeyError: 'segments'"),
+    ],
+)
+def test_a_transformer_that_does_not_fit_is_refused_by_name(options, words):
+    with pytest.raises(UserError, match=words):
+        LitPDT(2, 2, 30, **SMALL, **options)
+
+
+def test_a_checkpoint_whose_transformer_is_not_installed_says_so(tmp_path):
+    content = {"hyper_parameters": {"state_size": 2, "action_size": 2, "max_timesteps": 30, "transformer": "gone.Mine"}}
+    torch.save({**content, "state_dict": {}}, tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match=r"`model\.transformer`=gone\.Mine cannot be imported"):
+        load_module(tmp_path / "a.ckpt")
 
 
 def test_installed_packages_add_tuners_by_entry_point(monkeypatch):
@@ -106,5 +158,29 @@ def test_installed_packages_add_tuners_by_entry_point(monkeypatch):
 
 @pytest.mark.parametrize("name", TUNERS)
 def test_no_tuner_takes_what_only_another_one_understands(name):
-    with pytest.raises(UserError, match=f"nonsense is not an option of {name}"):
+    with pytest.raises(UserError, match=f"nonsense` is not an option of {name}"):
         tuner_class(name).check(name, {"nonsense": 1})
+
+
+@pytest.mark.parametrize(
+    ("main", "args", "section", "option"),
+    [
+        (fit.main, MINE[:1], "--tuning.tuner=tests.guests.Every", "--tuning.tuner_options.stride STRIDE segments from one"),
+        (tune.main, ["--tuner", "tests.guests.Every"], "--tuner=tests.guests.Every", "--tuner_options.stride STRIDE"),
+        (tune.main, [], "--tuner=structured", "--tuner_options.credit CREDIT `own`: one model"),
+        (
+            fit.main,
+            ["--model.transformer=tests.guests.Reactive"],
+            "--model.transformer=tests.guests.Reactive",
+            "--model.transformer_options.hidden HIDDEN width of the perceptron. (type: int, default: 8)",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
+def test_help_shows_the_options_of_a_guest(main, args, section, option, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([*args, "--help"])
+    assert not end.value.code
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"Options of {section}: " in shown
+    assert option in shown.split(f"Options of {section}: ")[1]

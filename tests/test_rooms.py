@@ -1,8 +1,11 @@
 """The structure of the package: commands at its root, and rooms whose imports point one way."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 PACKAGE = Path(__file__).parents[1] / "pdt_lightning"
 # What is imported lies to the left of what imports it.
@@ -64,3 +67,24 @@ def test_every_room_says_what_it_is_for():
 
 def test_files_are_read_in_one_sitting():
     assert {str(path): lines for path in modules().values() if (lines := len(path.read_text().splitlines())) > LONGEST} == {}
+
+
+@pytest.mark.parametrize(
+    ("what", "room", "files"),
+    [
+        ("a tuner", "tuners", ["base.py"]),
+        ("a task family", "tasks", ["base.py"]),
+        ("a simulator", "tasks", []),
+        ("a reward model", "tuners", ["reward_models.py"]),
+        ("a plot", "results", ["figures.py"]),
+        ("a plot of a comparison", "comparison", ["figures.py"]),
+        ("an importer", "data", ["prompt_dt.py"]),
+        ("the transformer", "model", ["guests.py"]),
+    ],
+)
+def test_a_stranger_learns_from_a_room_where_to_add_something(what, room, files):
+    docstring = " ".join(ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text())).split())
+    assert re.search(rf"(add|added|exchange)\b.*\b{what.removeprefix('a ')}", docstring)
+    for name in {*files, *re.findall(r"`(\w+\.py)`", docstring)}:
+        assert name in docstring
+        assert (PACKAGE / room / name).is_file() or (PACKAGE / name).is_file()

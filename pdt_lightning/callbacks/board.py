@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from pdt_lightning.results import report
 from pdt_lightning.tuning.result import TaskResult
 
 # What a run is compared by. TensorBoard takes the last value of each curve; one without a curve stays empty.
@@ -20,10 +21,14 @@ METRICS = (
     "val/action_error",
     "epoch",
 )
+# TensorBoard colours by run and sorts by tag: so tuned, untuned and oracle are runs of their own that share two charts, whose names
+# sort before those of all tasks. As neighbours in the list of runs they never get the same colour.
+KINDS = ("oracle", "tuned", "untuned")
+SHARED = "all held-out tasks"
 LAYOUT = {
     "Prompts of the held-out tasks": {
-        "success: untuned, tuned, oracle": ["Multiline", [f"^tuning/{kind}_success$" for kind in ("untuned", "tuned", "oracle")]],
-        "return: untuned, tuned, oracle": ["Multiline", [f"^tuning/{kind}_return$" for kind in ("untuned", "tuned", "oracle")]],
+        "success: untuned, tuned, oracle": ["Multiline", [f"^{SHARED}/success$"]],
+        "return: untuned, tuned, oracle": ["Multiline", [f"^{SHARED}/return$"]],
     },
     "Training": {
         "loss": ["Multiline", ["^train/loss$"]],
@@ -83,21 +88,51 @@ def _flat(options: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str | 
 def show_phase(
     boards: Sequence[SummaryWriter], images: Mapping[str, np.ndarray], results: Sequence[TaskResult], curves: Path, update: int
 ) -> None:
-    """Show a phase of tuning: its figures in the run itself, its curves as a run of their own.
+    """Show a phase of tuning: figures and a table in the run itself, its curves as runs of their own.
 
     Args:
         boards: of the run; where there is none, nothing is written.
         images: `(height, width, 3)` uint8, by name.
         results: of all tasks.
-        curves: folder of the phase's own run.
+        curves: folder of the phase's own run, beside those of tuned, untuned and oracle.
         update: number of updates made.
     """
+    step = max(0, update - 1)  # under which Lightning logs a validation, before which a resumed run hides nothing
+    held_out = [result for result in results if result.held_out]
     for board in boards:
         for name, image in images.items():
-            # The step under which Lightning logs a validation, before which a resumed run hides nothing.
-            board.add_image(f"figures/{name}", image, max(0, update - 1), dataformats="HWC")
+            board.add_image(f"figures/{name}", image, step, dataformats="HWC")
+        if held_out:
+            board.add_text("held-out tasks", markdown(held_out), step)
     if boards:
         write_curves(curves, results)
+        write_kinds(curves.parent, held_out, step)
+
+
+def markdown(results: Sequence[TaskResult]) -> str:
+    """The table that a run prints after a phase, as TensorBoard shows one."""
+    summary = report.summarise(results)
+    rows = [*summary["tasks"].items(), ("all", summary["aggregate"])]
+    lines = [["task", *report.KINDS], ["---"] * (1 + len(report.KINDS))]
+    lines += [[name, *(report.cell(figures[kind]).replace("\n", "<br>") for kind in report.KINDS)] for name, figures in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def write_kinds(folder: Path, results: Sequence[TaskResult], step: int) -> None:
+    """Add the means of a phase to the TensorBoard runs `tuned`, `untuned` and `oracle` in a folder.
+
+    Args:
+        folder: of these runs.
+        results: of the held-out tasks.
+        step: of the phase; what a run that was killed and resumed has left from there on is hidden.
+    """
+    aggregate = report.summarise(results)["aggregate"]
+    for kind in KINDS:
+        means = {key: value for key in ("return", "success") if (value := (aggregate[kind] or {}).get(key)) is not None}
+        if means:
+            with SummaryWriter(str(folder / kind), purge_step=step) as writer:
+                for key, value in means.items():
+                    writer.add_scalar(f"{SHARED}/{key}", value, step)
 
 
 def write_curves(folder: Path, results: Sequence[TaskResult]) -> None:
@@ -105,11 +140,11 @@ def write_curves(folder: Path, results: Sequence[TaskResult]) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed in or after this phase, and resumed
     with SummaryWriter(str(folder)) as writer:
         for result in results:
-            known = result.record is not None and result.record.objective == "success"
-            untuned = result.yardstick.successes if known else result.yardstick.returns
+            by_success = result.record is not None and result.record.objective == "success"
+            untuned = result.yardstick.successes if by_success else result.yardstick.returns
             for trial in result.trials:
                 if trial.outcome.failed is None:
-                    seen = (trial.outcome.success or 0.0) if known else trial.outcome.total
-                    writer.add_scalar(f"round_{'success' if known else 'return'}/{result.task}", seen, trial.round)
+                    seen = (trial.outcome.success or 0.0) if by_success else trial.outcome.total
+                    writer.add_scalar(f"round_{'success' if by_success else 'return'}/{result.task}", seen, trial.round)
                 writer.add_scalar(f"round_recommended_value/{result.task}", trial.recommended_value, trial.round)
                 writer.add_scalar(f"round_untuned/{result.task}", sum(untuned) / len(untuned), trial.round)

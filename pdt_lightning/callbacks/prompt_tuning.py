@@ -14,16 +14,17 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from pdt_lightning.callbacks.board import show_phase
 from pdt_lightning.callbacks.weights import saved_weights
 from pdt_lightning.core.distributed import attempt, gather, shard, unshard
-from pdt_lightning.core.errors import UserError, check_range
+from pdt_lightning.core.errors import UserError
 from pdt_lightning.core.plain import plain
+from pdt_lightning.core.ranges import NonNegativeInt, check_types
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import examples, film_all, log_films
-from pdt_lightning.rollouts.policy import Policy, dtype_of
-from pdt_lightning.rollouts.pool import RolloutPool
+from pdt_lightning.rollouts.policy import Policy, Precision
+from pdt_lightning.rollouts.pool import RolloutPool, Width, Workers
 from pdt_lightning.rollouts.rollout import Outcome, Row
 from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.journal import Journal, forget, path_of
@@ -53,18 +54,16 @@ class PromptTuning(lightning.Callback):
 
     def __init__(
         self,
-        every_n_epochs: int = 1,
+        every_n_epochs: NonNegativeInt = 1,
         tasks: list[str] | None = None,
         validation_tasks: list[str] | None = None,
-        workers: int | None = 0,
-        width: int = 8,
-        precision: str = "32-true",
+        workers: Workers | None = 0,
+        width: Width = 8,
+        precision: Precision = "32-true",
         progress: bool = True,
         **options: Any,
     ):
-        check_range("--tuning.every_n_epochs", every_n_epochs, 0)
-        dtype_of(precision)
-        RolloutPool(workers or 0, width)  # refuses what is out of range
+        check_types("tuning", PromptTuning.__init__, locals())
         self.options = TuningOptions(**options)
         self.every_n_epochs = every_n_epochs
         self.tasks = tasks
@@ -201,7 +200,7 @@ class PromptTuning(lightning.Callback):
         assert self._pool is not None
         policy = self._policy(module)
         total = planned_rollouts(self.options, len(subjects), final)
-        with progress_bar(f"Tuning prompts, phase {phase + 1}", total, "rollout", self.progress and rank == 0) as advance:
+        with progress_bar(f"Tuning prompts, phase {phase}", total, "rollout", self.progress and rank == 0) as advance:
             journal = Journal(path, policy, self.width) if path else None
             kept = 0
 
@@ -215,7 +214,7 @@ class PromptTuning(lightning.Callback):
                 if journal:
                     journal.add(rows, outcomes)
                 if self.request and self.request.heard:
-                    raise Interrupted(f"in tuning phase {phase + 1}, of which all {kept} rollouts so far are kept")
+                    raise Interrupted(f"in tuning phase {phase}, of which all {kept} rollouts so far are kept")
 
             play = self._pool.with_policy(policy, played)
             try:

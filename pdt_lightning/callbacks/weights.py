@@ -20,13 +20,13 @@ def saved_weights(trainer: lightning.Trainer, module: lightning.LightningModule,
         lent = [one for one in callbacks[callbacks.index(caller) :] if isinstance(one, WeightAveraging)]
         callbacks = [one for one in callbacks if one not in lent]
     checkpoint = {"state_dict": module.state_dict()}
-    own = checkpoint["state_dict"]
+    training_weights = checkpoint["state_dict"]
     for callback in callbacks:
         callback.on_save_checkpoint(trainer, module, checkpoint)
-    if checkpoint["state_dict"] is own:
+    if checkpoint["state_dict"] is training_weights:
         yield
         return
-    trained = {name: values.clone() for name, values in own.items()}
+    trained = {name: values.clone() for name, values in training_weights.items()}
     module.load_state_dict({name: values.clone() for name, values in checkpoint["state_dict"].items()})
     try:
         yield

@@ -1,4 +1,4 @@
-"""The command line of a run: configuration, run folder, resuming."""
+"""The command line of a run: it reads the configuration, gives the run its folder, and goes on from a checkpoint."""
 
 import os
 import shutil
@@ -24,7 +24,8 @@ from pdt_lightning.callbacks.interruption import Interruption
 from pdt_lightning.callbacks.progress import ProgressLines
 from pdt_lightning.commands.configurations import ConfigurationFile
 from pdt_lightning.commands.loggers import DEFAULT, loggers_of
-from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer
+from pdt_lightning.commands.monitors import check_monitors
+from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer, missing_package
 from pdt_lightning.commands.resume import check_same
 from pdt_lightning.commands.run_folder import checkpoint_of, find_run, make_version, requeued, sign, slurm_job, tell, told
 from pdt_lightning.core.distributed import attempt, gather
@@ -47,7 +48,7 @@ def precision(accelerator: str) -> str:
 
 
 class RunParser(Explaining, LightningArgumentParser):
-    """Of a run."""
+    """The parser of `fit`: ours, and all that Lightning adds to its own."""
 
 
 class RunCLI(LightningCLI):
@@ -75,33 +76,33 @@ class RunCLI(LightningCLI):
         )
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """The parser, whose `--config` knows the shipped configurations."""
+        """Make the parser, whose `--config` knows the shipped configurations."""
         parser = RunParser(dump_header=[f"lightning.pytorch=={lightning.__version__}"], **kwargs)
         parser.add_argument(
-            "-c", "--config", action=ConfigurationFile, help="YAML file, or the name of a shipped one, such as metaworld.yaml."
+            "-c", "--config", action=ConfigurationFile, help="A YAML file, or the name of a shipped one, such as metaworld.yaml."
         )
         return parser
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """What is asked for first: `--help` shows options in the order in which they are added."""
-        parser.add_argument("--name", type=str, default="run", help="Name of the run's folder.")
-        parser.add_argument("--seed", type=int, default=0, help="Seed of everything.")
+        """Add what is asked for first, since `--help` shows options in the order in which they are added."""
+        parser.add_argument("--name", type=str, default="run", help="The name of the run's folder.")
+        parser.add_argument("--seed", type=int, default=0, help="The seed of everything that is random.")
         parser.add_argument(
             "--ckpt_path",
             type=str | None,
             default=None,
-            help="Checkpoint to go on from: a path, or `last`: of the newest run of this name.",
+            help="The checkpoint to go on from: a path, or `last` for that of the newest run of this name.",
         )
         parser.add_argument(
             "--init_from",
             type=str | None,
             default=None,
-            help="Checkpoint whose weights a new training begins with; data, learning rate and length may be others.",
+            help="A checkpoint whose weights a new training begins with. Data, learning rate and length may be others.",
         )
         super().add_default_arguments_to_parser(parser)
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Ours before Lightning's."""
+        """Add our options before Lightning's."""
         parser.add_lightning_class_args(MultiTaskDataModule, "data")
         parser.add_lightning_class_args(LitPDT, "model")
         parser.add_lightning_class_args(PromptTuning, "tuning")
@@ -110,7 +111,7 @@ class RunCLI(LightningCLI):
         parser.groups["trainer"].title = "The trainer's options, which are Lightning's"
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """What follows from what, and our defaults of the trainer's options."""
+        """Say which options follow from others, and set our defaults of the trainer's options."""
         for target in ("data.seed", "model.seed", "tuning.seed"):
             parser.link_arguments("seed", target)
         parser.link_arguments("tuning.validation_tasks", "data.tuned_training_tasks")
@@ -121,7 +122,7 @@ class RunCLI(LightningCLI):
         parser.set_defaults({"trainer.default_root_dir": "runs", "trainer.enable_model_summary": False, "trainer.logger": DEFAULT})
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse; what OmegaConf cannot resolve is the user's error too."""
+        """Parse the arguments. What OmegaConf cannot resolve is the user's error too."""
         try:
             self.config = parser.parse_args(args)
         except OmegaConfBaseException as error:
@@ -141,15 +142,24 @@ class RunCLI(LightningCLI):
         self._missing: list[Path] = []  # folders above it that were made with it
         config.ckpt_path = None  # the saved configuration says what the run is, not where it was taken up
 
+    def instantiate_classes(self) -> None:
+        """Build trainer, model and data. A logger whose package is not installed is the user's to mend."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if missing := missing_package(str(error)):
+                raise UserError(missing) from error
+            raise
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The trainer, with precision, logger and checkpoints where they are left to us.
+        """Build the trainer, with precision, logger and checkpoints where they are left to us.
 
         What is decided here stays out of the saved configuration, which may start another run, elsewhere.
         """
-        wanted = self.config_init.trainer
+        options = self.config_init.trainer
         self.precision_reason = "as asked"
-        if wanted.precision is None:
-            kwargs["precision"] = precision(wanted.accelerator)
+        if options.precision is None:
+            kwargs["precision"] = precision(options.accelerator)
             self.precision_reason = "chosen for this hardware"
         kwargs["logger"] = False  # until the run has its folder
         # Lightning takes up what it finds there of its own under Slurm: nothing, since a job is taken up by our rules.
@@ -161,10 +171,10 @@ class RunCLI(LightningCLI):
             ModelCheckpoint(folder, "last", **every_validation),
         ]
         self.interruption = Interruption(folder)
-        callbacks = [*(wanted.callbacks or []), *self._checkpoints, self.interruption]
-        if wanted.logger is not False:
+        callbacks = [*(options.callbacks or []), *self._checkpoints, self.interruption]
+        if options.logger is not False:
             callbacks.append(LearningRateMonitor("step"))
-        if wanted.enable_progress_bar is not False:
+        if options.enable_progress_bar is not False:
             callbacks.append(RichProgressBar(refresh_rate=20) if in_terminal() else ProgressLines())
         try:
             trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
@@ -192,6 +202,7 @@ class RunCLI(LightningCLI):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # as above
             if isinstance(callback, PromptTuning):
                 callback.check(data)
+        check_monitors(trainer.callbacks, self.config.get("lr_scheduler"), data)  # type: ignore[attr-defined]  # as above
         check_writable("--trainer.default_root_dir", self.home)
 
     def begin(self, args: Sequence[str]) -> None:
@@ -232,7 +243,7 @@ class RunCLI(LightningCLI):
         self.trainer.loggers = loggers_of(self.config_init.trainer.logger, self.run_folder, hidden)
 
     def _claim(self, args: Sequence[str]) -> tuple[Path, Path | None]:
-        """The run's folder, made where it is a new one, and the checkpoint to go on from."""
+        """Find the run's folder, or make a new one, and find the checkpoint to go on from."""
         folder, checkpoint = find_run(self.home, self.checkpoint_wanted)
         if self.checkpoint_wanted is None and (again := requeued(self.home, args)):
             folder, checkpoint = again, checkpoint_of(again)

@@ -21,20 +21,20 @@ class RunBoard(TensorBoardLogger):
 DEFAULT = [{"class_path": f"{RunBoard.__module__}.{RunBoard.__name__}"}]
 
 
-def loggers_of(wanted: Any, run_folder: Path, purge_step: int | None) -> list[Logger]:
-    """The loggers that the trainer gets; ours is placed in the run's folder, others count versions as that folder does.
+def loggers_of(option: Any, run_folder: Path, purge_step: int | None) -> list[Logger]:
+    """Make the loggers of the trainer. Ours writes into the run's folder, and others count versions as that folder does.
 
     Args:
-        wanted: the trainer's option, instantiated: a logger, several, true or null for ours alone, or false for none.
+        option: the trainer's option, instantiated: a logger, several, true or null for ours alone, or false for none.
         run_folder: `.../name/version_N`.
         purge_step: update from which on TensorBoard hides what an earlier process logged there.
     """
-    if wanted is None or wanted is True:
-        wanted = [RunBoard()]
-    given = wanted if isinstance(wanted, Iterable) else [wanted] if wanted else []
+    if option is None or option is True:
+        option = [RunBoard()]
+    instances = option if isinstance(option, Iterable) else [option] if option else []
     home, version = run_folder.parent, int(run_folder.name.removeprefix("version_"))
     loggers: list[Logger] = []
-    for logger in given:
+    for logger in instances:
         if isinstance(logger, RunBoard):
             logger = TensorBoardLogger(home.parent, home.name, version, default_hp_metric=False, purge_step=purge_step)
         elif isinstance(logger, CSVLogger | TensorBoardLogger) and logger._version is None:
@@ -44,7 +44,7 @@ def loggers_of(wanted: Any, run_folder: Path, purge_step: int | None) -> list[Lo
 
 
 def where_to_look(loggers: Sequence[Logger]) -> list[str]:
-    """How to look at what each logger writes: a command, or a place; without loggers, that there is none."""
+    """Say how to look at what each logger writes: by a command, or in a place. Without loggers there is one line that says so."""
     return [_where(logger) for logger in loggers] or ["no logger writes curves; the table comes at the end"]
 
 

@@ -1,19 +1,22 @@
-"""The command line's own errors: a parser that explains, and the trainer's options where Lightning takes more than make sense."""
+"""A parser that explains what is wrong, and checks of the trainer's options where Lightning takes more than makes sense."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
 
-from pdt_lightning.core.errors import UserError, as_typed, check_range, suggestion
+from pdt_lightning.commands.guest_help import guest_help, named_by
+from pdt_lightning.core.errors import UserError, check_range, explained, suggestion
 
 CPU_PRECISIONS = ("32-true", "32", "bf16-mixed", "bf16", "bf16-true", "64-true", "64")
+HELP = ("-h", "--help")
 DEBUG = "--debug adds to an error where it was found."
 
 
 def first_sentence(text: str | None) -> str:
-    """Of a command's docstring, without its example, as the title of its help.
+    """Take the first sentence of a command's docstring, as the title of its help.
 
     >>> first_sentence("Tune prompts.\\n\\npython -m ...")
     'tune prompts.'
@@ -25,24 +28,48 @@ def first_sentence(text: str | None) -> str:
 class Explaining(ArgumentParser):
     """A parser whose errors name the option as it is typed and suggest the nearest one, without the list of all that there are."""
 
+    guests = ""  # what `--help` says of the classes that the arguments name
+
+    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Namespace:  # type: ignore[override]
+        """Parse as jsonargparse does. Help also shows the options of the guests that the arguments name."""
+        rest = [arg for arg in args or () if arg not in HELP]
+        if len(rest) < len(args or ()):
+            try:
+                config = super().parse_args(rest, *more, **options)
+            except UserError:  # nothing has to be right yet, and a checkpoint need not be there
+                config = Namespace({**self.get_defaults(), **named_by(rest)})
+            self.guests = guest_help(dict(config.items()))
+        return super().parse_args(args, *more, **options)
+
+    def format_help(self, *formatter: Any) -> str:
+        """Describe all options, those of guests last."""
+        return super().format_help(*formatter) + self.guests
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise what is wrong, as jsonargparse found it."""
+        """Raise what jsonargparse has found to be wrong, in our words."""
         if not self.exit_on_error:  # one of jsonargparse's own parsers, within
             super().error(message, ex)
         unknown = r"(?:Group|Option) '([\w.]+)' (?:does not accept option|is not accepted) ?'?([\w.]*)'?"
-        message = re.sub(unknown, _unknown, as_typed(message))
-        known = [name for name in self._option_string_actions if name.startswith("--")]
-        for name in dict.fromkeys(re.findall(r"--[\w.]+", message)):
-            if name not in known and "unrecognized" in message:
-                message += suggestion(name, known)
+        message = re.sub(unknown, _unknown, explained(message, "--{}".format))
+        if "unrecognized" in message:
+            flags = [name for name in self._option_string_actions if name.startswith("--")]
+            for name in dict.fromkeys(re.findall(r"--[\w.]+", message)):
+                if name not in flags:
+                    message += "." * (not message.endswith(".")) + (suggestion(name, flags) or _elsewhere(name, flags))
         raise UserError(message) from ex
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
-        """As jsonargparse's, with the file named."""
+        """Read a file as jsonargparse does. An error names the file."""
         try:
             return super().parse_path(path, *args, **kwargs)
         except (UserError, UnicodeDecodeError) as error:
             raise UserError(f"--config={path}: {error}. A configuration is YAML, such as that of conf/point.yaml.") from error
+
+
+def _elsewhere(name: str, flags: Sequence[str]) -> str:
+    """Suggest an option of the same last name in another group, as a file of another command may have it."""
+    last = name.lstrip("-").rpartition(".")[2]
+    return next((f" Did you mean {other}?" for other in flags if other.lstrip("-").rpartition(".")[2] == last), "")
 
 
 def _unknown(found: re.Match) -> str:
@@ -50,7 +77,7 @@ def _unknown(found: re.Match) -> str:
 
 
 def about_trainer(message: str, options: Any) -> str:
-    """An error of Lightning's with the trainer's option that it is about: named in its code, or by its value.
+    """Put the trainer's option that an error of Lightning's is about before it: the one that it names, or whose value it has.
 
     >>> about_trainer("`num_nodes` must be a positive integer.", {"num_nodes": 0})
     '--trainer.num_nodes=0: `num_nodes` must be a positive integer.'
@@ -60,8 +87,18 @@ def about_trainer(message: str, options: Any) -> str:
     return f"--trainer.{named[0]}={options[named[0]]}: {message}" if named else f"--trainer: {message}"
 
 
+def missing_package(message: str) -> str:
+    """Say which package a class among the trainer's options needs, as Lightning says it. The result is empty for other errors.
+
+    >>> missing_package("Problem with given class_path 'lightning.pytorch.loggers.WandbLogger': Requirement 'wandb' not met. Try")
+    "--trainer: WandbLogger: Requirement 'wandb' not met. Try"
+    """
+    found = re.search(r"Problem with given class_path '(?:\w+\.)*(\w+)':\s*(Requirement .* not met.*)", message)
+    return f"--trainer: {found[1]}: {found[2]}" if found else ""
+
+
 def check_trainer(options: Any, updates_per_epoch: int) -> None:
-    """Refuse those of the trainer's options that Lightning takes, and that end in nothing, a crash or another precision.
+    """Refuse options of the trainer that Lightning takes although they end in nothing, a crash or another precision.
 
     Args:
         options: all of them.

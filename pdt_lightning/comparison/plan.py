@@ -82,9 +82,9 @@ class Plan:
     family_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_range("--seeds", self.seeds, 1, 10_000)
-        check_range("--rounds", self.options.rounds, 1, 1_000_000)
-        check_range("--oracle_candidates", self.options.oracle_candidates, 1, 1_000_000)
+        check_range("`comparison.seeds`", self.seeds, 1, 10_000)
+        check_range("`tuning.rounds`", self.options.rounds, 1, 1_000_000)
+        check_range("`tuning.oracle_candidates`", self.options.oracle_candidates, 1, 1_000_000)
         for name in self.names:
             variant(name, self.options)
 
@@ -135,7 +135,7 @@ def variant(name: str, options: TuningOptions) -> TuningOptions:
     tuner, colon, changes = name.partition(":")
     if tuner == FINETUNE:
         if colon:
-            raise UserError(f"--tuners={name}: {FINETUNE} takes no options.")
+            raise UserError(f"`comparison.tuners`={name}: {FINETUNE} takes no options.")
         return options
     given = (
         {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in changes.split(","))} if colon else {}
@@ -143,7 +143,7 @@ def variant(name: str, options: TuningOptions) -> TuningOptions:
     try:
         return replace(options, tuner=tuner, tuner_options=given)
     except UserError as error:
-        raise UserError(f"--tuners={name}: {error}") from error
+        raise UserError(f"`comparison.tuners`={name}: {error}") from error
 
 
 def named(wanted: list[str]) -> tuple[str, ...]:
@@ -170,5 +170,6 @@ def claim(folder: Path, plan: Plan) -> None:
     different += [name for name, value in described["options"].items() if known.get("options", {}).get(name) != value]
     if different:
         raise UserError(
-            f"--out={folder} holds a comparison with other {', '.join(different)}. Name another folder, or give the same options."
+            f"`comparison.out`={folder} holds a comparison with other {', '.join(different)}. Name another folder, or give the "
+            "same options."
         )

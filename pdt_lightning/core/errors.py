@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 
 class UserError(ValueError):
@@ -63,40 +64,52 @@ def is_the_users(error: Exception) -> bool:
     return isinstance(error, UserError) or (lightnings is not None and isinstance(error, lightnings.MisconfigurationException))
 
 
-def check_range(
-    option: str, value: float, least: float = -math.inf, most: float = math.inf, above: bool = False, below: bool = False
-) -> None:
-    """Refuse a number that is not finite or not in its range.
+def out_of_range(value: float, least: float = -math.inf, most: float = math.inf, above: bool = False, below: bool = False) -> str:
+    """What is wrong with a number that is not finite or not in its range, as a sentence; empty where nothing is.
 
     Args:
-        option: its name, such as `--data.batch_size`.
         value: what the user gave.
         least: the smallest value that is accepted.
         most: the largest one.
         above: whether the value has to be above `least` instead.
         below: whether it has to be below `most` instead.
 
-    >>> check_range("--data.batch_size", 0, 1)
-    Traceback (most recent call last):
-    pdt_lightning.core.errors.UserError: --data.batch_size=0: it has to be at least 1.
-    >>> check_range("--model.dropout", float("nan"), 0, 1, below=True)
-    Traceback (most recent call last):
-    pdt_lightning.core.errors.UserError: --model.dropout=nan: it has to be at least 0 and below 1.
+    >>> out_of_range(0, 1)
+    'it has to be at least 1.'
+    >>> out_of_range(float("nan"), 0, 1, below=True)
+    'it has to be at least 0 and below 1.'
     """
     enough = value > least if above else value >= least  # False for NaN
     if enough and (value < most if below else value <= most) and math.isfinite(value):
-        return
+        return ""
     words = [f"{'above' if above else 'at least'} {least:,}"] if least > -math.inf else []
     words += [f"{'below' if below else 'at most'} {most:,}"] if most < math.inf else []
-    raise UserError(f"{option}={value}: it has to be {' and '.join(words) or 'a finite number'}.")
+    return f"it has to be {' and '.join(words) or 'a finite number'}."
+
+
+def check_range(option: str, value: float, *limits: Any, **more: Any) -> None:
+    """Refuse a number that is out of range.
+
+    Args:
+        option: its name, such as `` `data.batch_size` ``.
+        value: what the user gave.
+        *limits: of `out_of_range`.
+        **more: likewise.
+
+    >>> check_range("`data.batch_size`", 0, 1)
+    Traceback (most recent call last):
+    pdt_lightning.core.errors.UserError: `data.batch_size`=0: it has to be at least 1.
+    """
+    if problem := out_of_range(value, *limits, **more):
+        raise UserError(f"{option}={value}: {problem}")
 
 
 def check_choice(option: str, value: object, known: Collection[str]) -> None:
     """Refuse what is not one of the known names, and suggest the nearest.
 
-    >>> check_choice("--tuning.tuner", "structurd", ["structured", "uniform"])
+    >>> check_choice("`tuning.tuner`", "structurd", ["structured", "uniform"])
     Traceback (most recent call last):
-    pdt_lightning.core.errors.UserError: --tuning.tuner=structurd: choose one of structured, uniform. Did you mean structured?
+    pdt_lightning.core.errors.UserError: `tuning.tuner`=structurd: choose one of structured, uniform. Did you mean structured?
     """
     if value not in known:
         raise UserError(f"{option}={value}: choose one of {', '.join(known)}.{suggestion(str(value), known)}")
@@ -105,28 +118,39 @@ def check_choice(option: str, value: object, known: Collection[str]) -> None:
 def suggestion(word: str, known: Collection[str]) -> str:
     """` Did you mean ...?` with the known word that is nearest; empty where none is near.
 
-    >>> suggestion("--model.widht", ["--model.width", "--model.layers"])
-    ' Did you mean --model.width?'
+    >>> suggestion("`model.widht`", ["`model.width`", "`model.layers`"])
+    ' Did you mean `model.width`?'
     """
     near = get_close_matches(word, known, n=1, cutoff=0.7)
     return f" Did you mean {near[0]}?" if near else ""
 
 
-def as_typed(message: str, before: str = "") -> str:
-    """A message of jsonargparse's with options as they are typed.
+def explained(message: str, name_of: Callable[[str], str]) -> str:
+    """A message of jsonargparse's in our words.
 
     Args:
         message: of an error.
-        before: begins the options' names.
+        name_of: how an option is named, by the name that it has in the parser.
 
-    >>> as_typed('Parser key "width": 3.5 is no int', "model.")
-    '--model.width: 3.5 is no int'
+    >>> explained("Parser key 'width': Expected a <class 'int'>. Got value: six", "`model.{}`".format)
+    '`model.width`=six: it has to be an int.'
     """
-    message = re.sub(r"(?:Parser key|Key) [\"']([\w.]+)[\"']", rf"--{before}\1", message)
+    key = re.search(r"(?:Parser key|Key) [\"']([\w.]+)[\"']:?\s*", message)
+    given = re.search(r"(?:Got|Given) value: (.*)", message)
+    if key and (ours := re.search(r"Not of type [^:]*: (=.*)", message)):
+        return name_of(key[1]) + ours[1]
+    if key and given and (choices := re.findall(r"Expected a typing\.Literal\[(.*?)\]", message)):
+        names = [name.strip("\"'") for name in ", ".join(choices).split(", ")]
+        return f"{name_of(key[1])}={given[1]}: choose one of {', '.join(names)}.{suggestion(given[1], names)}"
+    if key and given and (kind := re.search(r"Expected an? <class '(\w+)'>\. Got", message)):
+        return f"{name_of(key[1])}={given[1]}: it has to be {'an' if kind[1] == 'int' else 'a'} {kind[1]}."
+    message = re.sub(r"(?:Parser key|Key) [\"']([\w.]+)[\"']", lambda found: name_of(found[1]), message)
     message = re.sub(
-        r"(?<=arguments are required: )([\w., ]+)", lambda names: re.sub(r"[\w.]+", rf"--{before}\g<0>", names[0]), message
+        r"(?<=arguments are required: )([\w., ]+)",
+        lambda names: re.sub(r"[\w.]+", lambda name: name_of(name[0]), names[0]),
+        message,
     )
-    return re.sub(r"<class '(\w+)'>", r"\1", message)
+    return re.sub(r"<class '([^']+)'>", r"\1", message)
 
 
 def check_memory(what: str, size: float, way_out: str) -> None:

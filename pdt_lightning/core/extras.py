@@ -22,7 +22,7 @@ def extras_for(what: str, otherwise: str = "") -> Iterator[None]:
     """Around an import: what goes wrong for want of an extra, or of MuJoCo's renderer, is raised as the user's error.
 
     Args:
-        what: needs the import, such as `--data.family=metaworld`.
+        what: needs the import, such as `` `data.family`=metaworld ``.
         otherwise: another way out than to install the extra, as the end of a sentence.
 
     Raises:

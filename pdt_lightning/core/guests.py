@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from pdt_lightning.core.errors import UserError, as_typed, suggestion
+from pdt_lightning.core.errors import UserError, explained, suggestion
 
 
 def find(option: str, name: str, ours: Mapping[str, Any], group: str, base: type | None = None) -> Any:
@@ -24,20 +24,20 @@ def find(option: str, name: str, ours: Mapping[str, Any], group: str, base: type
     Raises:
         UserError: if there is no such thing, it cannot be imported, or it is no such class; it says what is missing.
 
-    >>> find("--tuning.tuner", "collections.OrderedDict", {}, "pdt_lightning.tuners", dict)
+    >>> find("`tuning.tuner`", "collections.OrderedDict", {}, "pdt_lightning.tuners", dict)
     <class 'collections.OrderedDict'>
     """
     if name in ours:
         return ours[name]
-    known = {entry.name: entry for entry in entry_points(group=group)}
+    entries = {entry.name: entry for entry in entry_points(group=group)}
     try:
-        if name in known:
-            found = known[name].load()
+        if name in entries:
+            guest = entries[name].load()
         elif "." in name:
             module, _, attribute = name.rpartition(".")
-            found = getattr(importlib.import_module(module), attribute)
+            guest = getattr(importlib.import_module(module), attribute)
         else:
-            names = [*ours, *sorted(known)]
+            names = [*ours, *sorted(entries)]
             raise UserError(
                 f"{option}={name}: choose one of {', '.join(names)}, or give the path of a class, such as "
                 f"my_package.Mine.{suggestion(name, names)}"
@@ -49,51 +49,56 @@ def find(option: str, name: str, ours: Mapping[str, Any], group: str, base: type
             f"{option}={name} cannot be imported: {type(error).__name__}: {error}. Mend it, or correct the path."
         ) from error
     if base is None:
-        if not callable(found):
-            raise UserError(f"{option}={name} is a {type(found).__name__}, which cannot be called. Name a function or a class.")
-        return found
-    if not (isinstance(found, type) and issubclass(found, base)):
+        if not callable(guest):
+            raise UserError(f"{option}={name} is a {type(guest).__name__}, which cannot be called. Name a function or a class.")
+        return guest
+    if not (isinstance(guest, type) and issubclass(guest, base)):
         raise UserError(f"{option}={name} is not derived from {base.__module__}.{base.__name__}. Derive it, or name another class.")
-    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+    if missing := sorted(getattr(guest, "__abstractmethods__", ())):
         raise UserError(f"{option}={name} lacks {', '.join(missing)}, which {base.__module__}.{base.__name__} asks for. Add them.")
-    return found
+    return guest
 
 
-def declared(made: Callable[..., Any], after: str) -> dict[str, inspect.Parameter]:
+def declared(constructor: Callable[..., Any], after: str) -> dict[str, inspect.Parameter]:
     """Options that something takes: its parameters after the one named, by name."""
-    parameters = inspect.signature(made).parameters
+    try:
+        parameters = inspect.signature(constructor, eval_str=True).parameters
+    except NameError:  # an annotation of what is imported for type checkers alone
+        parameters = inspect.signature(constructor).parameters
     names = list(parameters)
-    own = names[names.index(after) + 1 :] if after in names else names
+    options = names[names.index(after) + 1 :] if after in names else names
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {name: parameters[name] for name in own if parameters[name].kind not in variable}
+    return {name: parameters[name] for name in options if parameters[name].kind not in variable}
 
 
-def checked(prefix: str, name: str, made: Callable[..., Any], after: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given for something, checked against its signature and brought to its types.
+def checked(group: str, name: str, constructor: Callable[..., Any], after: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of something, checked against its signature and brought to its types.
 
     Args:
-        prefix: begins the options' names in messages, such as `--tuning.tuner_options.`.
-        name: of what takes them, for messages.
-        made: its constructor.
+        group: of the options, for messages, such as `tuning.tuner_options`.
+        name: of the class, for messages.
+        constructor: what takes them.
         after: the parameter after which its options begin.
-        given: by the user.
+        options: as the user gave them.
 
     Raises:
         UserError: naming the option.
     """
-    known = declared(made, after)
-    if wrong := sorted(set(given) - set(known)):
-        takes = f"It takes: {', '.join(known)}." if known else "It takes none."
-        raise UserError(f"{prefix}{wrong[0]} is not an option of {name}. {takes}{suggestion(wrong[0], known)}")
+    parameters = declared(constructor, after)
+    if wrong := sorted(set(options) - set(parameters)):
+        takes = f"It takes: {', '.join(parameters)}." if parameters else "It takes none."
+        raise UserError(f"`{group}.{wrong[0]}` is not an option of {name}. {takes}{suggestion(wrong[0], parameters)}")
     parser = ArgumentParser(exit_on_error=False)
-    for option, parameter in known.items():
+    for option, parameter in parameters.items():
         kind = Any if parameter.annotation is inspect.Parameter.empty else parameter.annotation
-        if option in given:
+        if option in options:
             parser.add_argument(f"--{option}", type=kind)
     try:
-        parsed = parser.parse_object(dict(given))
+        parsed = parser.parse_object(dict(options))
     except ArgumentError as error:
-        raise UserError(as_typed(str(error), prefix.removeprefix("--"))) from error
-    if missing := [option for option, parameter in known.items() if parameter.default is parameter.empty and option not in given]:
-        raise UserError(f"{prefix}{missing[0]} is missing: {name} needs it.")
-    return {option: parsed[option] for option in given}
+        raise UserError(explained(str(error), lambda option: f"`{group}.{option}`")) from error
+    if missing := [
+        option for option, parameter in parameters.items() if parameter.default is parameter.empty and option not in options
+    ]:
+        raise UserError(f"`{group}.{missing[0]}` is missing: {name} needs it.")
+    return {option: parsed[option] for option in options}

@@ -1,4 +1,9 @@
-"""What is known: demonstrations on disk, in memory, and as windows, segments and prompts for the model."""
+"""What is known: demonstrations on disk, in memory, and as windows, segments and prompts for the model.
+
+Experts make demonstrations (`collect.py`; `practice.py` trains experts), Minari keeps them (`minari.py`), files of
+them are mapped (`mapped.py`) as `episodes.py`, cut into `windows.py` and `segments.py`, drawn into `batches.py` and
+served by `datamodule.py`. To add an importer of published files, write one beside `prompt_dt.py`.
+"""
 
 from typing import TYPE_CHECKING, Any
 

@@ -82,7 +82,7 @@ def validation_episodes(share: float, task: str, episodes: int) -> int:
     count = max(1, round(share * episodes))
     if episodes - count < 2:
         raise UserError(
-            f"--data.validation_share={share}: {task} has {episodes} training episodes and {count} of them validate; at least 2 "
+            f"`data.validation_share`={share}: {task} has {episodes} training episodes and {count} of them validate; at least 2 "
             "have to be left, as a prompt never comes from its window's own episode. Lower it, or add episodes."
         )
     return count
@@ -102,7 +102,7 @@ def check_rows(options: Mapping[str, Any], step_size: int, longest: int) -> None
     context, segments, segment = (options[name] for name in ("context_steps", "segments", "segment_steps"))
     if segment > longest:
         raise UserError(
-            f"--data.segment_steps={segment}: no episode has more than {longest} steps. Lower it, or collect longer episodes."
+            f"`data.segment_steps`={segment}: no episode has more than {longest} steps. Lower it, or collect longer episodes."
         )
     window = options["attention"] == "window"
     steps = segments * segment + (min(options["chunk_steps"] or 2 * context, longest) if window else context)
@@ -110,8 +110,8 @@ def check_rows(options: Mapping[str, Any], step_size: int, longest: int) -> None
     scores = (3 * steps) * 3 * min(steps, segments * segment + 2 * context if window else steps)
     for name, numbers in (("batch_size", steps * step_size + scores), ("validation_windows", steps * step_size)):
         check_memory(
-            f"--data.{name}={options[name]} rows of --data.context_steps={context} and prompts of --data.segments={segments} times "
-            f"--data.segment_steps={segment} steps",
+            f"`data.{name}`={options[name]} rows of `data.context_steps`={context} and prompts of `data.segments`={segments} times "
+            f"`data.segment_steps`={segment} steps",
             4.0 * options[name] * numbers,
             "Lower the largest of them.",
         )

@@ -1,14 +1,15 @@
 """MultiTaskDataModule: collects what is missing, and serves balanced batches of windows and prompts."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightning
 import numpy as np
 from torch.utils.data import DataLoader
 
-from pdt_lightning.core.errors import UserError, check_choice, check_range, check_writable, suggestion
+from pdt_lightning.core.errors import UserError, check_writable, suggestion
 from pdt_lightning.core.plain import plain
+from pdt_lightning.core.ranges import check_types, number
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.data import minari
 from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
@@ -21,7 +22,18 @@ from pdt_lightning.data.segments import Segments
 from pdt_lightning.data.streams import FixedBatches, UpdateStream
 from pdt_lightning.tasks.base import Task, make_family
 
-MOST = {"context_steps": 100_000, "collection_workers": 1024}  # more can only be a slip
+Attention = Literal["published", "window"]
+# More can only be a slip.
+if TYPE_CHECKING:
+    Count = int
+    Steps = int
+    Workers = int
+    Share = float
+else:
+    Count = number(int, 1, 10**9)
+    Steps = number(int, 1, 100_000)
+    Workers = number(int, 1, 1024)
+    Share = number(float, 0, 1, above=True, below=True)
 
 
 class MultiTaskDataModule(lightning.LightningDataModule):
@@ -53,43 +65,31 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         self,
         family: str = "metaworld",
         family_options: dict[str, Any] | None = None,
-        context_steps: int = 20,
-        attention: str = "published",
+        context_steps: Steps = 20,
+        attention: Attention = "published",
         chunk_steps: int | None = None,
-        segments: int = 1,
-        segment_steps: int = 5,
-        prompt_sampling: str = "uniform",
+        segments: Count = 1,
+        segment_steps: Count = 5,
+        prompt_sampling: Literal["uniform", "tail"] = "uniform",
         use_expert_actions: bool = True,
-        batch_size: int = 64,
-        updates_per_epoch: int = 1000,
-        validation_share: float = 0.1,
-        validation_windows: int = 1024,
+        batch_size: Count = 64,
+        updates_per_epoch: Count = 1000,
+        validation_share: Share = 0.1,
+        validation_windows: Count = 1024,
         tuned_training_tasks: list[str] | None = None,
-        collection_workers: int | None = None,
+        collection_workers: Workers | None = None,
         progress: bool = True,
         seed: int = 0,
     ):
         super().__init__()
-        for name, value in (
-            ("context_steps", context_steps),
-            ("segments", segments),
-            ("segment_steps", segment_steps),
-            ("batch_size", batch_size),
-            ("updates_per_epoch", updates_per_epoch),
-            ("validation_windows", validation_windows),
-            ("collection_workers", 1 if collection_workers is None else collection_workers),
-        ):
-            check_range(f"--data.{name}", value, 1, MOST.get(name, 10**9))
-        check_choice("--model.attention", attention, ("published", "window"))
+        check_types("data", MultiTaskDataModule.__init__, locals())
         if attention == "published" and chunk_steps is not None:
-            raise UserError(f"--data.chunk_steps={chunk_steps} is for --model.attention=window; set it to null for published.")
+            raise UserError(f"`data.chunk_steps`={chunk_steps} is for `model.attention`=window; set it to null for published.")
         if chunk_steps is not None and chunk_steps < context_steps:
             raise UserError(
-                f"--data.chunk_steps={chunk_steps} is less than --data.context_steps={context_steps}, a window. Raise it, or set "
+                f"`data.chunk_steps`={chunk_steps} is less than `data.context_steps`={context_steps}, a window. Raise it, or set "
                 "it to null for twice as many."
             )
-        check_choice("--data.prompt_sampling", prompt_sampling, ("uniform", "tail"))
-        check_range("--data.validation_share", validation_share, 0, 1, above=True, below=True)
         self.save_hyperparameters()
         self.hparams.update(plain(self.hparams))  # a NumPy number among them would make checkpoints that cannot be read
         self.family = make_family(family, self.hparams["family_options"])
@@ -101,7 +101,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         known = [task.id for task in self.family.training_tasks]
         if unknown := [name for name in tuned_training_tasks or () if name not in known]:
             raise UserError(
-                f"--tuning.validation_tasks: {unknown[0]} is not a training task. They are: {', '.join(known)}."
+                f"`tuning.validation_tasks`: {unknown[0]} is not a training task. They are: {', '.join(known)}."
                 f"{suggestion(unknown[0], known)}"
             )
         self.facts = Facts()
@@ -125,11 +125,11 @@ class MultiTaskDataModule(lightning.LightningDataModule):
             return held_out
         if unknown := [name for name in names if name not in held_out]:
             raise UserError(
-                f"--tuning.tasks: {unknown[0]} is not a held-out task. They are: "
+                f"`tuning.tasks`: {unknown[0]} is not a held-out task. They are: "
                 f"{', '.join(held_out)}.{suggestion(unknown[0], held_out)}"
             )
         if not names:
-            raise UserError(f"--tuning.tasks=[] names no task. Leave it out for all, or choose of: {', '.join(held_out)}.")
+            raise UserError(f"`tuning.tasks`=[] names no task. Leave it out for all, or choose of: {', '.join(held_out)}.")
         return [name for name in held_out if name in names]
 
     def check(self, ranks: int = 1) -> None:
@@ -238,7 +238,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
             worst = int(enough.argmin())
             Segments(episodes.of_task(worst), steps, self.training_tasks[worst].id)
             raise UserError(
-                f"{self.training_tasks[worst].id} has fewer than 2 training episodes of --data.segment_steps={steps} steps. Lower "
+                f"{self.training_tasks[worst].id} has fewer than 2 training episodes of `data.segment_steps`={steps} steps. Lower "
                 "it or collect longer episodes."
             )
 
@@ -273,8 +273,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
     def _check_ranks(self, ranks: int) -> None:
         if self.hparams["batch_size"] < ranks:
             raise UserError(
-                f"--data.batch_size={self.hparams['batch_size']} is smaller than the number of ranks, {ranks}. Raise it, or lower "
-                "--trainer.devices or --trainer.num_nodes."
+                f"`data.batch_size`={self.hparams['batch_size']} is smaller than the number of ranks, {ranks}. Raise it, or lower "
+                "`trainer.devices` or `trainer.num_nodes`."
             )
 
     def train_dataloader(self) -> DataLoader:

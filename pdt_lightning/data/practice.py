@@ -48,8 +48,8 @@ class PracticeEnv(gym.Env):
         for name in sorted({name for task in tasks for name in task.env_kwargs}):
             if not hasattr(self.bare, name):
                 raise UserError(
-                    f"--train: {tasks[0].env_name} has no attribute {name}, though its tasks differ in that argument. Keep it as "
-                    f"self.{name}, and read it at each step."
+                    f"Experts cannot be trained: {tasks[0].env_name} has no attribute {name}, though its tasks differ in that "
+                    f"argument. Keep it as self.{name}, and read it at each step."
                 )
         self.action_space = self.env.action_space
         features = self.bare.shown(self.env.reset(seed=0)[0])
@@ -80,7 +80,7 @@ class PracticeEnv(gym.Env):
 
 def require() -> None:
     """Refuse to begin where Stable-Baselines3 is not installed."""
-    with extras_for("--train", otherwise=", or leave --train out to use the experts that ship with the package"):
+    with extras_for("Training experts", otherwise=", or use the experts that ship with the package"):
         import stable_baselines3  # noqa: F401
 
 

@@ -100,7 +100,7 @@ def files_of(folder: Path, family: type[LearnedFamily]) -> list[tuple[Path, int,
     found = [(path, int(known["number"]), known["kind"]) for path, known in named if known["prefix"] == family.file_prefix]
     if not found:
         others = sorted({known["prefix"] for _, known in named})
-        hint = f"It has files of {', '.join(others)}: choose another --family" if others else "Name another folder"
+        hint = f"It has files of {', '.join(others)}: choose another family" if others else "Name another folder"
         raise UserError(f"{folder} has no files such as {family.file_prefix}-0-prompt-expert.pkl, of {family.name}. {hint}.")
     known_tasks = {number for split in family.splits.values() for numbers in split for number in numbers}
     first: dict[tuple[int, str], Path] = {}
@@ -173,7 +173,7 @@ def check(path: Path, number: int, kind: str, family: type[LearnedFamily]) -> Ch
             if sizes != {space.shape[0]}:
                 raise UserError(
                     f"{path} has {key} of size {min(sizes - set(space.shape))}, but {family.name} of {space.shape[0]}: it is of "
-                    "another family. Choose another --family, or leave the file out."
+                    "another family. Choose that one, or leave the file out."
                 )
         rewards, observations = replay(env, episodes, task.id)
     finally:
@@ -184,7 +184,7 @@ def check(path: Path, number: int, kind: str, family: type[LearnedFamily]) -> Ch
                 raise UserError(
                     f"{path} does not agree with {task.id}: replayed in {task.env_name}, its {what} are off by {error:.2g} or more "
                     f"in {share} of the steps, where {allowed:g} is allowed. It is of another family or task, or damaged: choose "
-                    "another --family, or leave it out."
+                    "another family, or leave it out."
                 )
     returns = [float(episode["rewards"].sum(dtype=np.float64)) for episode in episodes]
     steps = sum(len(episode["rewards"]) for episode in episodes)

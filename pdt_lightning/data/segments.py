@@ -101,7 +101,7 @@ class Segments:
         if not len(self.episode):
             raise UserError(
                 f"a prompt with segments of {steps} steps needs demonstrations of at least as many, but the longest of {name} has "
-                f"{episodes.lengths.max()}. Lower --data.segment_steps or collect longer episodes."
+                f"{episodes.lengths.max()}. Lower `data.segment_steps` or collect longer episodes."
             )
         self.episodes = episodes
         self.steps = steps

@@ -1,4 +1,9 @@
-"""What learns: a causal transformer over a trajectory prompt and the recent past."""
+"""What learns: a causal transformer over a trajectory prompt and the recent past.
+
+`pdt.py` is the whole model, `transformer.py` its blocks, `lit_pdt.py` the training around it. To exchange the
+transformer, derive from `PromptDecisionTransformer` and name the class in `TRANSFORMERS` (`guests.py`), or give its
+path as `model.transformer`.
+"""
 
 from typing import TYPE_CHECKING, Any
 

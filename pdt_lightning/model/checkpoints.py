@@ -9,22 +9,23 @@ import torch
 
 from pdt_lightning.core.errors import NotFoundError, UserError
 from pdt_lightning.data.datamodule import MultiTaskDataModule
+from pdt_lightning.model.guests import transformer_class
 from pdt_lightning.model.lit_pdt import LitPDT
 
 EXAMPLE = "runs/<name>/version_0/checkpoints/last.ckpt"
 FROM_DATA = ("state_size", "action_size", "max_timesteps")
-SIZES = (*FROM_DATA, "width", "layers", "heads", "inner", "use_prompt", "use_return_to_go", "attention")
+SIZES = (*FROM_DATA, "width", "layers", "heads", "inner", "use_prompt", "use_return_to_go", "attention", "transformer")
 
 
 NEEDED = {"hyper_parameters": FROM_DATA, "state_dict": (), "datamodule_hyper_parameters": ("family",)}
 
 
-def read(path: Path | str, option: str = "--ckpt_path", parts: Sequence[str] = tuple(NEEDED)) -> dict[str, Any]:
+def read(path: Path | str, option: str = "ckpt_path", parts: Sequence[str] = tuple(NEEDED)) -> dict[str, Any]:
     """The content of a checkpoint that Lightning wrote of our model and data; tensors are mapped from the file.
 
     Args:
         path: of the file.
-        option: what the user gave it as, for messages.
+        option: that names it, for messages.
         parts: what has to be in it.
 
     Raises:
@@ -34,26 +35,26 @@ def read(path: Path | str, option: str = "--ckpt_path", parts: Sequence[str] = t
     path = Path(path)
     if path.is_dir():
         inside = next(iter(sorted(path.rglob("last.ckpt"))), EXAMPLE)
-        raise UserError(f"{option}={path} is a folder. Name a checkpoint, such as {inside}.")
+        raise UserError(f"`{option}`={path} is a folder. Name a checkpoint, such as {inside}.")
     if not path.is_file():
-        raise NotFoundError(f"{option}={path}: there is no such file. Name a checkpoint, such as {EXAMPLE}.")
+        raise NotFoundError(f"`{option}`={path}: there is no such file. Name a checkpoint, such as {EXAMPLE}.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises many kinds, all of them on account of the file
         raise UserError(
-            f"{option}={path}: its {path.stat().st_size:,} bytes are no checkpoint, or not the whole of one "
+            f"`{option}`={path}: its {path.stat().st_size:,} bytes are no checkpoint, or not the whole of one "
             f"({textwrap.shorten(str(error), 120)}). Name one that pdt_lightning.fit wrote, such as {EXAMPLE}."
         ) from error
     for part in parts:
         if not isinstance(content, dict) or part not in content or not set(NEEDED[part]) <= set(content[part]):
             raise UserError(
-                f"{option}={path} is not a checkpoint of this package: it has no {part} of ours. Name one that "
+                f"`{option}`={path} is not a checkpoint of this package: it has no {part} of ours. Name one that "
                 f"pdt_lightning.fit wrote, such as {EXAMPLE}."
             )
     return content
 
 
-def load_module(path: Path | str, option: str = "--ckpt_path") -> LitPDT:
+def load_module(path: Path | str, option: str = "ckpt_path") -> LitPDT:
     """The module of a checkpoint, on the CPU.
 
     Raises:
@@ -61,6 +62,7 @@ def load_module(path: Path | str, option: str = "--ckpt_path") -> LitPDT:
     """
     content = read(path, option, ("hyper_parameters", "state_dict"))
     options = {name: value for name, value in content["hyper_parameters"].items() if name != "_instantiator"}
+    transformer_class(options.get("transformer", "pdt"))  # whose package may be missing here
     try:
         # Not through Lightning, which would have its command line's parser build the module.
         module = LitPDT(**options)
@@ -87,18 +89,18 @@ def load(path: Path | str, family_options: Mapping[str, Any] | None = None) -> t
         if getattr(data, name) != module.hparams[name]:
             raise UserError(
                 f"{path} was trained on tasks with a {name} of {module.hparams[name]}, not of {getattr(data, name)}, as those of "
-                f"--data.family_options={options} have. Choose tasks whose observations and actions it knows."
+                f"`data.family_options`={options} have. Choose tasks whose observations and actions it knows."
             )
     return module, data
 
 
-def start_from(module: LitPDT, path: Path | str, option: str = "--init_from") -> None:
+def start_from(module: LitPDT, path: Path | str, option: str = "init_from") -> None:
     """Begin new training of a module with the weights of a checkpoint, and with the statistics that they were trained with.
 
     Args:
         module: of the same sizes; learning rate, schedule and data may be others.
         path: of the checkpoint.
-        option: what the user gave it as, for messages.
+        option: that names it, for messages.
 
     Raises:
         UserError: if the file is no checkpoint of ours, or of a model of other sizes.
@@ -112,10 +114,10 @@ def start_from(module: LitPDT, path: Path | str, option: str = "--init_from") ->
         sizes = (
             "; ".join(f"{name} is {module.hparams[name]}, there {saved[name]}" for name in other) or "its weights have other sizes"
         )
-        raise UserError(f"{option}={path} is of another model: {sizes}. Give the options of that model.") from error
+        raise UserError(f"`{option}`={path} is of another model: {sizes}. Give the options of that model.") from error
     module.keeps_statistics = True
 
 
-def unfit(path: Path | str, option: str = "--ckpt_path") -> UserError:
+def unfit(path: Path | str, option: str = "ckpt_path") -> UserError:
     """The error of a checkpoint whose weights are not those that its own options ask for."""
-    return UserError(f"{option}={path}: its weights do not fit its own options. Name another one, such as {EXAMPLE}.")
+    return UserError(f"`{option}`={path}: its weights do not fit its own options. Name another one, such as {EXAMPLE}.")

@@ -2,7 +2,7 @@
 
 import math
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightning
 import torch
@@ -10,11 +10,20 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import Metric
 
-from pdt_lightning.core.errors import UserError, check_choice, check_memory, check_range
+from pdt_lightning.core.errors import UserError, check_memory
 from pdt_lightning.core.plain import plain
+from pdt_lightning.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, check_types, number
 from pdt_lightning.core.seeding import integer
 from pdt_lightning.data.batches import Batch
-from pdt_lightning.model.pdt import PromptDecisionTransformer
+from pdt_lightning.data.datamodule import Attention
+from pdt_lightning.model.guests import check_options, make_transformer
+
+if TYPE_CHECKING:
+    Dropout = float
+    LearningRate = float
+else:
+    Dropout = number(float, 0, 1, below=True)
+    LearningRate = number(float, 0, 1, above=True)
 
 
 class TaskError(Metric):
@@ -60,6 +69,8 @@ class LitPDT(lightning.LightningModule):
         use_return_to_go: false: steps are (state, action) (Prompt-MT-BC).
         attention: `published`: a context is a window of `K` steps, gone through again at each step of a rollout. `window`: a step
             attends to the prompt and to the last `K` steps, so that long rows train in one pass and a rollout computes what is new.
+        transformer: `pdt`, ours; or one of your own, by the path of a class derived from `model.PromptDecisionTransformer`.
+        transformer_options: of a transformer of your own: what its constructor takes besides.
         compile: compile the model with torch, which takes a minute or two at the start; it pays on GPUs.
         learning_rate: of AdamW, after the warm-up.
         weight_decay: of AdamW.
@@ -77,48 +88,45 @@ class LitPDT(lightning.LightningModule):
         action_size: int,
         max_timesteps: int,
         context_steps: int = 20,
-        width: int = 128,
-        layers: int = 3,
-        heads: int = 1,
-        inner: int = 512,
-        dropout: float = 0.1,
+        width: PositiveInt = 128,
+        layers: PositiveInt = 3,
+        heads: PositiveInt = 1,
+        inner: PositiveInt = 512,
+        dropout: Dropout = 0.1,
         use_prompt: bool = True,
         use_return_to_go: bool = True,
-        attention: str = "published",
+        attention: Attention = "published",
+        transformer: str = "pdt",
+        transformer_options: dict[str, Any] | None = None,
         compile: bool = False,
-        learning_rate: float = 1e-4,
-        weight_decay: float = 1e-4,
-        warmup_updates: int = 10_000,
-        schedule: str = "constant",
-        gradient_clip: float = 0.25,
+        learning_rate: LearningRate = 1e-4,
+        weight_decay: NonNegativeFloat = 1e-4,
+        warmup_updates: NonNegativeInt = 10_000,
+        schedule: Literal["constant", "cosine"] = "constant",
+        gradient_clip: NonNegativeFloat = 0.25,
         seed: int = 0,
     ):
         super().__init__()
-        for name, value in (("width", width), ("layers", layers), ("heads", heads), ("inner", inner)):
-            check_range(f"--model.{name}", value, 1)
-        check_range("--model.dropout", dropout, 0, 1, below=True)
-        check_range("--model.learning_rate", learning_rate, 0, 1, above=True)
-        check_range("--model.weight_decay", weight_decay, 0)
-        check_range("--model.warmup_updates", warmup_updates, 0)
-        check_range("--model.gradient_clip", gradient_clip, 0)
-        check_choice("--model.schedule", schedule, ("constant", "cosine"))
-        check_choice("--model.attention", attention, ("published", "window"))
+        check_types("model", LitPDT.__init__, locals())
         weights = float(layers) * width * (4 * width + 2 * inner) + 2.0 * width * (max_timesteps + state_size + action_size)
         check_memory(
-            f"A transformer of --model.width={width}, --model.layers={layers} and --model.inner={inner} for episodes of "
-            f"{max_timesteps} "
-            "steps",
+            f"A transformer of `model.width`={width}, `model.layers`={layers} and `model.inner`={inner} for episodes of "
+            f"{max_timesteps} steps",
             4 * weights,
             "Lower the largest of them.",
         )
+        guest_options = check_options(transformer, transformer_options or {})
         self.save_hyperparameters()
-        self.hparams.update(plain(self.hparams))  # a NumPy number among them would make checkpoints that cannot be read
+        # A NumPy number among them would make checkpoints that cannot be read.
+        self.hparams.update(plain({**self.hparams, "transformer_options": guest_options or None}))
         with torch.random.fork_rng():  # leaves the caller's generator as it was
             torch.manual_seed(integer(seed, "initialisation"))
-            self.model = PromptDecisionTransformer(
-                state_size,
-                action_size,
-                max_timesteps,
+            self.model = make_transformer(
+                transformer,
+                guest_options,
+                state_size=state_size,
+                action_size=action_size,
+                max_timesteps=max_timesteps,
                 width=width,
                 layers=layers,
                 heads=heads,
@@ -206,7 +214,7 @@ class LitPDT(lightning.LightningModule):
         warmup, total = self.hparams["warmup_updates"], self.trainer.estimated_stepping_batches
         cosine = self.hparams["schedule"] == "cosine"
         if cosine and not math.isfinite(total):
-            raise UserError("--model.schedule=cosine needs an end: set --trainer.max_epochs or --trainer.max_steps.")
+            raise UserError("`model.schedule`=cosine needs an end: set `trainer.max_epochs` or `trainer.max_steps`.")
 
         def factor(update: int) -> float:
             rising = min(1.0, (update + 1) / max(1, warmup))

@@ -59,6 +59,9 @@ class PromptDecisionTransformer(nn.Module):
         window_steps: None: the published form, in which a context is a window of `K` steps and every token sees all before it. `K`:
             the window form, in which contexts have any length and a token sees the prompt and the last `K` steps.
 
+    A transformer of your own derives from it and may replace every part. Training calls `forward`, rollouts call `memory` and
+    `act`, tuners call `encode`. Its constructor takes these parameters, and options of its own after them.
+
     Source: Xu et al. 2022 (arXiv 2206.13499), section 4; sizes as published.
     """
 
@@ -152,6 +155,10 @@ class PromptDecisionTransformer(nn.Module):
     def _prompt_tokens(self, prompt: Prompt) -> tuple[Tensor, Tensor | None]:
         tokens, valid = self.tokens(self.embed_prompt, prompt)
         return (tokens, valid) if self.use_prompt else (tokens[:, :0], None)
+
+    def folded(self) -> FoldedTransformer | None:
+        """What `memory` and `encode` compute with, for whoever keeps it; None in a transformer of other blocks."""
+        return FoldedTransformer(self.transformer)
 
     def memory(self, prompt: Prompt, context_steps: int, folded: FoldedTransformer | None = None) -> Memory:
         """An empty past behind prompts, for `act`; `folded` is the transformer's, where it is kept."""

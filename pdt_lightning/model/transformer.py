@@ -72,7 +72,7 @@ class CausalTransformer(nn.Module):
     def __init__(self, width: int, layers: int, heads: int, inner: int, dropout: float):
         super().__init__()
         if width % heads:
-            raise UserError(f"--model.width={width} is not a multiple of --model.heads={heads}. Change one of them.")
+            raise UserError(f"`model.width`={width} is not a multiple of `model.heads`={heads}. Change one of them.")
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, heads, inner, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)

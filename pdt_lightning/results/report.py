@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import shlex
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 from rich.table import Table
 
 from pdt_lightning.core.files import write_atomically
-from pdt_lightning.core.terminal import say, show
+from pdt_lightning.core.terminal import show
 from pdt_lightning.results import figures
 from pdt_lightning.results.statistics import Interval, mean_interval, proportion_interval
 from pdt_lightning.tasks.base import Task
@@ -225,13 +224,14 @@ def print_table(results: Sequence[TaskResult], title: str) -> None:
         table.add_column("recommended prompt", overflow="fold")
     for result in results:
         own = summary["tasks"][result.task]
-        table.add_row(result.task, *(_cell(own[kind]) for kind in shown), "; ".join(result.origin))
+        table.add_row(result.task, *(cell(own[kind]) for kind in shown), "; ".join(result.origin))
     table.add_section()
-    table.add_row("all", *(_cell(summary["aggregate"][kind]) for kind in shown))
+    table.add_row("all", *(cell(summary["aggregate"][kind]) for kind in shown))
     show(table)
 
 
-def _cell(figures: dict[str, float | None] | None) -> str:
+def cell(figures: dict[str, float | None] | None) -> str:
+    """What tables say of one kind of episodes: lines, with intervals."""
     if figures is None:
         return "-"
     text = f"{figures['failed']} episodes failed\n" if figures["failed"] else ""
@@ -241,25 +241,3 @@ def _cell(figures: dict[str, float | None] | None) -> str:
         last = "" if figures["last_success"] is None else f"\nat the last step {figures['last_success']:.2f}"
         text = f"success {figures['success']:.2f} [{figures['success_low']:.2f}, {figures['success_high']:.2f}]{last}\n{text}"
     return text
-
-
-def print_stop(folder: Path, where: str, args: Sequence[str]) -> None:
-    """Where a run stopped, and the command that goes on; `args` are those of the command that was stopped."""
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    given = [arg for n, arg in enumerate(args) if not (arg.startswith("--ckpt_path") or (n and args[n - 1] == "--ckpt_path"))]
-    again = shlex.join([*given, "--ckpt_path", str(checkpoint) if checkpoint.is_file() else "last"])
-    say(f"\nStopped {where}. What is saved stays. Go on:\npython -m pdt_lightning.fit {again}")
-
-
-def print_footer(folder: Path, look: Sequence[str]) -> None:
-    """Where everything is, and what to type next; `look` says where the curves are, logger by logger."""
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    filmed = "videos/, " if (folder / "videos").is_dir() else ""
-    say(
-        f"\nWritten to {folder}: summary.json, tuning.csv, prompts/, figures/, {filmed}checkpoints/.\n"
-        "Judge the prompts on other episodes:  "
-        f"python -m pdt_lightning.tune --ckpt_path {checkpoint} "
-        f"--prompts {folder / 'prompts'} --rounds 0 --verdict_seed 99"
-    )
-    for place in look:
-        say(f"Look at the curves:                   {place}")

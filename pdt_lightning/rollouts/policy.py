@@ -3,6 +3,7 @@
 import copy
 import functools
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from pdt_lightning.model.pdt import PromptDecisionTransformer
 
 # In a forward pass: so many tokens' activations stay in a processor's cache, and in memory that is not handed back each time.
 BLOCK_TOKENS = 1800
+Precision = Literal["32-true", "bf16-true"]
 PRECISIONS = {"32-true": torch.float32, "bf16-true": torch.bfloat16}
 
 
@@ -25,7 +27,7 @@ def dtype_of(precision: str) -> torch.dtype:
     Raises:
         UserError: on a precision that is not in `PRECISIONS`.
     """
-    check_choice("--tuning.precision", precision, PRECISIONS)
+    check_choice("`tuning.precision`", precision, PRECISIONS)
     return PRECISIONS[precision]
 
 
@@ -44,7 +46,7 @@ class Policy:
 
     def __init__(self, model: PromptDecisionTransformer, context_steps: int, precision: str = "32-true"):
         wanted = dtype_of(precision)
-        if (model.head.weight.dtype, model.transformer.norm.weight.dtype) != (torch.float32, wanted):
+        if (model.head.weight.dtype, next(model.transformer.parameters()).dtype) != (torch.float32, wanted):
             model = copy.deepcopy(model).float()
             model.transformer.to(wanted)
         self.model = model
@@ -67,8 +69,8 @@ class Policy:
         self._time = 0
 
     @functools.cached_property
-    def _folded(self) -> FoldedTransformer:
-        return FoldedTransformer(self.model.transformer)
+    def _folded(self) -> FoldedTransformer | None:
+        return self.model.folded()
 
     @property
     def _device(self) -> torch.device:

@@ -4,13 +4,21 @@ import functools
 import pickle
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from typing import TYPE_CHECKING
 
-from pdt_lightning.core.errors import check_range
 from pdt_lightning.core.processes import process_pool
+from pdt_lightning.core.ranges import check_types, number
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.rollouts.environments import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import OnOutcomes, Outcome, Rollout, Row, rollout
+
+if TYPE_CHECKING:
+    Workers = int
+    Width = int
+else:
+    Workers = number(int, 0, 1024)
+    Width = number(int, 1, 65_536)
 
 
 class RolloutPool:
@@ -23,9 +31,8 @@ class RolloutPool:
         width: rows in a forward pass.
     """
 
-    def __init__(self, workers: int = 0, width: int = 8):
-        check_range("--tuning.workers", workers, 0, 1024)
-        check_range("--tuning.width", width, 1, 65_536)
+    def __init__(self, workers: Workers = 0, width: Width = 8):
+        check_types("tuning", RolloutPool.__init__, locals())
         self.workers, self.width = workers, width
         self._pool: ProcessPoolExecutor | None = None
         self._environments = Environments(2 * width)

@@ -1,4 +1,10 @@
-"""What there is to solve: tasks, and the families they come in."""
+"""What there is to solve: tasks, the families they come in, their environments and scripted or learned experts.
+
+To add a task family, write a file with a class derived from `TaskFamily` (`base.py`), register its environment with
+Gymnasium below, and name the class in pyproject.toml among the entry points `pdt_lightning.families`;
+docs/adding_a_family.md shows one. To add a simulator, write a Gymnasium environment for it in the family's file: a
+task names its environment, and the room `rollouts` plays whatever Gymnasium can make.
+"""
 
 import gymnasium as gym
 

@@ -16,7 +16,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.wrappers import FlattenObservation
 from jsonargparse import ArgumentError, ArgumentParser
 
-from pdt_lightning.core.errors import UserError, as_typed, check_range, suggestion
+from pdt_lightning.core.errors import UserError, check_range, explained, suggestion
 from pdt_lightning.core.extras import extras_for
 from pdt_lightning.tasks.identity import identity_of, identity_of_environment
 
@@ -212,7 +212,7 @@ def make_family(name: str, options: Mapping[str, Any] | None = None) -> TaskFami
     known = inspect.signature(family).parameters
     if wrong := sorted(set(options or ()) - set(known)):
         raise UserError(
-            f"--data.family_options.{wrong[0]} is not an option of family {name}. It takes: {', '.join(known)}."
+            f"`data.family_options.{wrong[0]}` is not an option of family {name}. It takes: {', '.join(known)}."
             f"{suggestion(wrong[0], known)}"
         )
     # They come as YAML has them, so that their types are checked here, like those of all other options.
@@ -221,7 +221,7 @@ def make_family(name: str, options: Mapping[str, Any] | None = None) -> TaskFami
     try:
         checked = parser.parse_object(dict(options or {}))
     except ArgumentError as error:
-        raise UserError(as_typed(str(error), "data.family_options.")) from error
+        raise UserError(explained(str(error), "`data.family_options.{}`".format)) from error
     return family(**{option: checked[option] for option in options or {}})
 
 
@@ -239,12 +239,12 @@ def family_class(name: str) -> type[TaskFamily]:
     """
     known = families()
     if name not in known:
-        raise UserError(f"--data.family={name} is unknown. Choose one of: {', '.join(known)}.{suggestion(name, known)}")
+        raise UserError(f"`data.family`={name} is unknown. Choose one of: {', '.join(known)}.{suggestion(name, known)}")
     try:
-        with extras_for(f"--data.family={name}"):
+        with extras_for(f"`data.family`={name}"):
             return known[name].load()
     except ImportError as error:  # of another package
-        raise UserError(f"--data.family={name} cannot be imported from {known[name].value}: {error}. Mend its package.") from error
+        raise UserError(f"`data.family`={name} cannot be imported from {known[name].value}: {error}. Mend its package.") from error
 
 
 def check_held_out(given: Sequence[int], count: int) -> None:
@@ -255,7 +255,7 @@ def check_held_out(given: Sequence[int], count: int) -> None:
     """
     if not given or not set(given) < set(range(count)) or len(set(given)) < len(given):
         raise UserError(
-            f"--data.family_options.held_out={list(given)}: name some, not all, of the goals 0 to {count - 1}, each once."
+            f"`data.family_options.held_out`={list(given)}: name some, not all, of the goals 0 to {count - 1}, each once."
         )
 
 
@@ -279,9 +279,9 @@ def demonstrated(
     noise = settings["action_noise"]
     # One validates, and a prompt comes from another episode than its window: three to train on, one to take prompts from.
     for (name, value), least in ((training, 3), (prompts, 1)):
-        check_range(f"--data.family_options.{name}", value, least, 1_000_000)
-    check_range("--data.family_options.expert_share", share, 0, 1)
-    check_range("--data.family_options.action_noise", noise, 0)
+        check_range(f"`data.family_options.{name}`", value, least, 1_000_000)
+    check_range("`data.family_options.expert_share`", share, 0, 1)
+    check_range("`data.family_options.action_noise`", noise, 0)
     recipes = {
         "training": Recipe(task, "training", training[1], expert, **settings),
         "prompt": Recipe(task, "prompt", prompts[1], expert, **mixed, **settings),
@@ -289,7 +289,7 @@ def demonstrated(
     for (name, value), count in zip(mixed.items(), recipes["prompt"].counts, strict=True):
         if value > 0 and not count:
             raise UserError(
-                f"--data.family_options.{name}={value} of --data.family_options.{prompts[0]}={prompts[1]} rounds to no episode. "
+                f"`data.family_options.{name}`={value} of `data.family_options.{prompts[0]}`={prompts[1]} rounds to no episode. "
                 f"Raise one of them, or set {name} to 0."
             )
     ids = {role: (recipe.dataset_id,) for role, recipe in recipes.items()}

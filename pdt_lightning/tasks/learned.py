@@ -96,7 +96,7 @@ class Network:
                 mean, scale = (file.get_tensor(f"{stage}.{part}") for part in ("mean", "scale"))
         except SafetensorError as error:
             raise UserError(
-                f"--data.family_options.experts={path} holds no {stage} of ours: {error}. Name a file that pdt_lightning.collect "
+                f"`data.family_options.experts`={path} holds no {stage} of ours: {error}. Name a file that pdt_lightning.collect "
                 "--train has written."
             ) from error
         return Network(mean, scale, tuple((weight, bias) for weight, bias in layers))
@@ -105,7 +105,7 @@ class Network:
 @functools.cache
 def _digest(path: str) -> str:
     if not Path(path).is_file():
-        raise NotFoundError(f"--data.family_options.experts={path}: there is no such file. Leave it out for the shipped experts.")
+        raise NotFoundError(f"`data.family_options.experts`={path}: there is no such file. Leave it out for the shipped experts.")
     return hashlib.blake2b(Path(path).read_bytes(), digest_size=5).hexdigest()
 
 
@@ -161,13 +161,13 @@ class LearnedFamily(TaskFamily):
         candidate_source: str = "collected",
         experts: str | None = None,
     ):
-        check_choice("--data.family_options.split", split, self.splits)
-        check_choice("--data.family_options.training_source", training_source, SOURCES)
-        check_choice("--data.family_options.candidate_source", candidate_source, SOURCES[:2])
-        check_range("--data.family_options.medium_share", medium_share, 0, 1)
+        check_choice("`data.family_options.split`", split, self.splits)
+        check_choice("`data.family_options.training_source`", training_source, SOURCES)
+        check_choice("`data.family_options.candidate_source`", candidate_source, SOURCES[:2])
+        check_range("`data.family_options.medium_share`", medium_share, 0, 1)
         if expert_share + medium_share > 1:
             raise UserError(
-                f"--data.family_options.medium_share={medium_share} and --data.family_options.expert_share={expert_share} are more "
+                f"`data.family_options.medium_share`={medium_share} and `data.family_options.expert_share`={expert_share} are more "
                 "than 1 together. Lower one of them."
             )
         path = str(experts or self.shipped / f"{self.name}.safetensors")
@@ -176,8 +176,8 @@ class LearnedFamily(TaskFamily):
         training, tuned = self.splits[split]
         if training_source == "prompt-dt-prompts" and candidate_source == "prompt-dt" and set(training) & set(tuned):
             raise UserError(
-                f"--data.family_options.candidate_source={candidate_source} takes prompts from the episodes that "
-                f"--data.family_options.training_source={training_source} trains on, in split={split}, which tunes tasks that are "
+                f"`data.family_options.candidate_source`={candidate_source} takes prompts from the episodes that "
+                f"`data.family_options.training_source`={training_source} trains on, in split={split}, which tunes tasks that are "
                 "trained on. Choose candidate_source=collected, or training_source=prompt-dt."
             )
         tasks = {}
@@ -233,7 +233,7 @@ class LearnedFamily(TaskFamily):
                 seen = (network.mean.shape, network.layers[-1][1].shape)
                 if seen != (inputs, env.action_space.shape):
                     raise UserError(
-                        f"--data.family_options.experts={maker.path} are of another family: they see {seen[0][0]} numbers and have "
+                        f"`data.family_options.experts`={maker.path} are of another family: they see {seen[0][0]} numbers and have "
                         f"{seen[1][0]} actions, not {inputs[0]} and {env.action_space.shape[0]}. Name a file of this family's."
                     )
         finally:

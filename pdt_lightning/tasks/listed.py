@@ -29,7 +29,7 @@ class ListedFamily(TaskFamily):
 
     def __init__(self, training: Sequence[Mapping[str, Any]], held_out: Sequence[Mapping[str, Any]]):
         if not training:
-            raise UserError("--data.family_options.training is empty: list at least one task to train on.")
+            raise UserError("`data.family_options.training` is empty: list at least one task to train on.")
         self._longest_of_all = 0
         self._environments: dict[str, tuple[str, EnvSpec]] = {}  # by name without version, a dataset and what it names
         self.training_tasks = tuple(self._task(entry, "training", "training_data") for entry in training)
@@ -37,7 +37,7 @@ class ListedFamily(TaskFamily):
         for group, tasks in (("training", self.training_tasks), ("held_out", self.heldout_tasks)):
             ids = [task.id for task in tasks]
             if twice := [name for name in ids if ids.count(name) > 1]:
-                raise UserError(f"--data.family_options.{group}: two tasks have the id {twice[0]}. Give each its own.")
+                raise UserError(f"`data.family_options.{group}`: two tasks have the id {twice[0]}. Give each its own.")
 
     @property
     def max_timesteps(self) -> int:
@@ -45,7 +45,7 @@ class ListedFamily(TaskFamily):
         return max(super().max_timesteps, self._longest_of_all)
 
     def _task(self, entry: Mapping[str, Any], group: str, needed: str) -> Task:
-        option = f"--data.family_options.{group}"
+        option = f"`data.family_options.{group}`"
         if wrong := sorted(set(entry) - set(OPTIONS)):
             raise UserError(
                 f"{option}: {wrong[0]} is not known. A task takes: {', '.join(OPTIONS)}.{suggestion(wrong[0], OPTIONS)}"

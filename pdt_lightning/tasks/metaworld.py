@@ -194,15 +194,15 @@ class MetaworldFamily(TaskFamily):
         start_noise: float = 0.01,
         collection_seed: int = 0,
     ):
-        check_choice("--data.family_options.env_name", env_name, sorted(ALL_V3_ENVIRONMENTS))
-        check_range("--data.family_options.horizon", horizon, 1, MAX_HORIZON)
-        check_range("--data.family_options.start_noise", start_noise, 0, 1)
+        check_choice("`data.family_options.env_name`", env_name, sorted(ALL_V3_ENVIRONMENTS))
+        check_range("`data.family_options.horizon`", horizon, 1, MAX_HORIZON)
+        check_range("`data.family_options.start_noise`", start_noise, 0, 1)
         if METAWORLD_SEED in extra_goal_seeds:
-            raise UserError(f"--data.family_options.extra_goal_seeds: seed {METAWORLD_SEED} holds the goals that are held out.")
+            raise UserError(f"`data.family_options.extra_goal_seeds`: seed {METAWORLD_SEED} holds the goals that are held out.")
         for seed in extra_goal_seeds:
-            check_range("--data.family_options.extra_goal_seeds", seed, 0, 2**32 - 1)
+            check_range("`data.family_options.extra_goal_seeds`", seed, 0, 2**32 - 1)
         if len(set(extra_goal_seeds)) < len(extra_goal_seeds):
-            raise UserError(f"--data.family_options.extra_goal_seeds={list(extra_goal_seeds)}: name each seed once.")
+            raise UserError(f"`data.family_options.extra_goal_seeds`={list(extra_goal_seeds)}: name each seed once.")
         check_held_out(held_out, 50)
         recipes: dict[str, Recipe] = {}
 

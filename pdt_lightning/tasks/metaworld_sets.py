@@ -72,15 +72,15 @@ class MetaworldSetFamily(TaskFamily):
         start_noise: float = 0.01,
         collection_seed: int = 0,
     ):
-        check_choice("--data.family_options.benchmark", benchmark, BENCHMARKS)
-        check_range("--data.family_options.goals", goals, 1, GOALS)
-        check_range("--data.family_options.heldout_goals", heldout_goals, 1, GOALS)
-        check_range("--data.family_options.horizon", horizon, 1, MAX_HORIZON)
-        check_range("--data.family_options.start_noise", start_noise, 0, 1)
+        check_choice("`data.family_options.benchmark`", benchmark, BENCHMARKS)
+        check_range("`data.family_options.goals`", goals, 1, GOALS)
+        check_range("`data.family_options.heldout_goals`", heldout_goals, 1, GOALS)
+        check_range("`data.family_options.horizon`", horizon, 1, MAX_HORIZON)
+        check_range("`data.family_options.start_noise`", start_noise, 0, 1)
         training, held_out = goals_of(benchmark)
         if not held_out and goals + heldout_goals > GOALS:
             raise UserError(
-                f"--data.family_options.heldout_goals={heldout_goals} and --data.family_options.goals={goals}: {benchmark} has "
+                f"`data.family_options.heldout_goals`={heldout_goals} and `data.family_options.goals`={goals}: {benchmark} has "
                 f"{GOALS} of each class. Lower one of them."
             )
         recipes: dict[str, Recipe] = {}

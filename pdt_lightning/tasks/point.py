@@ -126,7 +126,7 @@ class PointFamily(TaskFamily):
         collection_seed: int = 0,
     ):
         check_held_out(held_out, GOALS)
-        check_range("--data.family_options.horizon", horizon, 1, 1_000_000)
+        check_range("`data.family_options.horizon`", horizon, 1, 1_000_000)
         tasks: list[Task] = []
         recipes: dict[str, Recipe] = {}
         for goal in range(GOALS):

@@ -1,4 +1,10 @@
-"""What chooses: tuners that ask for prompts, are told how they did, and recommend one."""
+"""What chooses: tuners that ask for prompts, are told how they did, and recommend one.
+
+To add a tuner, write a file with a class derived from `Tuner` (`base.py`) and name it in `TUNERS` below. The parts of
+a bandit are added in the same way: a reward model in `reward_models.py`, an exploration in `exploration.py`, features
+of segments in `features.py`, each with a name in the table at the end of its file. A class of your own needs no
+table: every option takes its path.
+"""
 
 from typing import Any
 
@@ -34,7 +40,7 @@ TUNERS: dict[str, type[Tuner]] = {
 
 def tuner_class(name: str) -> type[Tuner]:
     """The tuner called `name`: one of `TUNERS`, of an installed package (entry points `pdt_lightning.tuners`), or a class path."""
-    return find("--tuning.tuner", name, TUNERS, "pdt_lightning.tuners", Tuner)
+    return find("`tuning.tuner`", name, TUNERS, "pdt_lightning.tuners", Tuner)
 
 
 def make_tuner(

@@ -1,7 +1,7 @@
 """Tuner: ask for prompts to try, tell how they did, and recommend the best. As in other black-box optimisers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from pdt_lightning.rollouts.failures import counted
 from pdt_lightning.rollouts.policy import Policy
 
 Choice = tuple[int, ...]  # segment of each slot
-OPTIONS = "--tuning.tuner_options."
+OPTIONS = "tuning.tuner_options"  # the group of a tuner's own
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,13 @@ class Tuner(ABC):
         Raises:
             UserError: naming the option.
         """
+        return checked(OPTIONS, name, *cls.takes_options(), given)
+
+    @classmethod
+    def takes_options(cls) -> tuple[Callable[..., Any], str]:
+        """What takes the tuner's own options, and its parameter after which they begin."""
         inherited = cls.make.__func__ is Tuner.make.__func__  # type: ignore[attr-defined]  # a class method has it
-        return checked(OPTIONS, name, cls.__init__ if inherited else cls.make, "slots" if inherited else "policy", given)
+        return (cls.__init__, "slots") if inherited else (cls.make, "policy")
 
     def ask(self, n: int = 1) -> list[Candidate]:
         """At most `n` prompts to try, none when the budget is spent; each costs one of it."""

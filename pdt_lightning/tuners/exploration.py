@@ -108,4 +108,4 @@ EXPLORATIONS: dict[str, type[Exploration]] = {"thompson": Thompson, "ucb": UCB, 
 
 def exploration_class(name: str) -> type[Exploration]:
     """The exploration called `name`: one of `EXPLORATIONS`, an entry point of `pdt_lightning.explorations`, or a class path."""
-    return find(f"{OPTIONS}exploration", name, EXPLORATIONS, "pdt_lightning.explorations", Exploration)
+    return find(f"`{OPTIONS}.exploration`", name, EXPLORATIONS, "pdt_lightning.explorations", Exploration)

@@ -68,7 +68,7 @@ def features_of(kind: str, prompts: Prompt, policy: Policy) -> np.ndarray:
 
 def feature_maker(kind: str) -> Callable[[Prompt, Policy], np.ndarray]:
     """What makes features of this kind, before they are scaled."""
-    return find(f"{OPTIONS}features", kind, FEATURES, "pdt_lightning.features")
+    return find(f"`{OPTIONS}.features`", kind, FEATURES, "pdt_lightning.features")
 
 
 def encoded(prompts: Prompt, policy: Policy) -> np.ndarray:

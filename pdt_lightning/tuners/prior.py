@@ -50,7 +50,7 @@ PRIORS: dict[str, Callable[[Segments, Policy, int], Prior | None]] = {
 
 def prior_maker(name: str) -> Callable[[Segments, Policy, int], Prior | None]:
     """What makes the prior called `name`, one of `PRIORS`."""
-    check_choice(f"{OPTIONS}prior", name, PRIORS)
+    check_choice(f"`{OPTIONS}.prior`", name, PRIORS)
     return PRIORS[name]
 
 

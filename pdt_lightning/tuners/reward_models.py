@@ -164,4 +164,4 @@ REWARD_MODELS: dict[str, type[RewardModel]] = {"linear": LinearModel}
 
 def reward_model_class(name: str) -> type[RewardModel]:
     """The reward model called `name`: one of `REWARD_MODELS`, an entry point of `pdt_lightning.reward_models`, or a class path."""
-    return find(f"{OPTIONS}reward_model", name, REWARD_MODELS, "pdt_lightning.reward_models", RewardModel)
+    return find(f"`{OPTIONS}.reward_model`", name, REWARD_MODELS, "pdt_lightning.reward_models", RewardModel)

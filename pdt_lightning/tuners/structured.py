@@ -35,7 +35,7 @@ class StructuredBandit(Finalists):
         budget: rollouts.
         rng: its only source of randomness.
         slots: `J`.
-        features: `(N, F)` of the segments.
+        features: `(N, F)` of the segments; by name `encoded`, as the transformer encodes them, or `raw`, their values.
         reward_model: `linear`, or the path of a class derived from `reward_models.RewardModel`.
         exploration: `thompson` | `ucb` | `epsilon_greedy`, or the path of a class derived from `exploration.Exploration`.
         credit: `own`: one model of all slots, each credited with its own share; `whole`: a model for each slot, credited with the
@@ -56,7 +56,7 @@ class StructuredBandit(Finalists):
         prior: Prior | None = None,
     ):
         super().__init__(segments, budget, rng, slots)
-        check_choice(f"{OPTIONS}credit", credit, CREDITS)
+        check_choice(f"`{OPTIONS}.credit`", credit, CREDITS)
         kind = reward_model_class(reward_model)
         self._model = lambda features: kind(features, slots) if credit == "own" else Apart(kind, features, slots)
         self._prior = prior
@@ -93,7 +93,7 @@ class StructuredBandit(Finalists):
         feature_maker(options.get("features", "encoded"))
         reward_model_class(options.get("reward_model", "linear"))
         exploration_class(options.get("exploration", "thompson"))
-        check_choice(f"{OPTIONS}credit", options.get("credit", "own"), CREDITS)
+        check_choice(f"`{OPTIONS}.credit`", options.get("credit", "own"), CREDITS)
         prior_maker(options.get("prior", "demonstrations"))
         return options
 

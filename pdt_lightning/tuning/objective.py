@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from pdt_lightning.rollouts.environments import reports_success
 from pdt_lightning.rollouts.rollout import Outcome
 from pdt_lightning.tasks.base import Task
 
-OBJECTIVES = ("auto", "return", "success", "success_only")
+Option = Literal["auto", "return", "success", "success_only"]
 # Share of the return in a value of `success`. The average of 1,000 episodes changes by more with one of them won or lost.
 TIE_BREAKER = 5e-4
 
@@ -60,11 +61,11 @@ class Objective:
         return outcome.total if self.unit == "return" else outcome.success or 0.0
 
 
-def decide(option: str, task: Task, demonstrations: Episodes) -> Objective:
+def decide(option: Option, task: Task, demonstrations: Episodes) -> Objective:
     """The objective of a task, by the option and by what its demonstrations and an episode of random actions report.
 
     Args:
-        option: one of `OBJECTIVES`; `auto` is `success` where success is reported, else `return`.
+        option: what the user asked for; `auto` is `success` where success is reported, else `return`.
         task: with its return scale settled.
         demonstrations: its candidates for prompts.
 
@@ -74,7 +75,7 @@ def decide(option: str, task: Task, demonstrations: Episodes) -> Objective:
     reported = bool((~np.isnan(demonstrations.index.successes)).any()) or reports_success(task)
     if option.startswith("success") and not reported:
         raise UserError(
-            f"--tuning.objective={option}: {task.env_name}, the environment of {task.id}, reports no success in its info, nor do "
+            f"`tuning.objective`={option}: {task.env_name}, the environment of {task.id}, reports no success in its info, nor do "
             "its demonstrations. Choose return or auto."
         )
     kind = option if option != "auto" else "success" if reported else "return"

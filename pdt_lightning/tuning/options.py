@@ -1,12 +1,18 @@
 """How prompts are tuned and judged, as a user says it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pdt_lightning.core.errors import check_choice, check_range
 from pdt_lightning.core.plain import plain
+from pdt_lightning.core.ranges import check_types, number
 from pdt_lightning.tuners import tuner_class
-from pdt_lightning.tuning.objective import OBJECTIVES
+
+if TYPE_CHECKING:
+    Count = int
+    CountOrNone = int
+else:
+    Count = number(int, 1, 1_000_000)
+    CountOrNone = number(int, 0, 1_000_000)
 
 
 @dataclass
@@ -37,28 +43,18 @@ class TuningOptions:
 
     tuner: str = "structured"
     tuner_options: dict[str, Any] | None = None
-    rounds: int = 100
-    parallel: int = 1
-    objective: str = "auto"
-    yardstick_episodes: int = 10
-    verdict_episodes: int = 25
-    oracle_candidates: int = 100
-    oracle_episodes: int = 2
-    videos: int = 0
+    rounds: CountOrNone = 100
+    parallel: Count = 1
+    objective: Literal["auto", "return", "success", "success_only"] = "auto"
+    yardstick_episodes: Count = 10
+    verdict_episodes: Count = 25
+    oracle_candidates: CountOrNone = 100
+    oracle_episodes: Count = 2
+    videos: CountOrNone = 0
     seed: int = 0
     verdict_seed: int = 0
 
     def __post_init__(self) -> None:
         vars(self).update(plain(vars(self)))  # a NumPy number among them would make checkpoints that cannot be read
         self.tuner_options = tuner_class(self.tuner).check(self.tuner, self.tuner_options or {})
-        check_choice("--tuning.objective", self.objective, OBJECTIVES)
-        for name, least in (
-            ("rounds", 0),
-            ("parallel", 1),
-            ("yardstick_episodes", 1),
-            ("verdict_episodes", 1),
-            ("oracle_candidates", 0),
-            ("oracle_episodes", 1),
-            ("videos", 0),
-        ):
-            check_range(f"--tuning.{name}", getattr(self, name), least, 1_000_000)
+        check_types("tuning", TuningOptions, vars(self))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pdt_lightning.callbacks.board import KINDS, SHARED
 from tests.browser import chromium, crop, look
 from tests.conftest import POINT_FLAGS
 from tests.processes import command
@@ -110,16 +111,34 @@ def test_the_layout_draws_what_belongs_together_in_one_chart(board):
         "loss",
         "action error: validation, held-out tasks",
     ]
-    expected = {
-        ("untuned", "tuned", "oracle"): charts["return: untuned, tuned, oracle"],
-        ("val", "heldout"): list(charts.values())[-1],
-    }
-    for names, tags in expected.items():
-        for name, tag in zip(names, tags, strict=True):
-            found = ask(board, f"custom_scalars/scalars?run=.&tag={urllib.request.quote(tag)}")
-            assert found["regex_valid"]
-            (curve,) = found["tag_to_events"]
-            assert name in curve
+    of_kinds = [(f"tuning/{kind}", f"{key}: untuned, tuned, oracle", key) for kind in KINDS for key in ("success", "return")]
+    for run, title, name in (*of_kinds, (".", "action error: validation, held-out tasks", "action_error")):
+        tag = charts[title][0]
+        found = ask(board, f"custom_scalars/scalars?run={run}&tag={urllib.request.quote(tag)}")
+        assert found["regex_valid"]
+        (curve,) = found["tag_to_events"]
+        assert name in curve
+
+
+def test_tuned_untuned_and_oracle_are_runs_of_their_own_and_come_first(folder, board):
+    """TensorBoard colours by run, and sorts by tag."""
+    tags = ask(board, "scalars/tags")
+    assert min(tag for known in tags.values() for tag in known).startswith(SHARED)
+    summary = json.loads((folder / "summary.json").read_text())["aggregate"]
+    for kind in KINDS:
+        assert set(tags[f"tuning/{kind}"]) == {f"{SHARED}/return", f"{SHARED}/success"}
+        tag = urllib.request.quote(f"{SHARED}/return")
+        events = ask(board, f"scalars/scalars?run=tuning/{kind}&tag={tag}")
+        assert [step for _, step, _ in events] == [2, 5]
+        assert events[-1][2] == pytest.approx(summary[kind]["return"], rel=1e-5)
+
+
+def test_a_table_by_task_stands_under_text(folder, board):
+    *_, shown = ask(board, "text/text?run=.&tag=held-out%20tasks%2Ftext_summary")
+    tasks = json.loads((folder / "summary.json").read_text())["tasks"]
+    for name, figures in tasks.items():
+        (row,) = re.findall(rf"<td>{name}</td>.*?</tr>", shown["text"], re.S)
+        assert f"return {figures['tuned']['return']:.1f}" in row
 
 
 def colourful(pixels):

@@ -1,10 +1,12 @@
 """The commands on a finished run of the point family, as processes."""
 
 import json
+import re
 
 import pytest
 import yaml
 
+from pdt_lightning import compare, tune
 from pdt_lightning.commands.loggers import DEFAULT
 from tests.conftest import POINT_FLAGS
 from tests.processes import command
@@ -31,6 +33,33 @@ def test_tune_uses_the_runs_options_and_obeys_its_own(run, tmp_path):
     assert "point/11" in done.stdout
     assert (tmp_path / "prompts" / "point" / "11.safetensors").exists()
     assert (tmp_path / "figures" / "point" / "11_segments.png").exists()
+
+
+def test_options_of_tune_and_compare_stand_in_files_too(run, tmp_path, capsys):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text(f"ckpt_path: {last(run)}\nrounds: 7\nwidth: 4\nfamily_options:\n  held_out: [5]\n")
+    second.write_text("rounds: 6\nfamily_options:\n  expert_share: 0.5\n")
+    options = tune.parsed([f"--config={first}", f"--config={second}", "--width=2"])
+    assert (options.ckpt_path, options.rounds, options.width) == (str(last(run)), 6, 2)
+    assert options.family_options == {"held_out": [5], "expert_share": 0.5}
+    assert options.parallel == 2  # of the checkpoint's run
+    second.write_text(f"ckpt_path: [{last(run)}]\ntuners: [uniform, 'structured:credit=whole']\nseeds: 2\nobjective: return\n")
+    options = compare.parsed([f"--config={second}", "--seeds=3", "--out=x"])
+    assert (options.ckpt_path, options.seeds, options.objective) == ([str(last(run))], 3, "return")
+    assert options.tuners == ["uniform", "structured:credit=whole"]
+    second.write_text("tuning:\n  rounds: 6\n")
+    with pytest.raises(SystemExit):
+        tune.main([f"--config={first}", f"--config={second}"])
+    assert "unrecognized option --tuning.rounds. Did you mean --rounds?" in capsys.readouterr().err
+
+
+def test_help_needs_no_checkpoint_and_shows_what_one_was_tuned_with(run, capsys):
+    for args, shown in ((["--help"], "default: 100)"), ([f"--ckpt_path={last(run)}", "--help"], "default: 8)")):
+        with pytest.raises(SystemExit) as end:
+            tune.main(args)
+        assert not end.value.code
+        (line,) = re.findall(r"--rounds ROUNDS\s(.*?)\n  --", capsys.readouterr().out, re.S)
+        assert shown in line
 
 
 def test_other_candidates_and_other_tasks_than_the_runs(run, tmp_path):

@@ -47,7 +47,7 @@ def test_a_family_names_the_extra_that_it_lacks(without, family, package, extra)
     without(package)
     with pytest.raises(UserError) as refused:
         make_family(family)
-    assert f"--data.family={family} needs {package}" in str(refused.value)
+    assert f"`data.family`={family} needs {package}" in str(refused.value)
     assert f"pip install 'pdt-lightning[{extra}]'" in str(refused.value)
 
 

@@ -64,13 +64,13 @@ def test_tuned_training_tasks_get_candidates(point_data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 0}, "--data.batch_size=0"),
-        ({"segment_steps": 0}, "--data.segment_steps=0"),
-        ({"prompt_sampling": "head"}, "--data.prompt_sampling=head"),
-        ({"validation_share": 1.0}, "--data.validation_share=1.0"),
-        ({"attention": "local"}, "--model.attention=local"),
-        ({"chunk_steps": 12}, "--data.chunk_steps=12 is for --model.attention=window"),
-        ({"chunk_steps": 4, "attention": "window"}, "--data.chunk_steps=4 is less"),
+        ({"batch_size": 0}, "`data.batch_size`=0"),
+        ({"segment_steps": 0}, "`data.segment_steps`=0"),
+        ({"prompt_sampling": "head"}, "`data.prompt_sampling`=head"),
+        ({"validation_share": 1.0}, "`data.validation_share`=1.0"),
+        ({"attention": "local"}, "`data.attention`=local"),
+        ({"chunk_steps": 12}, "`data.chunk_steps`=12 is for `model.attention`=window"),
+        ({"chunk_steps": 4, "attention": "window"}, "`data.chunk_steps`=4 is less"),
         ({"tuned_training_tasks": ["point/03"]}, "point/03 is not a training task"),
     ],
 )
@@ -80,7 +80,7 @@ def test_bad_options_are_named(change, message):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"segment_steps": 40}, "--data.segment_steps=40"), ({"validation_share": 0.9}, "validation_share")]
+    ("change", "message"), [({"segment_steps": 40}, "`data.segment_steps`=40"), ({"validation_share": 0.9}, "validation_share")]
 )
 def test_what_cannot_be_is_refused_before_anything_is_collected(change, message):
     data = MultiTaskDataModule(**{**POINT, **change})
@@ -91,5 +91,5 @@ def test_what_cannot_be_is_refused_before_anything_is_collected(change, message)
 def test_demonstrations_that_do_not_suffice_are_refused(point_data):
     data = MultiTaskDataModule(**{**POINT, "segment_steps": 29})
     data.prepare_data()
-    with pytest.raises(UserError, match=r"Lower --data\.segment_steps"):
+    with pytest.raises(UserError, match=r"Lower `data\.segment_steps`"):
         data.setup()

@@ -207,7 +207,7 @@ def test_a_folder_without_files_of_the_family(place):
     with pytest.raises(UserError, match=r"no files such as cheetah_vel-0-prompt-expert.pkl.*Name another folder"):
         imported(place)
     write(place, episodes(VELOCITY))
-    with pytest.raises(UserError, match="It has files of cheetah_vel: choose another --family"):
+    with pytest.raises(UserError, match="It has files of cheetah_vel: choose another family"):
         imported(place, AntDirectionFamily)
     with pytest.raises(UserError, match="there is no such folder"):
         imported(place / "below")
@@ -218,7 +218,7 @@ def test_files_in_a_folder_of_their_family_as_the_archives_have_them(place):
     (place / "ant_dir").mkdir()
     write(place / "cheetah_vel", episodes(VELOCITY))
     assert [one.path.name for one in imported(place)] == ["cheetah_vel-0-prompt-expert.pkl"]
-    with pytest.raises(UserError, match="It has files of cheetah_vel: choose another --family"):
+    with pytest.raises(UserError, match="It has files of cheetah_vel: choose another family"):
         imported(place, AntDirectionFamily)
     write(place, episodes(VELOCITY, 1), "cheetah_vel-1-prompt-expert.pkl")
     assert [one.path.name[12] for one in imported(place)] == ["0", "1"]

@@ -41,7 +41,7 @@ def test_one_prompt_for_all_and_a_prompt_each_are_told_apart():
 
 
 def test_demonstrations_shorter_than_a_segment_are_refused_with_the_option():
-    with pytest.raises(ValueError, match=r"segments of 8 steps.*pick has 7\. Lower --data.segment_steps"):
+    with pytest.raises(ValueError, match=r"segments of 8 steps.*pick has 7\. Lower `data.segment_steps`"):
         Segments(episodes(), 8, "pick")
 
 

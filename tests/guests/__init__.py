@@ -1,11 +1,15 @@
-"""A tiny package of a user's, with a tuner, a reward model and features of its own."""
+"""A tiny package of a user's, with a tuner, a reward model, features and a transformer of its own."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from pdt_lightning.data.segments import Prompt
+from pdt_lightning.data.windows import Steps
+from pdt_lightning.model import PromptDecisionTransformer
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners import SegmentTuner
 from pdt_lightning.tuners.base import Choice
@@ -66,3 +70,60 @@ class Flat(RewardModel):
 def first_state(prompts: Prompt, policy: Policy) -> Any:
     """The state in which a prompt begins."""
     return prompts.states[:, 0].numpy()
+
+
+class Reactive(PromptDecisionTransformer):
+    """Acts on the state alone and on the mean of the prompt's states; there is no attention in it.
+
+    Args:
+        hidden: width of the perceptron.
+        **sizes: as for every transformer.
+    """
+
+    def __init__(self, *, hidden: int = 8, **sizes: Any):
+        super().__init__(**sizes)
+        width = self.head.in_features
+        self.transformer = nn.Sequential(nn.Linear(2 * width, hidden), nn.ReLU(), nn.Linear(hidden, width))
+        self.hidden = hidden
+
+    def _told(self, prompt: Prompt) -> Tensor:
+        return self.embed_prompt.state(self.normalise_states(prompt.states)).mean(dim=1)
+
+    def _acted(self, states: Tensor, told: Tensor) -> Tensor:
+        seen = self.embed_context.state(self.normalise_states(states))
+        return self._act(self.transformer(torch.cat([seen, told.expand_as(seen)], dim=-1)))
+
+    def forward(self, context: Steps, prompt: Prompt | None) -> Tensor:
+        """At every step."""
+        return self._acted(context.states, self._told(prompt)[:, None])
+
+    def folded(self) -> None:
+        """Nothing is kept."""
+
+    def memory(self, prompt: Prompt, context_steps: int, folded: Any = None) -> Tensor:
+        """What the prompt tells; steps are forgotten."""
+        return self._told(prompt)
+
+    def act(self, memory: Tensor, before: Tensor | None, returns_to_go: Tensor, states: Tensor, timestep: int) -> Tensor:
+        """On the state."""
+        return self._acted(states, memory)
+
+    def encode(self, steps: Prompt, first: Tensor, length: int, folded: Any = None) -> Tensor:
+        """What the segments tell, each as a prompt."""
+        return self._told(steps)[first[:, None] + torch.arange(length)].mean(dim=1)
+
+
+class Crooked(Reactive):
+    """Gives an action too few."""
+
+    def act(self, *arguments: Any) -> Tensor:
+        """All but the last coordinate."""
+        return super().act(*arguments)[:, :-1]
+
+
+class Broken(Reactive):
+    """Cannot encode."""
+
+    def encode(self, *arguments: Any) -> Tensor:
+        """Nothing is there."""
+        raise KeyError("segments")

@@ -188,11 +188,11 @@ def test_error_of_every_task_is_logged(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": 0}, "--model.width=0"),
-        ({"dropout": 1.0}, "--model.dropout=1.0"),
-        ({"schedule": "step"}, "--model.schedule=step"),
-        ({"heads": 3}, "heads=3"),
-        ({"attention": "local"}, "--model.attention=local"),
+        ({"width": 0}, "`model.width`=0"),
+        ({"dropout": 1.0}, "`model.dropout`=1.0"),
+        ({"schedule": "step"}, "`model.schedule`=step"),
+        ({"heads": 3}, "`model.heads`=3"),
+        ({"attention": "local"}, "`model.attention`=local"),
     ],
 )
 def test_bad_options_are_named(options, message):

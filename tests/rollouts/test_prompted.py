@@ -172,8 +172,8 @@ def test_mistakes_in_loading_are_named(saved, tmp_path):
     prompts["point/03"].save(folder / "bare.safetensors")
     wide = Prompt(**{**vars(prompts["point/03"]), "states": torch.zeros(1, 6, 39)})
     for arguments, error, message in (
-        ((folder / "none.ckpt", prompt), FileNotFoundError, r"checkpoint=.*none.ckpt: there is no such file"),
-        ((folder, prompt), ValueError, r"checkpoint=.* is a folder. Name a checkpoint, such as .*last.ckpt"),
+        ((folder / "none.ckpt", prompt), FileNotFoundError, r"`checkpoint`=.*none.ckpt: there is no such file"),
+        ((folder, prompt), ValueError, r"`checkpoint`=.* is a folder. Name a checkpoint, such as .*last.ckpt"),
         ((folder / "cut.ckpt", prompt), ValueError, r"cut.ckpt: its .* bytes are no checkpoint, or not the whole of one"),
         ((folder / "foreign.ckpt", prompt), ValueError, r"foreign.ckpt is not a checkpoint of this package"),
         ((checkpoint, folder / "none.safetensors"), FileNotFoundError, r"prompt=.*none.safetensors: there is no such file"),

@@ -124,7 +124,7 @@ def test_a_policy_that_is_not_finite_fails_the_row(point_data, point_module, row
     assert "FloatingPointError" in outcome.failed
 
 
-@pytest.mark.parametrize(("options", "message"), [({"workers": -1}, "--tuning.workers=-1"), ({"width": 0}, "--tuning.width=0")])
+@pytest.mark.parametrize(("options", "message"), [({"workers": -1}, "`tuning.workers`=-1"), ({"width": 0}, "`tuning.width`=0")])
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         RolloutPool(**options)
@@ -166,7 +166,7 @@ def test_half_precision_acts_nearly_alike_and_leaves_the_model_as_it_was(point_m
         assert pool.with_policy(half)(rows) == rollout(half, rows, width=4)
     finally:
         pool.close()
-    with pytest.raises(ValueError, match=r"--tuning.precision=16: choose"):
+    with pytest.raises(ValueError, match=r"`tuning.precision`=16: choose"):
         Policy(point_module.model, 5, "16")
 
 

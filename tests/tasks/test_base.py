@@ -9,12 +9,12 @@ def test_our_families_are_registered_as_entry_points():
 
 
 def test_unknown_family_is_named_with_those_there_are():
-    with pytest.raises(ValueError, match=r"--data.family=maze is unknown.*point"):
+    with pytest.raises(ValueError, match=r"`data.family`=maze is unknown.*point"):
         make_family("maze")
 
 
 def test_unknown_option_is_named_with_those_there_are():
-    with pytest.raises(ValueError, match=r"family_options.horizn is not an option of family point.*horizon"):
+    with pytest.raises(ValueError, match=r"family_options.horizn` is not an option of family point.*horizon"):
         make_family("point", {"horizn": 3})
 
 
@@ -23,10 +23,10 @@ def test_unknown_option_is_named_with_those_there_are():
     [
         ({"held_out": [99]}, "held_out"),
         ({"held_out": []}, "held_out"),
-        ({"training_demonstrations": 2}, "training_demonstrations=2"),
-        ({"candidate_demonstrations": 0}, "candidate_demonstrations=0"),
-        ({"expert_share": 1.5}, "expert_share=1.5"),
-        ({"action_noise": -1}, "action_noise=-1"),
+        ({"training_demonstrations": 2}, "training_demonstrations`=2"),
+        ({"candidate_demonstrations": 0}, "candidate_demonstrations`=0"),
+        ({"expert_share": 1.5}, "expert_share`=1.5"),
+        ({"action_noise": -1}, "action_noise`=-1"),
     ],
 )
 def test_options_out_of_range_are_refused_by_name(options, message):

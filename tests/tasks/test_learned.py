@@ -93,21 +93,21 @@ def test_sources_name_what_the_importer_writes():
 @pytest.mark.parametrize(("name", "split"), [("half-cheetah-vel", "training"), ("half-cheetah-dir", "published")])
 def test_prompts_are_not_the_training_episodes(name, split):
     options = {"training_source": "prompt-dt-prompts", "candidate_source": "prompt-dt", "split": split}
-    with pytest.raises(UserError, match=rf"candidate_source=prompt-dt .*training_source=prompt-dt-prompts .*split={split}"):
+    with pytest.raises(UserError, match=rf"candidate_source`=prompt-dt .*training_source`=prompt-dt-prompts .*split={split}"):
         make_family(name, options)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "publishd"}, "split=publishd.*Did you mean published"),
-        ({"split": "ood"}, "split=ood: choose one of published, training"),
-        ({"medium_share": 0.5}, "medium_share=0.5.*expert_share=1.0.*more than 1"),
-        ({"expert_share": 0.1}, "expert_share=0.1 of .*candidate_demonstrations=5 rounds to no episode"),
-        ({"expert_share": 0.4, "medium_share": 0.1}, "medium_share=0.1 of .*candidate_demonstrations=5 rounds to no episode"),
-        ({"training_source": "minari"}, "training_source=minari"),
-        ({"candidate_source": "prompt-dt-prompts"}, "candidate_source=prompt-dt-prompts"),
-        ({"experts": "nowhere.safetensors"}, "experts=nowhere.safetensors: there is no such file"),
+        ({"split": "publishd"}, "split`=publishd.*Did you mean published"),
+        ({"split": "ood"}, "split`=ood: choose one of published, training"),
+        ({"medium_share": 0.5}, "medium_share`=0.5.*expert_share`=1.0.*more than 1"),
+        ({"expert_share": 0.1}, "expert_share`=0.1 of .*candidate_demonstrations`=5 rounds to no episode"),
+        ({"expert_share": 0.4, "medium_share": 0.1}, "medium_share`=0.1 of .*candidate_demonstrations`=5 rounds to no episode"),
+        ({"training_source": "minari"}, "training_source`=minari"),
+        ({"candidate_source": "prompt-dt-prompts"}, "candidate_source`=prompt-dt-prompts"),
+        ({"experts": "nowhere.safetensors"}, "experts`=nowhere.safetensors: there is no such file"),
         ({"experts": str(SHIPPED / "ant-dir.safetensors")}, "of another family: they see 27 numbers"),
         ({"experts": __file__}, "holds no expert"),
     ],

@@ -90,10 +90,10 @@ def test_another_environment_by_name():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"env_name": "pick-plaice-v3"}, "env_name=pick-plaice-v3.*pick-place-v3"),
-        ({"horizon": 501}, "horizon=501"),
-        ({"start_noise": -0.1}, "start_noise=-0.1"),
-        ({"extra_demonstrations": 2}, "extra_demonstrations=2"),
+        ({"env_name": "pick-plaice-v3"}, "env_name`=pick-plaice-v3.*pick-place-v3"),
+        ({"horizon": 501}, "horizon`=501"),
+        ({"start_noise": -0.1}, "start_noise`=-0.1"),
+        ({"extra_demonstrations": 2}, "extra_demonstrations`=2"),
         ({"extra_goal_seeds": [1]}, "extra_goal_seeds"),
     ],
 )

@@ -41,11 +41,11 @@ def test_the_family_keeps_the_contract(ml10):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"benchmark": "ML11"}, "benchmark=ML11: choose one of ML10, ML45"),
-        ({"goals": 51}, "goals=51: it has to be at least 1 and at most 50"),
-        ({"heldout_goals": 0}, "heldout_goals=0"),
-        ({"horizon": 501}, "horizon=501"),
-        ({"training_demonstrations": 2}, "training_demonstrations=2"),
+        ({"benchmark": "ML11"}, "benchmark`=ML11: choose one of ML10, ML45"),
+        ({"goals": 51}, "goals`=51: it has to be at least 1 and at most 50"),
+        ({"heldout_goals": 0}, "heldout_goals`=0"),
+        ({"horizon": 501}, "horizon`=501"),
+        ({"training_demonstrations": 2}, "training_demonstrations`=2"),
     ],
 )
 def test_bad_options_are_named(options, message):

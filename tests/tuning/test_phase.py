@@ -221,11 +221,11 @@ def test_all_rollouts_failing_is_an_error_that_names_the_task(point_policy, subj
     ],
 )
 def test_bad_options_are_named(option, value):
-    with pytest.raises(ValueError, match=f"--tuning.{option}={value}"):
+    with pytest.raises(ValueError, match=f"`tuning.{option}`={value}"):
         TuningOptions(**{option: value})
 
 
 @pytest.mark.parametrize("option", ["features", "reward_model", "exploration", "credit"])
 def test_bad_options_of_a_tuner_are_named(option):
-    with pytest.raises(ValueError, match=f"--tuning.tuner_options.{option}=x"):
+    with pytest.raises(ValueError, match=f"`tuning.tuner_options.{option}`=x"):
         TuningOptions(tuner_options={option: "x"})

@@ -1,0 +1,66 @@
+"""What `tune` and `compare` share: both take a checkpoint, and begin with the options that its run was tuned with."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pdt_lightning.commands.configurations import ConfigurationFile
+from pdt_lightning.commands.options import DEBUG, Explaining, first_sentence
+from pdt_lightning.core.errors import UserError
+from pdt_lightning.model import checkpoints
+
+ASKS = ("-h", "--help", "--print_config")  # for something else than to run the command
+BEFORE_GUESTS = ("features", "reward_model", "exploration", "credit")  # which versions before 0.2 kept beside the tuner
+
+
+def checkpoint_parser(command: str, usage: str, docstring: str | None) -> Explaining:
+    """Make a parser that takes `--config` and `--family_options`.
+
+    Args:
+        command: its name, such as `tune`.
+        usage: its most important options.
+        docstring: of its module; the first sentence becomes the title of `--help`.
+    """
+    prog = f"python -m pdt_lightning.{command}"
+    what = f"pdt_lightning: {first_sentence(docstring)}"
+    parser = Explaining(prog=prog, usage=f"{prog} {usage} [--OPTION=VALUE ...]", description=what, epilog=DEBUG, allow_abbrev=False)
+    parser.add_argument(
+        "-c", "--config", action=ConfigurationFile, help="A YAML file with options of this command. Flags after it win."
+    )
+    parser.add_argument(
+        "--family_options",
+        type=dict[str, Any] | None,
+        default=None,
+        help="Options of the task family in place of those of the run. They give other candidates, such as "
+        "--family_options.expert_share=0.5, or other tasks, such as --family_options.split=training.",
+    )
+    return parser
+
+
+def saved_options(parser: Explaining, args: Sequence[str]) -> dict[str, Any]:
+    """Read the tuning options from the checkpoint that the arguments name. The result is empty where they ask for help alone.
+
+    Options of a tuner are left out where the arguments name another tuner.
+
+    Args:
+        parser: of the command.
+        args: of the command.
+
+    Raises:
+        UserError: on arguments that are wrong, or a checkpoint that is none.
+    """
+    to_parse = [arg for arg in args if not arg.startswith(ASKS)]
+    try:
+        options = parser.parse_args(to_parse, defaults=False)
+    except UserError:
+        if len(to_parse) < len(args):
+            return {}  # help comes without a checkpoint too
+        raise
+    path = options.ckpt_path[0] if isinstance(options.ckpt_path, list) else options.ckpt_path
+    callbacks = checkpoints.read(path).get("callbacks", {})
+    saved = dict(next((state["options"] for name, state in callbacks.items() if name.startswith("PromptTuning")), {}))
+    earlier = {name: saved.pop(name) for name in BEFORE_GUESTS if name in saved}
+    if "tuner_options" not in saved and saved.get("tuner") == "structured":
+        saved["tuner_options"] = earlier
+    if options.get("tuner") not in (None, saved.get("tuner")):
+        saved.pop("tuner_options", None)  # which are another tuner's
+    return saved
