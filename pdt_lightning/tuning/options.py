@@ -1,11 +1,12 @@
 """How prompts are tuned and judged, as a user says it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pdt_lightning.core.plain import plain
 from pdt_lightning.core.ranges import check_types, number
 from pdt_lightning.tuners import tuner_class
+from pdt_lightning.tuning.objective import Option
 
 if TYPE_CHECKING:
     Count = int
@@ -45,7 +46,7 @@ class TuningOptions:
     tuner_options: dict[str, Any] | None = None
     rounds: CountOrNone = 100
     parallel: Count = 1
-    objective: Literal["auto", "return", "success", "success_only"] = "auto"
+    objective: Option = "auto"
     yardstick_episodes: Count = 10
     verdict_episodes: Count = 25
     oracle_candidates: CountOrNone = 100
