@@ -28,7 +28,7 @@ from pdt_lightning.tuners import Candidate, make_tuner
 from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.draws import Draws, Subject
 from pdt_lightning.tuning.journal import Journal, path_of
-from pdt_lightning.tuning.objective import Objective, decide
+from pdt_lightning.tuning.objective import Objective, Option, decide
 from pdt_lightning.tuning.result import EpisodeStatistics
 from pdt_lightning.tuning.search import Cell, search
 
@@ -74,7 +74,7 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
 
 @functools.lru_cache(maxsize=1)
 def _opened(
-    path: str, tasks: tuple[str, ...], precision: str, family_options: str, objective: str
+    path: str, tasks: tuple[str, ...], precision: str, family_options: str, objective: Option
 ) -> tuple[Policy, list[Subject], dict[str, Objective]]:
     module, data = load(path, json.loads(family_options))
     data.prepare_candidates()

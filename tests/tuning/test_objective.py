@@ -84,7 +84,7 @@ def test_auto_is_decided_by_what_demonstrations_or_environment_report(known, nam
 
 @pytest.mark.parametrize("option", ["success", "success_only"])
 def test_success_that_nothing_reports_is_refused(known, option):
-    with pytest.raises(UserError, match=rf"--tuning.objective={option}: test/Silent-v0, the environment of point/03"):
+    with pytest.raises(UserError, match=rf"`tuning.objective`={option}: test/Silent-v0, the environment of point/03"):
         decide(option, *known("Silent", False))
 
 
