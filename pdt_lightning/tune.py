@@ -62,8 +62,6 @@ def main(args: list[str]) -> None:
     quiet()
     config = parsed(args)
     options = TuningOptions(**{name: config[name] for name in TuningOptions.__dataclass_fields__})
-    if options.rounds == 0 and config.prompts is None:
-        raise UserError("--rounds=0 tunes nothing: name the prompts to judge with --prompts DIR, or ask for rounds.")
     if options.rounds and config.prompts is not None:
         raise UserError(f"--prompts={config.prompts} judges prompts as they are: add --rounds 0.")
     if config.prompts is not None and not Path(config.prompts).is_dir():
@@ -99,13 +97,16 @@ def main(args: list[str]) -> None:
     if options.videos:
         pairs = [examples(s, r, options, data.hparams["segments"], PHASE) for s, r in zip(subjects, results, strict=True)]
         film_all(folder / "videos", pairs[: options.videos], policy, config.width)
-    what = (
-        f"Prompts of {config.prompts} judged" if prompts else f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
-    )
+    if prompts:
+        what = f"Prompts of {config.prompts} judged"
+    elif options.rounds:
+        what = f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
+    else:
+        what = f"Prompts chosen without a rollout by {options.tuner}"
     other = "".join(f", {name}={value}" for name, value in changed.items())
     report.print_table(results, f"{what}, seed {options.seed}{other}")
-    filmed = ", videos/" if (folder / "videos").is_dir() else ""
-    say(f"Written to {folder}: summary.json, tuning.csv, prompts/, figures/{filmed}.")
+    left = ["summary.json", "tuning.csv", *(f"{name}/" for name in ("prompts", "figures", "videos") if (folder / name).is_dir())]
+    say(f"Written to {folder}: {', '.join(left)}.")
 
 
 def saved_prompts(folder: Path, names: Sequence[str]) -> dict[str, Recommendation]:

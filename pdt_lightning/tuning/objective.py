@@ -61,19 +61,20 @@ class Objective:
         return outcome.total if self.unit == "return" else outcome.success or 0.0
 
 
-def decide(option: Option, task: Task, demonstrations: Episodes) -> Objective:
+def decide(option: Option, task: Task, demonstrations: Episodes, plays: bool = True) -> Objective:
     """The objective of a task, by the option and by what its demonstrations and an episode of random actions report.
 
     Args:
         option: what the user asked for; `auto` is `success` where success is reported, else `return`.
         task: with its return scale settled.
         demonstrations: its candidates for prompts.
+        plays: whether episodes are to be played; where not, the demonstrations alone are asked.
 
     Raises:
         UserError: if success is asked for and nothing reports any.
     """
-    reported = bool((~np.isnan(demonstrations.index.successes)).any()) or reports_success(task)
-    if option.startswith("success") and not reported:
+    reported = bool((~np.isnan(demonstrations.index.successes)).any()) or (plays and reports_success(task))
+    if plays and option.startswith("success") and not reported:
         raise UserError(
             f"`tuning.objective`={option}: {task.env_name}, the environment of {task.id}, reports no success in its info, nor do "
             "its demonstrations. Choose return or auto."

@@ -39,7 +39,8 @@ class Recommendation:
 
 def planned_rollouts(options: TuningOptions, tasks: int, with_oracle: bool, judged_only: bool = False) -> int:
     """Rollouts of a phase, for its progress bar."""
-    each = 2 * options.verdict_episodes + (0 if judged_only else options.rounds + options.yardstick_episodes)
+    search = options.rounds > 0 and not judged_only
+    each = 2 * options.verdict_episodes + (options.rounds + options.yardstick_episodes if search else 0)
     if with_oracle and options.oracle_candidates:
         each += oracle.planned_rollouts(options.oracle_candidates, options.oracle_episodes) + options.verdict_episodes
     return tasks * each
@@ -72,7 +73,9 @@ def tune(
         UserError: if the objective is success and a task reports none.
     """
     draws = Draws.of(options, slots, phase)
-    objectives = [decide(options.objective, subject.task, subject.segments.episodes) for subject in subjects]
+    # Where nothing is played no environment is asked for: prompts are chosen from demonstrations alone.
+    plays = bool(options.rounds or options.verdict_episodes)
+    objectives = [decide(options.objective, subject.task, subject.segments.episodes, plays) for subject in subjects]
     with ExitStack() as held:
         # Encoding and the bandit's linear algebra too run on one thread, or ranks with other numbers of threads would differ.
         held.enter_context(torch.autocast(policy.model.state_mean.device.type, enabled=False))
@@ -81,7 +84,8 @@ def tune(
         before: list[list[Outcome]] = [[] for _ in subjects]
         cells: list[Cell] = []
         if chosen is None:
-            before = play_groups(play, [draws.untuned(s, "yardstick", options.yardstick_episodes) for s in subjects])
+            if options.rounds:
+                before = play_groups(play, [draws.untuned(s, "yardstick", options.yardstick_episodes) for s in subjects])
             cells = searched(policy, subjects, objectives, play, options, draws)
             chosen = {cell.task.id: recommended(subject, cell) for subject, cell in zip(subjects, cells, strict=True)}
         prompts = [chosen[subject.task.id].prompt for subject in subjects]
@@ -115,7 +119,7 @@ def tune(
             origin=found.origin,
             recommended_value=found.value,
         )
-        if cells:
+        if cells and everything:
             result.record = recorded(result, subject, cells[number], options)
         results.append(result)
     return results
