@@ -1,8 +1,10 @@
 """Environments on loan: built once, kept for the next episode of the same task, and asked what they report."""
 
 import pickle
+from collections.abc import Sequence
 
 import gymnasium as gym
+import numpy as np
 
 from pdt_lightning.tasks.base import Task
 from pdt_lightning.tasks.success import of_step
@@ -51,20 +53,33 @@ class Environments:
         return pickle.dumps((task.env_id, sorted(task.env_kwargs.items())))
 
 
-def reports_success(task: Task) -> bool:
-    """Whether the task's environment reports success, found out by an episode of random actions; one that raises does not."""
+def reports_success(task: Task, demonstrated: Sequence[np.ndarray] = ()) -> bool:
+    """Whether the task's environment reports success, in an episode of random actions or in one with demonstrated actions.
+
+    An environment that raises reports none: rollouts will meet that too.
+
+    Args:
+        task: whose environment is asked.
+        demonstrated: `(T, A)` actions of episodes, where success may be reported only when it happens.
+    """
     env = task.make_env()
     try:
-        _, info = env.reset(seed=0)
         env.action_space.seed(0)
-        for _ in range(task.horizon or 1000):
+        random = np.array([env.action_space.sample() for _ in range(task.horizon or 1000)])
+        return _reports(env, random) or any(_reports(env, actions) for actions in demonstrated)
+    finally:
+        env.close()
+
+
+def _reports(env: gym.Env, actions: np.ndarray) -> bool:
+    try:
+        _, info = env.reset(seed=0)
+        for action in actions:
             if of_step(info) is not None:
                 return True
-            _, _, terminated, truncated, info = env.step(env.action_space.sample())
+            _, _, terminated, truncated, info = env.step(action)
             if terminated or truncated:
                 break
         return of_step(info) is not None
-    except Exception:  # whatever a simulator raises, rollouts will meet it too
+    except Exception:  # whatever a simulator raises
         return False
-    finally:
-        env.close()

@@ -31,7 +31,7 @@ class TuningOptions:
         rounds: rollouts that the tuner may spend on a task; 0: prompts are chosen from what the demonstrations tell.
         parallel: rollouts of a task between two fits of the tuner.
         objective: `return`; `success`, the highest of an episode, ties broken by return; `success_only`, without that; `auto`:
-            `success` where demonstrations or environment report it, else `return`, decided for each task before its first rollout.
+            `success` where the environment reports it, else `return`, decided for each task before its first rollout.
         yardstick_episodes: untuned episodes of a task before tuning, each with a random prompt.
         verdict_episodes: fresh episodes on which the recommended prompt is judged, and as many untuned ones; 0: none.
         oracle_candidates: random prompts tried at the end of a run, which with all that tuning has tried compete for the best
