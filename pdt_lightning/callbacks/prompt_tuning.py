@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from pdt_lightning.callbacks.board import show_phase
+from pdt_lightning.callbacks.due import epoch_is_over, only_after_a_phase, run_ends
 from pdt_lightning.callbacks.weights import saved_weights
 from pdt_lightning.core.distributed import attempt, gather, shard, unshard
 from pdt_lightning.core.errors import UserError, check_range
@@ -75,7 +77,10 @@ class PromptTuning(lightning.Callback):
         self.folder: Path | None = None  # where results are written; None: the trainer's log_dir
         self.request: StopRequest | None = None  # may end a phase between two blocks of rollouts
         self.phases = 0
+        self.last_update = -1  # update after which the newest phase was run
         self.final_update = -1  # update after which the last phase, with its oracle, was run
+        self._monitoring: list[lightning.Callback] = []  # callbacks that monitor a number of a phase
+        self._to_be_saved = False  # whether what was judged is not what the last validation saved
         self._pool: RolloutPool | None = None
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
@@ -84,6 +89,7 @@ class PromptTuning(lightning.Callback):
         if not isinstance(data, MultiTaskDataModule):
             raise UserError("PromptTuning needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...)).")
         self.check(data)
+        self._monitoring = only_after_a_phase(trainer, lambda: self.last_update == trainer.global_step)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", trainer.num_devices))
         workers = max(1, (os.cpu_count() or 1) // max(1, local)) if self.workers is None else self.workers
         self._pool = RolloutPool(workers, self.width)
@@ -100,41 +106,50 @@ class PromptTuning(lightning.Callback):
         check_objective(self.options.objective, data.family.heldout_tasks)
 
     def due(self, trainer: lightning.Trainer) -> bool:
-        """Whether a phase follows this validation; one in the middle of an epoch is never followed by any."""
+        """Whether a phase is to be run now, at a validation or at the end of an epoch; in the middle of an epoch never."""
         if trainer.sanity_checking or not self._any_tasks(trainer):
             return False
+        if trainer.state.fn != "fit":
+            return True
         every = self.every_n_epochs
-        regular = every > 0 and (trainer.current_epoch + 1) % every == 0 and self._epoch_is_over(trainer)
-        return regular or self._ends(trainer)
+        regular = every > 0 and (trainer.current_epoch + 1) % every == 0 and epoch_is_over(trainer)
+        return self.last_update != trainer.global_step and (regular or run_ends(trainer))
 
     def _any_tasks(self, trainer: lightning.Trainer) -> bool:
         return bool(self.validation_tasks or trainer.datamodule.family.heldout_tasks)  # type: ignore[attr-defined]
 
-    @staticmethod
-    def _epoch_is_over(trainer: lightning.Trainer) -> bool:
-        return trainer.fit_loop.epoch_loop.batch_progress.current.ready >= trainer.num_training_batches
-
-    def _ends(self, trainer: lightning.Trainer) -> bool:
-        by_epochs = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch + 1
-        by_steps = 0 <= trainer.max_steps <= trainer.global_step
-        return by_steps or trainer.state.fn != "fit" or (by_epochs and self._epoch_is_over(trainer))
-
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: LitPDT) -> None:  # type: ignore[override]
         """Tune, and log the same numbers on every rank, so that anything may monitor them."""
         if self.due(trainer):
-            metrics = self._run_phase(trainer, pl_module, trainer.current_epoch, final=self._ends(trainer))
+            metrics = self._run_phase(trainer, pl_module, trainer.current_epoch, final=run_ends(trainer))
             pl_module.log_dict(metrics, rank_zero_only=False, sync_dist=False)
+            self._to_be_saved = not trainer.validating
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: LitPDT) -> None:  # type: ignore[override]
+        """As after a validation, where none has come at the end of the epoch."""
+        self.on_validation_epoch_end(trainer, pl_module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: LitPDT) -> None:  # type: ignore[override]
-        """Where training ended in another way than foreseen (early stopping, max_time), the last phase comes now."""
+        """Where training ended in another way than foreseen (early stopping, max_time), the last phase comes now.
+
+        Where the last weights were tuned already, it is that phase once more, with the oracle; its rollouts are in its journal.
+        """
         if not trainer.interrupted and self.final_update != trainer.global_step and self._any_tasks(trainer):
+            tuned_already = self.last_update == trainer.global_step
+            self.phases -= tuned_already
             metrics = self._run_phase(trainer, pl_module, trainer.current_epoch - 1, final=True)
+            self._to_be_saved = True
+            new = {name: value for name, value in metrics.items() if not (tuned_already and name in trainer.callback_metrics)}
             for logger in trainer.loggers:
-                logger.log_metrics(metrics, step=trainer.global_step)
-            # What was judged is not what the last validation saved.
-            for checkpoint in trainer.checkpoint_callbacks:
-                if isinstance(checkpoint, ModelCheckpoint) and checkpoint.monitor is None and checkpoint.dirpath:
-                    trainer.save_checkpoint(Path(checkpoint.dirpath) / "last.ckpt")
+                logger.log_metrics(new, step=trainer.global_step)
+            trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
+            for callback in self._monitoring:
+                if isinstance(callback, ModelCheckpoint):  # each acts in one of the two
+                    callback.on_train_epoch_end(trainer, pl_module)
+                    callback.on_validation_end(trainer, pl_module)
+        for checkpoint in trainer.checkpoint_callbacks if self._to_be_saved else ():
+            if isinstance(checkpoint, ModelCheckpoint) and checkpoint.monitor is None and checkpoint.dirpath:
+                trainer.save_checkpoint(Path(checkpoint.dirpath) / "last.ckpt")
         self._forget_journals(trainer)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -178,6 +193,7 @@ class PromptTuning(lightning.Callback):
             shares = gather(attempt(lambda: self._tune_share(data, module, *ranks, phase, final, journal)))
             results = unshard(shares)
             self.phases += 1
+            self.last_update = trainer.global_step
             if final:
                 self.final_update = trainer.global_step
             # What rank 0 alone does, the writing, is reported to all, so that a full disk ends the run everywhere.
@@ -264,6 +280,7 @@ class PromptTuning(lightning.Callback):
         options = {name: getattr(self, name) for name in ("tasks", "validation_tasks", "workers", "width", "precision")}
         return {
             "phases": self.phases,
+            "last_update": self.last_update,
             "final_update": self.final_update,
             "options": plain({**dataclasses.asdict(self.options), **options}),
         }
@@ -271,4 +288,5 @@ class PromptTuning(lightning.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the phase after the last one that the checkpoint knows."""
         self.phases = state_dict["phases"]
+        self.last_update = state_dict.get("last_update", -1)
         self.final_update = state_dict["final_update"]

@@ -13,14 +13,22 @@ import lightning
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    Checkpoint,
+    LearningRateFinder,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ProgressBar,
+    RichProgressBar,
+)
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
 from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.callbacks.board import SaveAndShowConfig
-from pdt_lightning.callbacks.interruption import Interruption
+from pdt_lightning.callbacks.interruption import Best, Interruption
 from pdt_lightning.callbacks.progress import ProgressLines
 from pdt_lightning.commands.configurations import ConfigurationFile
 from pdt_lightning.commands.loggers import DEFAULT, loggers_of
@@ -154,22 +162,27 @@ class RunCLI(LightningCLI):
         kwargs["logger"] = False  # until the run has its folder
         # Lightning takes up what it finds there of its own under Slurm: nothing, since a job is taken up by our rules.
         kwargs["default_root_dir"] = str(self.home)
-        folder = self.home / "checkpoints"  # likewise
-        every_validation: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": False}
-        self._checkpoints = [
-            ModelCheckpoint(folder, "best", monitor="val/action_error", **every_validation),
-            ModelCheckpoint(folder, "last", **every_validation),
-        ]
-        self.interruption = Interruption(folder)
-        callbacks = [*(wanted.callbacks or []), *self._checkpoints, self.interruption]
+        given = wanted.callbacks or []
+        callbacks: list[Callback] = [given] if isinstance(given, Callback) else list(given)
+        if wanted.enable_checkpointing is False:
+            if any(isinstance(callback, Checkpoint) for callback in callbacks):
+                raise UserError("--trainer.enable_checkpointing=False, but --trainer.callbacks has one that saves. Leave one out.")
+            self.interruption = Interruption(None)
+        else:
+            callbacks.append(Best(self.home / "checkpoints"))  # likewise
+            self.interruption = Interruption(self.home / "checkpoints")
+        kwargs["enable_checkpointing"] = True  # what saves is among the callbacks
+        callbacks.append(self.interruption)
         if wanted.logger is not False:
             callbacks.append(LearningRateMonitor("step"))
-        if wanted.enable_progress_bar is not False:
+        if any(isinstance(callback, ProgressBar) for callback in callbacks):
+            kwargs["enable_progress_bar"] = True  # the user's own
+        elif wanted.enable_progress_bar is not False:
             callbacks.append(RichProgressBar(refresh_rate=20) if in_terminal() else ProgressLines())
         try:
             trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         # The trainer has its options from the user alone, so that what it raises on them is about them.
-        except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
+        except (MisconfigurationException, RuntimeError, ValueError, TypeError, ImportError) as error:
             raise UserError(about_trainer(str(error), self.config.trainer)) from error
         return trainer
 
@@ -221,12 +234,19 @@ class RunCLI(LightningCLI):
             self.start = f"the newest of this name, {self.start}" + ("" if saved else ", since it has no checkpoint yet")
         if slurm_job():
             self.interruption.request.listen(signal.SIGUSR1)  # in place of Lightning, which would leave a checkpoint of its own
-        for checkpoint in self._checkpoints:
-            checkpoint.dirpath = str(self.run_folder / "checkpoints")
-        self.interruption.path = self.run_folder / "checkpoints" / "last.ckpt"
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # the trainer has it, its stub has not
+        if self.interruption.path:
+            self.interruption.path = self.run_folder / "checkpoints" / "last.ckpt"
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # the trainer has it, its stub has not
+        for callback in list(callbacks):
             if isinstance(callback, PromptTuning):
                 callback.folder, callback.request = self.run_folder, self.interruption.request
+            elif isinstance(callback, SaveAndShowConfig):
+                callback.folder = self.run_folder
+            elif isinstance(callback, ModelCheckpoint) and (callback.dirpath is None or isinstance(callback, Best)):
+                callback.dirpath = str(self.run_folder / "checkpoints")
+            elif isinstance(callback, LearningRateFinder) and saved:  # it has found one
+                self.model.hparams["learning_rate"] = saved["hyper_parameters"]["learning_rate"]
+                callbacks.remove(callback)
         # What an earlier process logged into this folder is hidden from where this one goes on.
         hidden = int(saved["global_step"]) if saved else None if self.is_new else 0
         self.trainer.loggers = loggers_of(self.config_init.trainer.logger, self.run_folder, hidden)
@@ -237,7 +257,8 @@ class RunCLI(LightningCLI):
         if self.checkpoint_wanted is None and (again := requeued(self.home, args)):
             folder, checkpoint = again, checkpoint_of(again)
         if checkpoint is not None:
-            check_same(checkpoint, self.model, self.datamodule)
+            found = any(isinstance(one, LearningRateFinder) for one in self.trainer.callbacks)  # type: ignore[attr-defined]
+            check_same(checkpoint, self.model, self.datamodule, ("learning_rate",) if found else ())
         self.is_new = folder is None
         self._missing = [path for path in (self.home, *self.home.parents) if not path.exists()]
         if folder is None:

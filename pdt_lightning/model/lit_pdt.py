@@ -151,6 +151,16 @@ class LitPDT(lightning.LightningModule):
         self._validation_names = data.validation_names()
         self.task_errors = torch.nn.ModuleList(TaskError(len(tasks)) for _, tasks in self._validation_names)
 
+    def on_fit_start(self) -> None:
+        """Take over the learning rate that a finder of Lightning's has just found, from which the schedule would lead back."""
+        rate = self.hparams["learning_rate"] = float(self.hparams["learning_rate"])
+        for config in self.trainer.lr_scheduler_configs:
+            scheduler: Any = config.scheduler
+            for number, group in enumerate(scheduler.optimizer.param_groups):
+                if group["initial_lr"] != rate:
+                    scheduler.base_lrs[number] = group["initial_lr"] = rate
+                    group["lr"] = rate * scheduler.lr_lambdas[number](scheduler.last_epoch)
+
     def errors(self, batch: Batch) -> Tensor:
         """`(B, T)` squared error of the actions, in units of half the action box, averaged over their coordinates."""
         predicted = self.model(batch.context, batch.prompt)
