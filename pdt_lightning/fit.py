@@ -33,6 +33,8 @@ def main(args: list[str]) -> None:
             cli.datamodule.setup()
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint)
         if cli.trainer.is_global_zero:
+            if nothing := cli.nothing_was_left():
+                say(nothing)
             print_footer(cli.run_folder, look)
     except Interrupted as where:
         if not cli.trainer.is_global_zero:

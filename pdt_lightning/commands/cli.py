@@ -267,6 +267,15 @@ class RunCLI(LightningCLI):
         tell(folder, checkpoint)
         return folder, checkpoint
 
+    def nothing_was_left(self) -> str:
+        """That nothing was trained, where the run had reached its end before, and what to raise; else nothing."""
+        trainer, saved = self.trainer, checkpoints.read(self.checkpoint) if self.checkpoint else None
+        if saved is None or trainer.global_step > saved["global_step"]:
+            return ""
+        limits = {name: self.config.trainer[name] for name in ("max_epochs", "max_steps", "max_time")}
+        given = [f"--trainer.{name}={limit}" for name, limit in limits.items() if limit not in (None, -1)]
+        return f"Nothing was left to train after update {trainer.global_step:,}: {', '.join(given)} was reached. Raise it to go on."
+
     def forget(self) -> None:
         """Remove the folder that was made for a run which has not begun, and those above it that were made with it."""
         if self.trainer.is_global_zero and self.is_new and not self.trainer.global_step:

@@ -93,6 +93,11 @@ def check_trainer(options: Any, updates_per_epoch: int) -> None:
             f"--trainer.val_check_interval={every}: an epoch has --data.updates_per_epoch={updates_per_epoch} updates. Lower it, "
             "or set --trainer.check_val_every_n_epoch=null to count across epochs."
         )
+    if options.barebones:
+        raise UserError(
+            "--trainer.barebones=True measures Lightning itself: it turns off the checkpoints and numbers that a run consists of. "
+            "Leave it out; --trainer.profiler=simple tells where the time goes."
+        )
     on_cpu = options.accelerator == "cpu" or (options.accelerator == "auto" and not torch.accelerator.is_available())
     if on_cpu and options.precision is not None and str(options.precision) not in CPU_PRECISIONS:
         raise UserError(
