@@ -4,7 +4,6 @@ python -m pdt_lightning.tune --ckpt_path runs/metaworld/version_0/checkpoints/la
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from pdt_lightning.commands.options import DEBUG, Explaining, first_sentence
 from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, command
+from pdt_lightning.core.processes import cores
 from pdt_lightning.core.terminal import progress_bar, quiet, say
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model import checkpoints
@@ -42,6 +42,9 @@ def parser(saved: dict[str, Any]) -> Explaining:
     made.add_argument("--out", type=str | None, default=None, help="Folder for the results; null: beside the checkpoint's folder.")
     made.add_argument("--oracle", type=bool, default=False, help="Look for the oracle too.")
     made.add_argument("--workers", type=int | None, default=0, help="Processes that play rollouts; 0: this one; null: one a core.")
+    made.add_argument(
+        "--step_timeout", type=float | None, default=300.0, help="Seconds after which an environment that a worker waits for hangs."
+    )
     made.add_argument("--width", type=int, default=8, help="Rows in a forward pass.")
     made.add_argument("--precision", type=str, default="32-true", help="Of the transformer: 32-true, or bf16-true.")
     made.add_class_arguments(TuningOptions)
@@ -100,7 +103,7 @@ def main(args: list[str]) -> None:
             f"--prompts={config.prompts}: there is no such folder. Name one that a run has left, such as {EXAMPLE}."
         )
     dtype_of(config.precision)
-    pool = RolloutPool(os.cpu_count() or 1 if config.workers is None else config.workers, config.width)
+    pool = RolloutPool(cores() if config.workers is None else config.workers, config.width, config.step_timeout)
     folder = Path(config.out) if config.out else new_folder(Path(config.ckpt_path).resolve().parent.parent)
     check_writable("--out", folder)
     print("Reading the checkpoint and laying out the tasks ...", file=sys.stderr, flush=True)
@@ -125,7 +128,8 @@ def main(args: list[str]) -> None:
     saying: dict[str, Any] = {"checkpoint": str(config.ckpt_path), "seed": options.seed, "family_options": changed}
     report.write_phase(folder, results, data.prompt_tasks, options.tuner, **saying)
     if options.videos:
-        pairs = [examples(s, r, options, data.hparams["segments"], PHASE) for s, r in zip(subjects, results, strict=True)]
+        by_id = {subject.task.id: subject for subject in subjects}
+        pairs = [examples(by_id[r.task], r, options, data.hparams["segments"], PHASE) for r in results]
         film_all(folder / "videos", pairs[: options.videos], policy, config.width)
     what = f"Prompts of {config.prompts} judged" if given else f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
     other = "".join(f", {name}={value}" for name, value in changed.items())

@@ -106,7 +106,7 @@ class Interruption(Checkpoint):
         self.request.cease()
 
     def _save(self, trainer: lightning.Trainer) -> None:
-        if self.path is not None and not trainer.fast_dev_run:
+        if self.path is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # its stub has it not
             self._saved = trainer.global_step
             trainer.save_checkpoint(self.path)
 

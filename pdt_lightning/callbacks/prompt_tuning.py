@@ -14,23 +14,22 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from pdt_lightning.callbacks.board import show_phase
 from pdt_lightning.callbacks.due import epoch_is_over, only_after_a_phase, run_ends
+from pdt_lightning.callbacks.share import tune_share
 from pdt_lightning.callbacks.weights import saved_weights
-from pdt_lightning.core.distributed import attempt, gather, shard, unshard
+from pdt_lightning.core.distributed import attempt, gather, shard
 from pdt_lightning.core.errors import UserError, check_range
 from pdt_lightning.core.plain import plain
-from pdt_lightning.core.signals import Interrupted, StopRequest
-from pdt_lightning.core.terminal import progress_bar
+from pdt_lightning.core.processes import cores
+from pdt_lightning.core.signals import StopRequest
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import examples, film_all, log_films
 from pdt_lightning.rollouts.policy import Policy, dtype_of
 from pdt_lightning.rollouts.pool import RolloutPool
-from pdt_lightning.rollouts.rollout import Outcome, Row
 from pdt_lightning.tuning.draws import Subject
-from pdt_lightning.tuning.journal import Journal, forget, path_of
+from pdt_lightning.tuning.journal import forget, path_of
 from pdt_lightning.tuning.options import TuningOptions, check_objective
-from pdt_lightning.tuning.phase import planned_rollouts, tune
 from pdt_lightning.tuning.result import TaskResult
 
 
@@ -45,7 +44,10 @@ class PromptTuning(lightning.Callback):
         tasks: ids of the held-out tasks to tune; null: all.
         validation_tasks: ids of training tasks to tune besides. They are logged apart, as `tuning_validation/...`, so that a
             checkpoint can be chosen by tuned return without a look at the tasks that are reported.
-        workers: processes that play rollouts on the CPU, of each rank; 0: the rank itself plays; null: one a core.
+        workers: processes that play rollouts on the CPU, of each rank; 0: the rank itself plays, and what hangs or dies there takes
+            the run with it; null: one for each core that the run may use.
+        step_timeout: seconds that an environment may take to be built, to be reset or for a step before it is held to hang, its
+            worker is ended and its episode is played again; null: as long as it likes.
         width: rows in a forward pass. It decides the last bits of the results; the number of workers and ranks does not.
         precision: of the transformer in rollouts: `32-true`, or `bf16-true`, which is faster where the hardware has it.
         progress: show a bar with the time left.
@@ -58,6 +60,7 @@ class PromptTuning(lightning.Callback):
         tasks: list[str] | None = None,
         validation_tasks: list[str] | None = None,
         workers: int | None = 0,
+        step_timeout: float | None = 300.0,
         width: int = 8,
         precision: str = "32-true",
         progress: bool = True,
@@ -65,12 +68,13 @@ class PromptTuning(lightning.Callback):
     ):
         check_range("--tuning.every_n_epochs", every_n_epochs, 0)
         dtype_of(precision)
-        RolloutPool(workers or 0, width)  # refuses what is out of range
+        RolloutPool(workers or 0, width, step_timeout)  # refuses what is out of range
         self.options = TuningOptions(**options)
         self.every_n_epochs = every_n_epochs
         self.tasks = tasks
         self.validation_tasks = validation_tasks or []
         self.workers = workers
+        self.step_timeout = step_timeout
         self.width = width
         self.precision = precision
         self.progress = progress
@@ -91,8 +95,8 @@ class PromptTuning(lightning.Callback):
         self.check(data)
         self._monitoring = only_after_a_phase(trainer, lambda: self.last_update == trainer.global_step)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", trainer.num_devices))
-        workers = max(1, (os.cpu_count() or 1) // max(1, local)) if self.workers is None else self.workers
-        self._pool = RolloutPool(workers, self.width)
+        workers = max(1, cores() // max(1, local)) if self.workers is None else self.workers
+        self._pool = RolloutPool(workers, self.width, self.step_timeout)
 
     def check(self, data: MultiTaskDataModule) -> None:
         """Refuse tasks that the data do not have, and an objective that they do not know.
@@ -191,7 +195,11 @@ class PromptTuning(lightning.Callback):
         ranks = (trainer.global_rank, trainer.world_size)
         with saved_weights(trainer, module, self):
             shares = gather(attempt(lambda: self._tune_share(data, module, *ranks, phase, final, journal)))
-            results = unshard(shares)
+            found = {result.task: result for share in shares for result in share}
+            wanted = [subject.task.id for subject in self.subjects(data)]
+            results = [found[name] for name in wanted if name in found]
+            if not results:
+                raise RuntimeError("All tasks were given up, as said above: there is nothing to report. Mend their environment.")
             self.phases += 1
             self.last_update = trainer.global_step
             if final:
@@ -213,32 +221,9 @@ class PromptTuning(lightning.Callback):
         if not subjects:
             return []
         assert self._pool is not None
+        slots, progress = data.hparams["segments"], self.progress and rank == 0
         policy = self._policy(module)
-        total = planned_rollouts(self.options, len(subjects), final)
-        with progress_bar(f"Tuning prompts, phase {phase + 1}", total, "rollout", self.progress and rank == 0) as advance:
-            journal = Journal(path, policy, self.width) if path else None
-            kept = 0
-
-            def count(number: int) -> None:
-                nonlocal kept
-                kept += number
-                advance(number)
-
-            def played(rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
-                count(len(outcomes))
-                if journal:
-                    journal.add(rows, outcomes)
-                if self.request and self.request.heard:
-                    raise Interrupted(f"in tuning phase {phase + 1}, of which all {kept} rollouts so far are kept")
-
-            play = self._pool.with_policy(policy, played)
-            try:
-                if journal:
-                    play = journal.replay(play, count)
-                return tune(policy, subjects, play, self.options, data.hparams["segments"], phase, with_oracle=final)
-            finally:
-                if journal:
-                    journal.close()
+        return tune_share(policy, subjects, self._pool, self.options, slots, phase, final, path, self.request, progress)
 
     def _policy(self, module: Any) -> Policy:
         frozen = copy.deepcopy(module.model).eval().requires_grad_(False)
@@ -259,6 +244,7 @@ class PromptTuning(lightning.Callback):
             f"figures/{name}",
             checkpoint="checkpoints/last.ckpt",
             final=final,
+            given_up=[subject.task.id for subject in self.subjects(data) if subject.task.id not in {one.task for one in results}],
         )
         boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         show_phase(boards, images, results, folder / "tuning" / name, trainer.global_step)
@@ -277,7 +263,9 @@ class PromptTuning(lightning.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""
-        options = {name: getattr(self, name) for name in ("tasks", "validation_tasks", "workers", "width", "precision")}
+        options = {
+            name: getattr(self, name) for name in ("tasks", "validation_tasks", "workers", "step_timeout", "width", "precision")
+        }
         return {
             "phases": self.phases,
             "last_update": self.last_update,

@@ -9,7 +9,7 @@ from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.rollout import Outcome
 from pdt_lightning.tuning.record import Record
-from pdt_lightning.tuning.search import Trial
+from pdt_lightning.tuning.search import TaskGivenUp, Trial
 
 
 @dataclass
@@ -31,7 +31,7 @@ class EpisodeStatistics:
         """From outcomes, of which not all may have failed."""
         played = [outcome for outcome in outcomes if outcome.failed is None]
         if not played:
-            raise RuntimeError(f"every episode of {task} failed; the last one: {outcomes[-1].failed}")
+            raise TaskGivenUp(task, f"every episode of {task} failed; the last one: {outcomes[-1].failed}")
         reported = any(outcome.success is not None for outcome in played)
         successes = [0.0 if outcome.failed else outcome.success or 0.0 for outcome in outcomes] if reported else []
         return cls([outcome.total for outcome in played], successes, len(outcomes) - len(played))
