@@ -263,14 +263,12 @@ class PromptTuning(lightning.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""
-        options = {
-            name: getattr(self, name) for name in ("tasks", "validation_tasks", "workers", "step_timeout", "width", "precision")
-        }
+        own = ("tasks", "validation_tasks", "workers", "step_timeout", "width", "precision")
         return {
             "phases": self.phases,
             "last_update": self.last_update,
             "final_update": self.final_update,
-            "options": plain({**dataclasses.asdict(self.options), **options}),
+            "options": plain({**dataclasses.asdict(self.options), **{name: getattr(self, name) for name in own}}),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import gymnasium as gym
 import numpy as np
@@ -39,14 +39,15 @@ class Outcome:
         success: highest `info["success"]`; None where the environment reports none.
         length: steps.
         failed: None, or why the episode could not be played; the other fields then mean nothing.
-        replays: how often it was played again, since something had gone wrong.
+        replays: how often it was played again since it had gone wrong, which is no part of what came of it: where several episodes
+            of a block go wrong, one may hide another.
     """
 
     total: float
     success: float | None
     length: int
     failed: str | None = None
-    replays: int = 0
+    replays: int = field(default=0, compare=False)
 
 
 Rollout = Callable[[Sequence[Row]], list[Outcome]]

@@ -14,18 +14,22 @@ from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 
 Frozen = tuple[bytes, int, str]  # a policy as it travels: its model, pickled, so that tensors are bytes; context steps; precision
 
+METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
 
 class Worker:
     """A process with one torch thread, which plays one block at a time and keeps its environments and its policy.
 
-    Spawned, and ends with its parent; see `core.processes`.
+    It ends with its parent, however that ends, and is forked from a process that has imported what it takes and done nothing else
+    (a fork of one that has used torch's threads can hang), so that another one is there at once.
 
     Args:
         width: rows in a forward pass.
     """
 
     def __init__(self, width: int):
-        context = multiprocessing.get_context("spawn")
+        context: Any = multiprocessing.get_context(METHOD)
+        context.set_forkserver_preload([__name__])
         self._connection, theirs = context.Pipe()
         # The number of the row whose environment is at work, and since when; see `rollout`.
         self._watch: Any = context.Array("d", 2, lock=False)
