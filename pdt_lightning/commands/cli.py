@@ -147,6 +147,7 @@ class RunCLI(LightningCLI):
         self.checkpoint_wanted = config.ckpt_path
         self.is_new = False  # whether the run's folder was made by this process
         self._missing: list[Path] = []  # folders above it that were made with it
+        self._why = ""  # the checkpoint is not the one that one would expect
         config.ckpt_path = None  # the saved configuration says what the run is, not where it was taken up
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -232,6 +233,8 @@ class RunCLI(LightningCLI):
             self.start = f"from {self.checkpoint}, after update {saved['global_step']:,} in epoch {saved['epoch']}"
         if self.checkpoint_wanted == "last":
             self.start = f"the newest of this name, {self.start}" + ("" if saved else ", since it has no checkpoint yet")
+        if self._why:
+            self.start += f" ({self._why})"
         if slurm_job():
             self.interruption.request.listen(signal.SIGUSR1)  # in place of Lightning, which would leave a checkpoint of its own
         if self.interruption.path:
@@ -253,9 +256,9 @@ class RunCLI(LightningCLI):
 
     def _claim(self, args: Sequence[str]) -> tuple[Path, Path | None]:
         """The run's folder, made where it is a new one, and the checkpoint to go on from."""
-        folder, checkpoint = find_run(self.home, self.checkpoint_wanted)
+        folder, checkpoint, self._why = find_run(self.home, self.checkpoint_wanted)
         if self.checkpoint_wanted is None and (again := requeued(self.home, args)):
-            folder, checkpoint = again, checkpoint_of(again)
+            folder, (checkpoint, self._why) = again, checkpoint_of(again)
         if checkpoint is not None:
             found = any(isinstance(one, LearningRateFinder) for one in self.trainer.callbacks)  # type: ignore[attr-defined]
             check_same(checkpoint, self.model, self.datamodule, ("learning_rate",) if found else ())

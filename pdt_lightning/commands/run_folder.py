@@ -9,6 +9,7 @@ from pathlib import Path
 from pdt_lightning.core.errors import NotFoundError, UserError
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.terminal import say
+from pdt_lightning.model.checkpoints import read
 
 TOLD = "PDT_LIGHTNING_RUN"  # environment variable by which a process tells those that it starts where the run lives
 JOB = "slurm_job.json"  # in a run's folder: the Slurm job that it belongs to
@@ -20,37 +21,54 @@ def versions(home: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name[8:]))
 
 
-def checkpoint_of(folder: Path) -> Path | None:
-    """The checkpoint that a run goes on from; None before the first one."""
-    path = folder / "checkpoints" / "last.ckpt"
-    return path if path.is_file() else None
+def checkpoint_of(folder: Path) -> tuple[Path | None, str]:
+    """The checkpoint that a run goes on from: `last.ckpt`, or, where that cannot be read, the newest one that can.
+
+    Returns:
+        The checkpoint, None where there is none; and, where it is not `last.ckpt`, why, else nothing.
+    """
+    last, why = folder / "checkpoints" / "last.ckpt", ""
+    others = sorted(folder.glob("checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in dict.fromkeys([*([last] if last.is_file() else []), *others]):
+        try:
+            read(path)
+        except UserError as error:
+            why = why or str(error)
+        else:
+            return path, why
+    return None, why
 
 
-def find_run(home: Path, ckpt_path: str | None) -> tuple[Path | None, Path | None]:
-    """The folder of the run and the checkpoint to go on from.
+def find_run(home: Path, ckpt_path: str | None) -> tuple[Path | None, Path | None, str]:
+    """The folder of the run, the checkpoint to go on from, and why it is not the one that one would expect.
 
     Args:
         home: folder of all runs of this name.
-        ckpt_path: None: a new run. `last`: the newest run that has a checkpoint, or, where none has, the newest one, from the
-            start. A path goes on in the run that the checkpoint lies in, or in a new one where it lies in none.
+        ckpt_path: None: a new run. `last`: the newest run that has a checkpoint that can be read, or, where none has, the newest
+            one, from the start. A path goes on in the run that the checkpoint lies in, or in a new one where it lies in none.
 
     Returns:
-        The folder, None for one that is still to be made; the checkpoint, None to begin from the start.
+        The folder, None for one that is still to be made; the checkpoint, None to begin from the start; the reason, mostly empty.
 
     Raises:
         NotFoundError: if there is nothing to go on from.
     """
     if ckpt_path is None:
-        return None, None
+        return None, None, ""
     if ckpt_path != "last":
         path = Path(ckpt_path)
         inside = path.parent.name == "checkpoints" and path.parent.parent.name.startswith("version_")
-        return (path.parent.parent if inside else None), path
+        return (path.parent.parent if inside else None), path, ""
     known = versions(home)
     if not known:
         raise NotFoundError(f"--ckpt_path=last: there is no run under {home}. Leave --ckpt_path out to start one.")
-    folder = next((path for path in reversed(known) if checkpoint_of(path)), known[-1])
-    return folder, checkpoint_of(folder)
+    reasons = []
+    for folder in reversed(known):
+        checkpoint, why = checkpoint_of(folder)
+        reasons += [why] if why else []
+        if checkpoint:
+            return folder, checkpoint, " ".join(reasons)
+    return known[-1], None, " ".join(reasons)
 
 
 def make_version(home: Path) -> Path:

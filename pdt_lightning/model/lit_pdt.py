@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import Metric
 
+from pdt_lightning.core.distributed import attempt, gather
 from pdt_lightning.core.errors import UserError, check_choice, check_memory, check_range
 from pdt_lightning.core.plain import plain
 from pdt_lightning.core.seeding import integer
@@ -66,6 +67,7 @@ class LitPDT(lightning.LightningModule):
         warmup_updates: updates over which the learning rate rises from 0.
         schedule: after the warm-up `constant`, as published, or `cosine`, down to 0 at the end of the run.
         gradient_clip: largest norm of the gradient; applies where the trainer's own gradient_clip_val is not set.
+        skip_not_finite: pass over updates whose gradient is not finite, and count them, instead of stopping.
         seed: of initialisation and dropout.
 
     Source: Xu et al. 2022 (arXiv 2206.13499), table 5, for the defaults.
@@ -91,6 +93,7 @@ class LitPDT(lightning.LightningModule):
         warmup_updates: int = 10_000,
         schedule: str = "constant",
         gradient_clip: float = 0.25,
+        skip_not_finite: bool = False,
         seed: int = 0,
     ):
         super().__init__()
@@ -132,6 +135,8 @@ class LitPDT(lightning.LightningModule):
         self.task_errors = torch.nn.ModuleList()
         self._validation_names: list[tuple[str, list[str]]] = []
         self._clock: tuple[int, float] | None = None
+        self._batch: Batch | None = None  # the newest one, to say what was in it
+        self.skipped = 0  # updates that were passed over
 
     def setup(self, stage: str) -> None:
         """Take the statistics and the names of the tasks from the data module."""
@@ -172,6 +177,7 @@ class LitPDT(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean squared error over the valid context steps of the global batch."""
+        self._batch = batch
         loss = (self.errors(batch) * batch.context.mask).sum() / batch.steps
         self.log("train/loss", loss, prog_bar=True)
         return loss
@@ -228,6 +234,7 @@ class LitPDT(lightning.LightningModule):
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip as the trainer says; where it says nothing, by the module's own `gradient_clip`."""
+        self._check_finite(optimizer)
         value = self.hparams["gradient_clip"] if gradient_clip_val is None else gradient_clip_val
         algorithm = gradient_clip_algorithm or "norm"
         if not optimizer.defaults["fused"]:
@@ -235,3 +242,36 @@ class LitPDT(lightning.LightningModule):
         elif value:  # Lightning refuses to clip for fused optimisers, scaler or not
             clip = torch.nn.utils.clip_grad_norm_ if algorithm == "norm" else torch.nn.utils.clip_grad_value_
             clip(self.parameters(), value)
+
+    def _check_finite(self, optimizer: Any) -> None:
+        """Refuse an update that is not finite, or pass over it; a loss scaler does so by itself, and lowers its scale."""
+        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+        if self.trainer.precision == "16-mixed" or bool(torch.nn.utils.get_total_norm(gradients).isfinite()):
+            return  # alike on all ranks, which share the gradient
+        if self.hparams["skip_not_finite"]:
+            self.skipped += 1
+            self.log("train/skipped_updates", float(self.skipped), rank_zero_only=True)
+            optimizer.zero_grad()  # without gradients nothing is updated
+            return
+        tasks = sorted({name for found in gather(attempt(self._not_finite)) for name in found})
+        raise UserError(
+            f"Update {self.trainer.global_step:,}: the loss or its gradient is not finite, with windows of {', '.join(tasks)}. "
+            "Weights and checkpoints are those of the updates before. Look at these data, lower --model.learning_rate, take "
+            "--trainer.precision=32-true, or pass over such updates with --model.skip_not_finite=true."
+        )
+
+    @torch.no_grad()
+    def _not_finite(self) -> list[str]:
+        """Tasks of the newest batch whose loss is not finite; all of its tasks, where every loss is."""
+        assert self._batch is not None
+        names = self._validation_names[0][1]
+        wrong = (~(self.errors(self._batch) * self._batch.context.mask).isfinite().all(-1)).tolist()
+        return [names[task] for task, not_finite in zip(self._batch.task, wrong, strict=True) if not_finite or not any(wrong)]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the count."""
+        checkpoint["skipped_updates"] = self.skipped
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Count on."""
+        self.skipped = checkpoint.get("skipped_updates", 0)

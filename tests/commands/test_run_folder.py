@@ -112,12 +112,12 @@ def test_a_file_in_the_way_is_named(tmp_path):
 def test_last_is_the_newest_run_with_a_checkpoint(tmp_path):
     for number in (0, 2, 10):
         (tmp_path / f"version_{number}" / "checkpoints").mkdir(parents=True)
-    assert find_run(tmp_path, "last") == (tmp_path / "version_10", None)
+    assert find_run(tmp_path, "last") == (tmp_path / "version_10", None, "")
     checkpoint = tmp_path / "version_2" / "checkpoints" / "last.ckpt"
     checkpoint.write_text("")
-    assert find_run(tmp_path, "last") == (tmp_path / "version_2", checkpoint)
-    assert find_run(tmp_path, None) == (None, None)
-    assert find_run(tmp_path, str(checkpoint)) == (tmp_path / "version_2", checkpoint)
+    assert find_run(tmp_path, "last") == (tmp_path / "version_2", checkpoint, "")
+    assert find_run(tmp_path, None) == (None, None, "")
+    assert find_run(tmp_path, str(checkpoint)) == (tmp_path / "version_2", checkpoint, "")
     assert find_run(tmp_path, "elsewhere.ckpt")[0] is None
     with pytest.raises(FileNotFoundError, match="there is no run under"):
         find_run(tmp_path / "other", "last")
