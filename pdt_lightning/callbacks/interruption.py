@@ -25,7 +25,7 @@ class Best(ModelCheckpoint):
 class Interruption(Checkpoint):
     """Keeps `last.ckpt`, from which a run goes on as if it had never stopped; asked to stop, saves it and raises `Interrupted`.
 
-    It is saved after each validation, at the end of an epoch without one, and at the end of training. Lightning cannot go on from
+    It is saved after each validation and at the end of training. Lightning cannot go on from
     within a validation. So it is saved before each update that a validation or an epoch's end follows too: a run that ends there,
     in whatever way, makes that update again; the tuning's rollouts come from its journal.
 
@@ -63,7 +63,7 @@ class Interruption(Checkpoint):
         stop = self._asked(trainer, done // each)
         last = trainer.global_step + 1 == trainer.max_steps
         if stop or last or any(n >= batches or self._validates(trainer, n) for n in range(done + 1, done + each + 1)):
-            self._save(trainer)
+            self.save(trainer)
         self._stops = stop
 
     @staticmethod
@@ -94,18 +94,20 @@ class Interruption(Checkpoint):
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Save."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._save(trainer)
+            self.save(trainer)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """The run is over: save what was judged."""
-        self._save(trainer)
+        """The run is over; save where it ended without a validation."""
+        if self._saved != trainer.global_step:
+            self.save(trainer)
         self.request.cease()
 
     def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException) -> None:
         """Listen no more."""
         self.request.cease()
 
-    def _save(self, trainer: lightning.Trainer) -> None:
+    def save(self, trainer: lightning.Trainer) -> None:
+        """Save as the trainer is now."""
         if self.path is not None and not trainer.fast_dev_run:  # type: ignore[attr-defined]  # its stub has it not
             self._saved = trainer.global_step
             trainer.save_checkpoint(self.path)

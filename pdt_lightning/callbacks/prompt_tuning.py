@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from pdt_lightning.callbacks.board import show_phase
 from pdt_lightning.callbacks.due import epoch_is_over, only_after_a_phase, run_ends
+from pdt_lightning.callbacks.interruption import Interruption
 from pdt_lightning.callbacks.share import tune_share
 from pdt_lightning.callbacks.weights import saved_weights
 from pdt_lightning.core.distributed import attempt, gather, shard
@@ -152,7 +153,9 @@ class PromptTuning(lightning.Callback):
                     callback.on_train_epoch_end(trainer, pl_module)
                     callback.on_validation_end(trainer, pl_module)
         for checkpoint in trainer.checkpoint_callbacks if self._to_be_saved else ():
-            if isinstance(checkpoint, ModelCheckpoint) and checkpoint.monitor is None and checkpoint.dirpath:
+            if isinstance(checkpoint, Interruption):
+                checkpoint.save(trainer)
+            elif isinstance(checkpoint, ModelCheckpoint) and checkpoint.monitor is None and checkpoint.dirpath:
                 trainer.save_checkpoint(Path(checkpoint.dirpath) / "last.ckpt")
         self._forget_journals(trainer)
 

@@ -16,14 +16,16 @@ EXAMPLE = "runs/<name>/version_0/checkpoints/last.ckpt"
 FROM_DATA = ("state_size", "action_size", "max_timesteps")
 SIZES = (*FROM_DATA, "width", "layers", "heads", "inner", "use_prompt", "use_return_to_go", "attention")
 
-# NumPy's numbers and arrays, which a callback of the user's may keep in its state.
-NUMPY: list[Any] = [
-    np.ndarray,
-    np.dtype,
-    *{type(np.dtype(kind)) for kind in "?bhilqBHILQefdgFDG"},
-    np.float64(0).__reduce__()[0],
-    np.zeros(0).__reduce__()[0],
-]
+# NumPy's numbers and arrays, which a callback of the user's may keep in its state; Lightning reads them too, when a run goes on.
+torch.serialization.add_safe_globals(
+    [
+        np.ndarray,
+        np.dtype,
+        *{type(np.dtype(kind)) for kind in "?bhilqBHILQefdgFDG"},
+        np.float64(0).__reduce__()[0],
+        np.zeros(0).__reduce__()[0],
+    ]
+)
 NEEDED = {"hyper_parameters": FROM_DATA, "state_dict": (), "datamodule_hyper_parameters": ("family",)}
 
 
@@ -46,8 +48,7 @@ def read(path: Path | str, option: str = "--ckpt_path", parts: Sequence[str] = t
     if not path.is_file():
         raise NotFoundError(f"{option}={path}: there is no such file. Name a checkpoint, such as {EXAMPLE}.")
     try:
-        with torch.serialization.safe_globals(NUMPY):
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises many kinds, all of them on account of the file
         if strange := _strange(path):
             raise UserError(
@@ -70,8 +71,7 @@ def read(path: Path | str, option: str = "--ckpt_path", parts: Sequence[str] = t
 def _strange(path: Path) -> list[str]:
     """Names of what a whole checkpoint holds that is neither plain nor of torch or NumPy."""
     try:
-        with torch.serialization.safe_globals(NUMPY):
-            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # it is no checkpoint, or not the whole of one
         return []
 

@@ -19,6 +19,12 @@ def callback(name, **options):
     return f"--trainer.callbacks={json.dumps([{'class_path': name, 'init_args': options}])}"
 
 
+def equal_weights(one, other):
+    """Whether two runs ended with the same weights, to the bit."""
+    mine, others = (seen.saved["state_dict"] for seen in (one, other))
+    return all(torch.equal(values, others[name]) for name, values in mine.items())
+
+
 ENDS = [(4, 0), (8, 1), (12, 2)]  # (update, epoch) of the validations of a run of three epochs of four updates
 STOPS = callback("EarlyStopping", monitor="val/action_error", stopping_threshold=1e9)
 # Flags; updates made; validations; (number, epoch) of the phases.
@@ -102,14 +108,14 @@ LONGER = {  # how a run ends before its end
 }
 
 
-@pytest.mark.parametrize("validated", [True, False])
+@pytest.mark.parametrize("more", [[], ["--trainer.limit_val_batches=0"]], ids=["validated", "not"])
 @pytest.mark.parametrize("end", LONGER)
-def test_a_run_that_ended_goes_on_as_if_it_had_not(monkeypatch, tmp_path, end, validated):
-    more = [] if validated else ["--trainer.limit_val_batches=0"]
+def test_a_run_that_ended_goes_on_as_if_it_had_not(monkeypatch, tmp_path, end, more):
+    if more and end.startswith("early"):
+        pytest.skip("there is no validation to stop by")
     whole = run(monkeypatch, tmp_path / "whole", *more)
     first = run(monkeypatch, tmp_path / "parts", *LONGER[end], *more)
     update = first.saved["global_step"]
-    assert update < 12 or not validated
     second = run(monkeypatch, tmp_path / "parts", *more, "--ckpt_path=last")
     assert second.code == 0
     assert first.updates + second.updates == whole.updates
@@ -128,8 +134,8 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not(monkeypatch, tmp_path, f
     moment = {"training": updates - 1, "validation": validations[-1][0], "epoch": updates}[where]
     first = run(monkeypatch, tmp_path / "parts", *flags, kill=(where, moment))
     assert first.code == "killed"
+    start = first.saved["global_step"]
     second = run(monkeypatch, tmp_path / "parts", *flags, "--ckpt_path=last")
-    start = torch.load(second.cli.checkpoint, weights_only=True)["global_step"]
     assert second.updates == whole.updates[start:]
     assert sorted({*first.validations, *second.validations}) == validations
     assert second.phases == list(enumerate(phases))
