@@ -17,15 +17,14 @@ FROM_DATA = ("state_size", "action_size", "max_timesteps")
 SIZES = (*FROM_DATA, "width", "layers", "heads", "inner", "use_prompt", "use_return_to_go", "attention")
 
 # NumPy's numbers and arrays, which a callback of the user's may keep in its state; Lightning reads them too, when a run goes on.
-torch.serialization.add_safe_globals(
-    [
-        np.ndarray,
-        np.dtype,
-        *{type(np.dtype(kind)) for kind in "?bhilqBHILQefdgFDG"},
-        np.float64(0).__reduce__()[0],
-        np.zeros(0).__reduce__()[0],
-    ]
-)
+NUMPY: list[Any] = [
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in "?bhilqBHILQefdgFDG"},
+    np.float64(0).__reduce__()[0],
+    np.zeros(0).__reduce__()[0],
+]
+torch.serialization.add_safe_globals(NUMPY)
 NEEDED = {"hyper_parameters": FROM_DATA, "state_dict": (), "datamodule_hyper_parameters": ("family",)}
 
 
