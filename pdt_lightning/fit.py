@@ -53,6 +53,8 @@ def main(args: list[str]) -> None:
         if is_the_users(error):
             cli.forget()
         raise
+    finally:
+        cli.release()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lightning
 import torch
@@ -34,7 +34,7 @@ from pdt_lightning.commands.configurations import ConfigurationFile
 from pdt_lightning.commands.loggers import DEFAULT, loggers_of
 from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer
 from pdt_lightning.commands.resume import check_same
-from pdt_lightning.commands.run_folder import checkpoint_of, find_run, make_version, requeued, sign, slurm_job, tell, told
+from pdt_lightning.commands.run_folder import checkpoint_of, find_run, hold, make_version, requeued, sign, slurm_job, tell, told
 from pdt_lightning.core.distributed import attempt, gather
 from pdt_lightning.core.errors import UserError, check_range, check_writable
 from pdt_lightning.core.terminal import in_terminal, quiet
@@ -147,6 +147,7 @@ class RunCLI(LightningCLI):
         self.checkpoint_wanted = config.ckpt_path
         self.is_new = False  # whether the run's folder was made by this process
         self._missing: list[Path] = []  # folders above it that were made with it
+        self._held: IO[str] | None = None  # keeps the run's folder to this process
         self._why = ""  # the checkpoint is not the one that one would expect
         config.ckpt_path = None  # the saved configuration says what the run is, not where it was taken up
 
@@ -266,6 +267,7 @@ class RunCLI(LightningCLI):
         self._missing = [path for path in (self.home, *self.home.parents) if not path.exists()]
         if folder is None:
             folder = make_version(self.home)
+        self._held = hold(folder)
         sign(folder, args)
         tell(folder, checkpoint)
         return folder, checkpoint
@@ -278,6 +280,11 @@ class RunCLI(LightningCLI):
         limits = {name: self.config.trainer[name] for name in ("max_epochs", "max_steps", "max_time")}
         given = [f"--trainer.{name}={limit}" for name, limit in limits.items() if limit not in (None, -1)]
         return f"Nothing was left to train after update {trainer.global_step:,}: {', '.join(given)} was reached. Raise it to go on."
+
+    def release(self) -> None:
+        """Let others have the run's folder."""
+        if self._held:
+            self._held.close()
 
     def forget(self) -> None:
         """Remove the folder that was made for a run which has not begun, and those above it that were made with it."""

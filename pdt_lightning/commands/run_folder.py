@@ -2,9 +2,11 @@
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from pdt_lightning.core.errors import NotFoundError, UserError
 from pdt_lightning.core.files import write_atomically
@@ -12,6 +14,7 @@ from pdt_lightning.core.terminal import say
 from pdt_lightning.model.checkpoints import read
 
 TOLD = "PDT_LIGHTNING_RUN"  # environment variable by which a process tells those that it starts where the run lives
+HELD = ".held"  # in a run's folder: who works in it
 JOB = "slurm_job.json"  # in a run's folder: the Slurm job that it belongs to
 
 
@@ -90,6 +93,38 @@ def make_version(home: Path) -> Path:
             raise UserError(
                 f"--trainer.default_root_dir: {folder} cannot be made: {error.strerror}. Name another folder."
             ) from error
+
+
+def hold(folder: Path) -> IO[str] | None:
+    """Keep a run's folder to this process, until the file that comes back is closed or the process ends, however it ends.
+
+    Returns:
+        The file; None where the system or the disk knows no locks.
+
+    Raises:
+        UserError: if another process has the folder.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    file = (folder / HELD).open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        raise UserError(
+            f"--ckpt_path: {folder} is in use by {holder}. Wait for that run's end, or leave --ckpt_path out to begin another."
+        ) from None
+    except OSError:
+        file.close()
+        return None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
 
 
 def tell(folder: Path, checkpoint: Path | None) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from pdt_lightning.commands.run_folder import TOLD, find_run, make_version, requeued, sign, tell, told
+from pdt_lightning.commands.run_folder import TOLD, find_run, hold, make_version, requeued, sign, tell, told
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.model.checkpoints import FROM_DATA
 from tests.conftest import POINT_FLAGS
@@ -230,3 +230,11 @@ def test_last_is_the_newest_that_can_be_read_and_why(tmp_path):
     folder, checkpoint, why = find_run(tmp_path, "last")
     assert (folder, checkpoint) == (tmp_path / "version_1", None)
     assert "no checkpoint" in why
+
+
+def test_a_folder_is_one_process_s_at_a_time(tmp_path):
+    first = hold(tmp_path)
+    with pytest.raises(UserError, match=rf"{tmp_path} is in use by process {os.getpid()} on "):
+        hold(tmp_path)
+    first.close()
+    hold(tmp_path).close()
