@@ -260,6 +260,8 @@ class RunCLI(LightningCLI):
         folder, checkpoint, self._why = find_run(self.home, self.checkpoint_wanted)
         if self.checkpoint_wanted is None and (again := requeued(self.home, args)):
             folder, (checkpoint, self._why) = again, checkpoint_of(again)
+            if self._why and checkpoint is None:
+                raise UserError(self._why)
         if checkpoint is not None:
             found = any(isinstance(one, LearningRateFinder) for one in self.trainer.callbacks)  # type: ignore[attr-defined]
             check_same(checkpoint, self.model, self.datamodule, ("learning_rate",) if found else ())

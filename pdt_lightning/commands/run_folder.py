@@ -55,6 +55,7 @@ def find_run(home: Path, ckpt_path: str | None) -> tuple[Path | None, Path | Non
 
     Raises:
         NotFoundError: if there is nothing to go on from.
+        UserError: if there are checkpoints, and none can be read.
     """
     if ckpt_path is None:
         return None, None, ""
@@ -71,7 +72,9 @@ def find_run(home: Path, ckpt_path: str | None) -> tuple[Path | None, Path | Non
         reasons += [why] if why else []
         if checkpoint:
             return folder, checkpoint, " ".join(reasons)
-    return known[-1], None, " ".join(reasons)
+    if reasons:
+        raise UserError(f"--ckpt_path=last: no checkpoint under {home} can be read. {' '.join(reasons)}")
+    return known[-1], None, ""
 
 
 def make_version(home: Path) -> Path:
