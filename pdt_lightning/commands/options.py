@@ -70,6 +70,8 @@ def check_trainer(options: Any, updates_per_epoch: int) -> None:
     Raises:
         UserError: naming the option.
     """
+    if not hasattr(options, "accumulate_grad_batches"):
+        raise UserError(f"--trainer={options}: its options are a mapping, such as trainer: {{max_epochs: 3}}.")
     least = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "log_every_n_steps": 0, "num_sanity_val_steps": -1}
     for name, value in (*least.items(), ("gradient_clip_val", 0), ("overfit_batches", 0)):
         if options[name] is not None:
