@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning
@@ -10,12 +11,14 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torchmetrics import Metric
 
-from pdt_lightning.core.distributed import attempt, gather
+from pdt_lightning.core.distributed import gather
 from pdt_lightning.core.errors import UserError, check_choice, check_memory, check_range
 from pdt_lightning.core.plain import plain
 from pdt_lightning.core.seeding import integer
 from pdt_lightning.data.batches import Batch
 from pdt_lightning.model.pdt import PromptDecisionTransformer
+
+LOOK_EVERY = 10  # updates between two looks whether they were finite, for each of which the device has to be waited for
 
 
 class TaskError(Metric):
@@ -31,8 +34,12 @@ class TaskError(Metric):
         super().__init__()
         self.total: Tensor
         self.count: Tensor
-        self.add_state("total", torch.zeros(tasks), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros(tasks), dist_reduce_fx="sum")
+        for name in ("total", "count"):
+            self.add_state(name, torch.zeros(tasks), dist_reduce_fx="sum")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> torch.nn.Module:
+        """Move to another device, but stay in float32: in `bf16-true` a sum of many would lose what is added last."""
+        return super()._apply(lambda values: fn(values).float(), exclude_state)
 
     def update(self, error: Tensor, mask: Tensor, task: Tensor) -> None:
         """Add rows: `error (B, T)` of each step, `mask (B, T)` of the valid ones, `task (B,)`."""
@@ -135,8 +142,11 @@ class LitPDT(lightning.LightningModule):
         self.task_errors = torch.nn.ModuleList()
         self._validation_names: list[tuple[str, list[str]]] = []
         self._clock: tuple[int, float] | None = None
-        self._batch: Batch | None = None  # the newest one, to say what was in it
         self.skipped = 0  # updates that were passed over
+        # Since it was last looked at, on the device: whether each update was passed over; of each batch the tasks of its rows, and
+        # whether their errors are not finite.
+        self._passed_over: list[Tensor] = []
+        self._rows: list[tuple[list[int], Tensor]] = []
 
     def setup(self, stage: str) -> None:
         """Take the statistics and the names of the tasks from the data module."""
@@ -177,13 +187,16 @@ class LitPDT(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean squared error over the valid context steps of the global batch."""
-        self._batch = batch
-        loss = (self.errors(batch) * batch.context.mask).sum() / batch.steps
+        errors = self.errors(batch) * batch.context.mask
+        self._rows.append((batch.task, ~errors.detach().isfinite().all(-1)))
+        loss = errors.sum() / batch.steps
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Log updates per second, since the last time it was logged."""
+        """Look whether updates were finite, and log updates per second, since the last time it was logged."""
+        if len(self._passed_over) >= LOOK_EVERY or batch_idx + 1 >= self.trainer.num_training_batches:
+            self._check_finite()
         step, every = self.trainer.global_step, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and step % every == 0:
             now = time.monotonic()
@@ -234,39 +247,42 @@ class LitPDT(lightning.LightningModule):
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip as the trainer says; where it says nothing, by the module's own `gradient_clip`."""
-        self._check_finite(optimizer)
         value = self.hparams["gradient_clip"] if gradient_clip_val is None else gradient_clip_val
         algorithm = gradient_clip_algorithm or "norm"
-        if not optimizer.defaults["fused"]:
+        if not optimizer.defaults["fused"]:  # there is a loss scaler, which passes over what is not finite by itself
             self.clip_gradients(optimizer, value, algorithm)
-        elif value:  # Lightning refuses to clip for fused optimisers, scaler or not
-            clip = torch.nn.utils.clip_grad_norm_ if algorithm == "norm" else torch.nn.utils.clip_grad_value_
-            clip(self.parameters(), value)
-
-    def _check_finite(self, optimizer: Any) -> None:
-        """Refuse an update that is not finite, or pass over it; a loss scaler does so by itself, and lowers its scale."""
-        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
-        if self.trainer.precision == "16-mixed" or bool(torch.nn.utils.get_total_norm(gradients).isfinite()):
-            return  # alike on all ranks, which share the gradient
-        if self.hparams["skip_not_finite"]:
-            self.skipped += 1
-            self.log("train/skipped_updates", float(self.skipped), rank_zero_only=True)
-            optimizer.zero_grad()  # without gradients nothing is updated
             return
-        tasks = sorted({name for found in gather(attempt(self._not_finite)) for name in found})
+        norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in self.parameters() if parameter.grad is not None])
+        if value and algorithm == "norm":  # Lightning refuses to clip for fused optimisers, scaler or not
+            torch.nn.utils.clip_grads_with_norm_(self.parameters(), value, norm)
+        elif value:
+            torch.nn.utils.clip_grad_value_(self.parameters(), value)
+        # A fused optimiser leaves weights and state as they are where this is 1, and nobody has to wait for it.
+        optimizer.found_inf = (~norm.isfinite()).float()
+        self._passed_over.append(optimizer.found_inf)
+
+    def _check_finite(self) -> None:
+        """Where updates were passed over, count them, or stop; all ranks see the same, since they share the gradient."""
+        passed_over = torch.stack(self._passed_over).tolist() if self._passed_over else []
+        rows, first = self._rows, self.trainer.global_step - len(passed_over)
+        self._passed_over, self._rows = [], []
+        if not any(passed_over):
+            return
+        if self.hparams["skip_not_finite"]:
+            self.skipped += int(sum(passed_over))
+            self.log("train/skipped_updates", float(self.skipped), rank_zero_only=True)
+            return
+        number = passed_over.index(1.0)
+        each = self.trainer.accumulate_grad_batches
+        names, batches = self._validation_names[0][1], rows[number * each : (number + 1) * each]
+        wrong = {names[task] for tasks, row in batches for task, bad in zip(tasks, row.tolist(), strict=True) if bad}
+        share = wrong or {names[task] for tasks, _ in batches for task in tasks}
+        tasks = sorted(set().union(*gather(share)))
         raise UserError(
-            f"Update {self.trainer.global_step:,}: the loss or its gradient is not finite, with windows of {', '.join(tasks)}. "
-            "Weights and checkpoints are those of the updates before. Look at these data, lower --model.learning_rate, take "
+            f"Update {first + number:,}: the loss or its gradient is not finite, with windows of {', '.join(tasks)}. It was not "
+            "made: weights and checkpoints are without it. Look at these data, lower --model.learning_rate, take "
             "--trainer.precision=32-true, or pass over such updates with --model.skip_not_finite=true."
         )
-
-    @torch.no_grad()
-    def _not_finite(self) -> list[str]:
-        """Tasks of the newest batch whose loss is not finite; all of its tasks, where every loss is."""
-        assert self._batch is not None
-        names = self._validation_names[0][1]
-        wrong = (~(self.errors(self._batch) * self._batch.context.mask).isfinite().all(-1)).tolist()
-        return [names[task] for task, not_finite in zip(self._batch.task, wrong, strict=True) if not_finite or not any(wrong)]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the count."""

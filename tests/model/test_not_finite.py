@@ -59,9 +59,9 @@ def test_it_stops_with_the_task_named_and_the_weights_of_before(tmp_path):
     with pytest.raises(UserError, match=r"Update 2: .* not finite, with windows of .* --model.skip_not_finite=true") as raised:
         trainer.fit(module, data)
     assert f"with windows of {data.guilty}. " in str(raised.value)
-    assert trainer.global_step == 2
-    now = torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
-    assert torch.equal(now, trainer.callbacks[0].weights[-1])
+    weights = trainer.callbacks[0].weights
+    assert len(weights) == 3
+    assert torch.equal(weights[1], weights[2])
 
 
 def test_it_is_passed_over_and_counted(tmp_path):
