@@ -229,6 +229,7 @@ class RunCLI(LightningCLI):
         assert place is not None
         self.run_folder, self.checkpoint = place
         saved = checkpoints.read(self.checkpoint) if self.checkpoint else None
+        self._begins_after = int(saved["global_step"]) if saved else 0  # this update
         self.start = "from the start"
         if saved is not None:
             self.start = f"from {self.checkpoint}, after update {saved['global_step']:,} in epoch {saved['epoch']}"
@@ -276,8 +277,8 @@ class RunCLI(LightningCLI):
 
     def nothing_was_left(self) -> str:
         """That nothing was trained, where the run had reached its end before, and what to raise; else nothing."""
-        trainer, saved = self.trainer, checkpoints.read(self.checkpoint) if self.checkpoint else None
-        if saved is None or trainer.global_step > saved["global_step"]:
+        trainer = self.trainer
+        if self.checkpoint is None or trainer.global_step > self._begins_after:
             return ""
         limits = {name: self.config.trainer[name] for name in ("max_epochs", "max_steps", "max_time")}
         given = [f"--trainer.{name}={limit}" for name, limit in limits.items() if limit not in (None, -1)]

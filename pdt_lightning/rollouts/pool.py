@@ -57,7 +57,9 @@ class RolloutPool:
         """
         frozen = None
         if self.workers:
-            frozen = (pickle.dumps(copy.deepcopy(policy.model).cpu()), policy.context_steps, policy.precision)
+            on_cpu = policy.model.state_mean.device.type == "cpu"
+            model = policy.model if on_cpu else copy.deepcopy(policy.model).cpu()
+            frozen = (pickle.dumps(model), policy.context_steps, policy.precision)
         self.faults.clear()
         self.given_up.clear()
         self._failing.clear()

@@ -110,7 +110,7 @@ LONGER = {  # how a run ends before its end
 
 @pytest.mark.parametrize("more", [[], ["--trainer.limit_val_batches=0"]], ids=["validated", "not"])
 @pytest.mark.parametrize("end", LONGER)
-def test_a_run_that_ended_goes_on_as_if_it_had_not(monkeypatch, tmp_path, end, more):
+def test_a_run_that_ended_goes_on_as_if_it_had_not(monkeypatch, tmp_path, capsys, end, more):
     if more and end.startswith("early"):
         pytest.skip("there is no validation to stop by")
     whole = run(monkeypatch, tmp_path / "whole", *more)
@@ -118,6 +118,7 @@ def test_a_run_that_ended_goes_on_as_if_it_had_not(monkeypatch, tmp_path, end, m
     update = first.saved["global_step"]
     second = run(monkeypatch, tmp_path / "parts", *more, "--ckpt_path=last")
     assert second.code == 0
+    assert "Nothing was left" not in capsys.readouterr().out
     assert first.updates + second.updates == whole.updates
     assert set(second.validations) == {(n, epoch) for n, epoch in whole.validations if n > update}
     assert all(
