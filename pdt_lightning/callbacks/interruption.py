@@ -9,6 +9,7 @@ import lightning
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from torch import Tensor
 
+from pdt_lightning.callbacks.due import epoch_is_over
 from pdt_lightning.core.distributed import anywhere
 from pdt_lightning.core.signals import Interrupted, StopRequest
 
@@ -57,7 +58,9 @@ class Interruption(Checkpoint):
         each, done, batches = trainer.accumulate_grad_batches, batch_idx + 1, trainer.num_training_batches
         if done % each and done < batches:  # gradients are not saved
             return
-        self._counted = {"loop": trainer.fit_loop.state_dict(), "epoch": trainer.current_epoch}
+        # Where training may end before the next update; it takes too long to do it after each.
+        if each > 1 or self._ends(trainer) or trainer.val_check_batch is None or self._validates(trainer, done):
+            self._counted = {"loop": trainer.fit_loop.state_dict(), "epoch": trainer.current_epoch, "update": trainer.global_step}
         if done >= batches or self._validates(trainer, done):
             return
         stop = self._asked(trainer, done // each)
@@ -65,6 +68,11 @@ class Interruption(Checkpoint):
         if stop or last or any(n >= batches or self._validates(trainer, n) for n in range(done + 1, done + each + 1)):
             self.save(trainer)
         self._stops = stop
+
+    @staticmethod
+    def _ends(trainer: lightning.Trainer) -> bool:
+        """Whether training ends now, or would like to."""
+        return trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
 
     @staticmethod
     def _validates(trainer: lightning.Trainer, done: int) -> bool:
@@ -128,8 +136,8 @@ class Interruption(Checkpoint):
             return
         if state := checkpoint.get("callbacks", {}).get(self.state_key):
             state["metrics"] = {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
-        ends = trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
-        if ends and self._counted and trainer.fit_loop.epoch_loop.batch_progress.current.ready < trainer.num_training_batches:
+        known = self._counted.get("update") == trainer.global_step
+        if known and self._ends(trainer) and not epoch_is_over(trainer):
             checkpoint["loops"]["fit_loop"], checkpoint["epoch"] = self._counted["loop"], self._counted["epoch"]
 
     def on_load_checkpoint(
