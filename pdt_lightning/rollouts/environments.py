@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Sequence
+from contextlib import suppress
 
 import gymnasium as gym
 import numpy as np
@@ -33,15 +34,23 @@ class Environments:
                 return env
         if self._idle and len(self._idle) + self._lent > self.limit:
             self._idle.pop(0)[1].close()
-        return task.make_env()
+        try:
+            return task.make_env()
+        except Exception:
+            self._lent -= 1
+            raise
 
     def take_back(self, task: Task, env: gym.Env, sound: bool = True) -> None:
-        """Keep it for the next episode, or close it if it raised."""
+        """Keep it for the next episode, or, if something went wrong in it, do away with it.
+
+        An environment that hands its simulator on when it is closed has a method `discard` that does not.
+        """
         self._lent -= 1
         if sound:
             self._idle.append((self._key(task), env))
         else:
-            env.close()
+            with suppress(Exception):  # what is broken may not even close
+                getattr(getattr(env, "unwrapped", env), "discard", env.close)()
 
     def close(self) -> None:
         """Close the idle ones."""

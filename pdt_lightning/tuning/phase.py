@@ -9,6 +9,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from pdt_lightning.core.seeding import generator
+from pdt_lightning.core.terminal import say
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, one_thread, play_groups
@@ -19,7 +20,7 @@ from pdt_lightning.tuning.objective import Objective, decide
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.record import Record, record
 from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
-from pdt_lightning.tuning.search import Cell, search
+from pdt_lightning.tuning.search import Cell, TaskGivenUp, search
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ def tune(
 ) -> list[TaskResult]:
     """Run a phase for some tasks; what comes out for a task does not depend on which others run beside it.
 
+    A task of which no episode can be played is given up, which is said, and the phase is run again for the others; what a journal
+    has of it is not played again.
+
     Args:
         policy: frozen.
         subjects: the tasks.
@@ -68,10 +72,35 @@ def tune(
         with_oracle: whether to look for the best that can be found.
         chosen: prompts to judge, by task; with them no prompt is searched.
 
+    Returns:
+        What was found, without the tasks that were given up.
+
     Raises:
-        RuntimeError: if all rollouts of a task failed.
+        TaskGivenUp: if all of them were.
         UserError: if the objective is success and a task reports none.
     """
+    left = list(subjects)
+    while True:
+        try:
+            return _tuned(policy, left, play, options, slots, phase, with_oracle, chosen)
+        except TaskGivenUp as lost:
+            left = [subject for subject in left if subject.task.id != lost.task]
+            say(f"{lost.task} is given up: {lost}.{' The other tasks go on.' if left else ''}")
+            if not left:
+                raise
+
+
+def _tuned(
+    policy: Policy,
+    subjects: Sequence[Subject],
+    play: Rollout,
+    options: TuningOptions,
+    slots: int,
+    phase: int,
+    with_oracle: bool,
+    chosen: Mapping[str, Recommendation] | None,
+) -> list[TaskResult]:
+    """A phase in which every task can be played."""
     draws = Draws.of(options, slots, phase)
     # Where nothing is played no environment is asked for: prompts are chosen from demonstrations alone.
     plays = bool(options.rounds or options.verdict_episodes)
