@@ -1,5 +1,6 @@
 """Experts → demonstrations, in parallel processes, atomically."""
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
@@ -11,7 +12,10 @@ from pdt_lightning.core.processes import process_pool
 from pdt_lightning.core.seeding import generator, integer
 from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.data import minari
+from pdt_lightning.data.episodes import Index
 from pdt_lightning.tasks.base import Recipe
+from pdt_lightning.tasks.spaces import as_action
+from pdt_lightning.tasks.success import of_step
 
 
 def collect(dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: int | None = None, progress: bool = True) -> int:
@@ -73,22 +77,24 @@ def demonstrate(recipe: Recipe) -> None:
             states.append(state)
             actions.append(action)
             labels.append(label)
-            state, reward, over, truncated, info = env.step(action.astype(np.float32))
+            state, reward, over, truncated, info = env.step(as_action(action, env.action_space))
             rewards.append(reward)
-            successes.append(info.get("success"))
+            successes.append(of_step(info))
             if over or truncated:
                 break
         episodes.append(
             minari.Demonstration(
-                np.asarray(states, np.float32),
+                np.asarray(states, np.float64),
                 np.asarray(actions, np.float32),
                 np.asarray(labels, np.float32),
                 np.asarray(rewards, np.float64),
-                None if successes[0] is None else float(max(successes)),
+                max((known for known in successes if known is not None), default=None),
             )
         )
         finals.append(np.asarray(state))
         terminated.append(bool(over))
+    if not Index.of(episodes).needs_more_than_float32():
+        episodes = [dataclasses.replace(episode, states=episode.states.astype(np.float32)) for episode in episodes]
     algorithm = f"{recipe.expert.__name__} expert, action noise {recipe.action_noise}, expert share {recipe.expert_share}"
     if recipe.medium and recipe.medium_share:
         algorithm += f", {recipe.medium.__name__} share {recipe.medium_share}"

@@ -1,8 +1,10 @@
 """MultiTaskDataModule: collects what is missing, and serves balanced batches of windows and prompts."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
+import gymnasium as gym
 import lightning
 import numpy as np
 from torch.utils.data import DataLoader
@@ -93,10 +95,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         self.save_hyperparameters()
         self.hparams.update(plain(self.hparams))  # a NumPy number among them would make checkpoints that cannot be read
         self.family = make_family(family, self.hparams["family_options"])
-        self.observation_space, self.action_space = self.family.spaces()
         # What a model needs to know before there is data:
-        self.state_size = self.observation_space.shape[0]
-        self.action_size = self.action_space.shape[0]
+        self.state_size, self.action_size = (space.shape[0] for space in self.family.spaces())
         self.max_timesteps = self.family.max_timesteps
         known = [task.id for task in self.family.training_tasks]
         if unknown := [name for name in tuned_training_tasks or () if name not in known]:
@@ -150,8 +150,13 @@ class MultiTaskDataModule(lightning.LightningDataModule):
                 validation_episodes(self.hparams["validation_share"], task.id, planned)
         check_rows(self.hparams, self.state_size + 2 * self.action_size + 1, self.max_timesteps)
 
+    @functools.cached_property
+    def action_space(self) -> gym.spaces.Box:
+        """The box that holds the actions of all tasks, whose environments are checked for it."""
+        return check_environments(self.family.tasks, self.family.recipes)
+
     def _check_candidates(self) -> None:
-        check_environments(self.family.tasks, self.state_size, self.action_size)
+        _ = self.action_space
         check_datasets(self._prompt_tasks(), "prompt_data", self.family.recipes)
 
     def prepare_data(self) -> None:
@@ -214,7 +219,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
 
     def _open(self, tasks: Sequence[Task], kind: str) -> Episodes:
         datasets = [getattr(task, kind) for task in tasks]
-        episodes = open_episodes(datasets, self.hparams["use_expert_actions"], self.hparams["progress"])
+        horizons = [task.horizon for task in tasks]
+        episodes = open_episodes(datasets, self.hparams["use_expert_actions"], self.hparams["progress"], horizons)
         for name, size, seen in (
             ("observations", self.state_size, episodes.state_size),
             ("actions", self.action_size, episodes.action_size),

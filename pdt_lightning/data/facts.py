@@ -12,13 +12,16 @@ from pdt_lightning.tasks.base import Task
 def resolve(tasks: Sequence[Task], episodes: Episodes) -> tuple[list[Task], Episodes]:
     """The tasks with what they left open taken from their demonstrations, and the episodes with the tasks' scales.
 
-    Horizon: the longest episode. Target: the highest demonstrated return. Scale: the target's size, at least 1.
+    Horizon: the longest episode. Target: the highest demonstrated return of a whole episode. Scale: the target's size, at least 1,
+    or as much as the largest demonstrated return where even that is smaller.
     """
     resolved = []
     for number, task in enumerate(tasks):
-        own = slice(*np.searchsorted(episodes.task, [number, number + 1]))
-        target = float(episodes.index.returns[own].max()) if task.target_return is None else task.target_return
-        horizon = task.horizon or int(episodes.lengths[own].max())
-        scale = task.return_scale or max(1.0, abs(target))
+        own = episodes.of_task(number)
+        horizon = task.horizon or int(own.lengths.max())
+        returns = own.index.returns[own.whole(horizon)]
+        target = float(returns.max()) if task.target_return is None else task.target_return
+        least = min(1.0, float(np.abs(returns).max())) or 1.0
+        scale = task.return_scale or max(least, abs(target))
         resolved.append(dataclasses.replace(task, horizon=horizon, target_return=target, return_scale=scale))
     return resolved, dataclasses.replace(episodes, scales=np.array([task.return_scale for task in resolved], np.float32))

@@ -5,6 +5,7 @@ import pickle
 import gymnasium as gym
 
 from pdt_lightning.tasks.base import Task
+from pdt_lightning.tasks.success import of_step
 
 
 class Environments:
@@ -47,21 +48,21 @@ class Environments:
 
     @staticmethod
     def _key(task: Task) -> bytes:
-        return pickle.dumps((task.env_id, sorted(task.env_kwargs.items())))
+        return pickle.dumps((task.env_id, sorted(task.env_kwargs.items()), task.horizon, task.reset_options))
 
 
 def reports_success(task: Task) -> bool:
-    """Whether the task's environment has `success` in its info, found out by an episode of random actions."""
+    """Whether the task's environment says in its info whether it succeeded, found out by an episode of random actions."""
     env = task.make_env()
     try:
-        _, info = env.reset(seed=0)
+        env.reset(seed=0)
         env.action_space.seed(0)
         for _ in range(task.horizon or 1000):
-            if "success" in info:
-                return True
             _, _, terminated, truncated, info = env.step(env.action_space.sample())
+            if of_step(info) is not None:
+                return True
             if terminated or truncated:
                 break
-        return "success" in info
+        return False
     finally:
         env.close()

@@ -11,6 +11,8 @@ from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.environments import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tasks.base import Task
+from pdt_lightning.tasks.spaces import as_type
+from pdt_lightning.tasks.success import of_step
 
 
 @dataclass(frozen=True)
@@ -144,15 +146,15 @@ class _Episode:
         self.running = True
         self.env = environments.lend(row.task)
         try:
-            observations[number], info = self.env.reset(seed=row.seed)
-            self._see(info)
+            observations[number], _ = self.env.reset(seed=row.seed)
         except Exception as error:  # whatever a simulator raises is the outcome of this row
             self.fail(error)
 
     def step(self, action: np.ndarray) -> None:
         """Act once."""
         try:
-            self.observations[self.number], reward, terminated, truncated, info = self.env.step(action)
+            typed = as_type(action, self.env.action_space)
+            self.observations[self.number], reward, terminated, truncated, info = self.env.step(typed)
             self.rewards[self.number] = reward
             self._see(info)
         except Exception as error:  # as above
@@ -163,8 +165,8 @@ class _Episode:
         self.running = not (terminated or truncated) and self.length < self.horizon
 
     def _see(self, info: dict) -> None:
-        if "success" in info:
-            self.success = max(self.success or 0.0, float(info["success"]))
+        if (known := of_step(info)) is not None:
+            self.success = max(self.success or 0.0, known)
 
     def fail(self, error: Exception) -> None:
         """End the episode without a result."""

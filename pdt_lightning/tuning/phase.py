@@ -97,7 +97,7 @@ def tune(
         result = TaskResult(
             task=subject.task.id,
             held_out=subject.held_out,
-            expert=EpisodeStatistics.demonstrated(subject.segments.episodes),
+            expert=EpisodeStatistics.demonstrated(subject.segments.episodes, subject.task.horizon or 0),
             yardstick=statistics(before[number], subject),
             untuned=statistics(untuned[number], subject),
             tuned=statistics(tuned[number], subject),
