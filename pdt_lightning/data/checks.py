@@ -83,6 +83,7 @@ def check_environments(tasks: Sequence[Task], recipes: Mapping[str, Recipe]) -> 
 
 def _check_spaces(one: recorded.Recorded, task: Task, env: gym.Env) -> None:
     """Refuse a dataset whose values mean something else than those of the environment that they would be used in."""
+    minari.supported(f"Minari dataset {one.id}", *one.spaces)
     for kind, ours, theirs in zip(("observations", "actions"), one.spaces, (raw_space(env), env.action_space), strict=True):
         if reason := difference(ours, theirs):
             raise UserError(

@@ -182,8 +182,8 @@ def _demonstration(
                 raise UserError(f"{where}: its {name} are not all finite. Remove the episode or mend it.")
     success = of_steps(infos, steps)[:horizon]
     ended = bool(np.asarray(raw["terminations"])[-1]) and (horizon is None or steps <= horizon)
-    states, actions, labels, rewards = (values[:horizon] for values in (states, actions, labels, rewards))
-    return Demonstration(states, actions, labels, rewards, highest_and_last(success)[0], ended)
+    cut = slice(horizon)
+    return Demonstration(states[cut], actions[cut], labels[cut], rewards[cut], highest_and_last(success)[0], ended)
 
 
 def _episodes(dataset_id: str, storage: MinariStorage) -> Iterator[dict]:

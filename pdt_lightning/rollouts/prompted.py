@@ -9,13 +9,12 @@ import torch
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box, Dict, Space
-from minari.serialization import deserialize_space
 
 from pdt_lightning.core.errors import NotFoundError, UserError
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model.checkpoints import load_module
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.tasks.spaces import as_action, flatten
+from pdt_lightning.tasks.spaces import as_action, flatten, from_gymnasium, from_text
 
 Observation = Any  # of the environment's space: an array, a number, or a mapping or tuple of such
 
@@ -58,6 +57,7 @@ class PromptedPolicy:
         low, high = (np.broadcast_to(bound, policy.model.action_mid.shape).astype(kind) for bound in bounds)
         self._actions = Box(low, high, low.shape, kind)
         self._observations = _observation_space(facts)
+        self._flattened = None if self._observations is None else from_gymnasium(self._observations)
         self._rows: tuple[int, ...] | None = None  # () for one environment, (B,) for a vector of them; None before the first step
         self._ready = False
 
@@ -116,9 +116,14 @@ class PromptedPolicy:
                 known = "is no Dict" if parts is None else f"has the parts {', '.join(sorted(parts))}"
                 raise ValueError(
                     f"act() was given an observation with the parts {', '.join(map(str, observation))}, but the task's {known}. "
-                    "Flatten it as the task's own environment does: pdt_lightning.tasks.spaces.flatten."
+                    "Flatten it: gymnasium.wrappers.FlattenObservation."
                 )
-        flat = np.asarray(observation) if _is_array_of(observation, size) or space is None else flatten(observation, space)
+        if space is None:
+            flat = np.asarray(observation)
+        elif isinstance(observation, np.ndarray) and observation.ndim in (1, 2) and observation.shape[-1] == size:
+            flat = observation[..., self._flattened]  # by Gymnasium's FlattenObservation
+        else:
+            flat = flatten(observation, space)
         flat = flat.astype(np.float64)
         if flat.ndim not in (1, 2) or flat.shape[-1] != size:
             raise ValueError(
@@ -128,17 +133,12 @@ class PromptedPolicy:
         return flat
 
 
-def _is_array_of(observation: Observation, size: int) -> bool:
-    """Whether an observation is flat already."""
-    return isinstance(observation, np.ndarray) and observation.ndim in (1, 2) and observation.shape[-1] == size
-
-
 def _observation_space(facts: Mapping[str, Any]) -> Space | None:
     """The space of the task's observations; None: a Box of one dimension, or not known."""
     if facts.get("observation_space"):
-        return deserialize_space(facts["observation_space"])
+        return from_text(facts["observation_space"])
     if facts.get("observation"):  # as versions before 0.2 kept it
-        return Dict({key: Box(-np.inf, np.inf, tuple(shape)) for key, shape in facts["observation"].items()})
+        return Dict([(key, Box(-np.inf, np.inf, tuple(shape))) for key, shape in facts["observation"].items()])
     return None
 
 

@@ -11,11 +11,10 @@ import gymnasium as gym
 import minari
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from minari.serialization import deserialize_space, serialize_space
 
 from pdt_lightning.core import cache
 from pdt_lightning.core.errors import UserError
-from pdt_lightning.tasks import specifications
+from pdt_lightning.tasks import spaces, specifications
 
 TRIED = 5  # actions of the first episode that are kept, to try an environment with
 
@@ -49,7 +48,7 @@ class Recorded:
     @property
     def spaces(self) -> tuple[gym.Space, gym.Space]:
         """Of observations and of actions."""
-        return deserialize_space(self.observation_space), deserialize_space(self.action_space)
+        return spaces.from_text(self.observation_space), spaces.from_text(self.action_space)
 
     def spec(self, recorded: bool = False) -> EnvSpec:
         """The environment to play in: the evaluation environment where there is one, unless the `recorded` one is wanted.
@@ -92,10 +91,8 @@ def _known(mark: str) -> Recorded:
             raise cache.empty(dataset_id)
         (folder / "facts.json").write_text(json.dumps(found))
 
-    kept = json.loads((cache.keep("facts", json.loads(mark), find) / "facts.json").read_text())
-    return Recorded(
-        dataset_id, **{key: tuple(value) if key in ("reset_options", "requirements") else value for key, value in kept.items()}
-    )
+    kept: dict[str, Any] = json.loads((cache.keep("facts", json.loads(mark), find) / "facts.json").read_text())
+    return Recorded(**{"id": dataset_id, **kept, **{key: tuple(kept[key]) for key in ("reset_options", "requirements")}})
 
 
 def _found(dataset: Any) -> dict[str, Any]:
@@ -113,8 +110,8 @@ def _found(dataset: Any) -> dict[str, Any]:
     return {
         "environment": environment,
         "evaluation": None if evaluation == environment else evaluation,
-        "observation_space": serialize_space(storage.observation_space),
-        "action_space": serialize_space(storage.action_space),
+        "observation_space": spaces.to_text(storage.observation_space),
+        "action_space": spaces.to_text(storage.action_space),
         "longest": max(lengths, default=0),
         "reset_options": [] if options in ([], [None]) else options,
         "requirements": list(storage.metadata.get("requirements") or []),

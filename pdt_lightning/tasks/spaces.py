@@ -1,12 +1,13 @@
 """Spaces as the model sees them: observations and actions as flat vectors, in one order whatever order was declared."""
 
+import json
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
+from minari.serialization import deserialize_space, serialize_space
 
-Space = gym.spaces.Space
 SMALLEST_IMAGE = 32  # pixels on a side, as for Minari; grids of cells are smaller
 
 
@@ -55,6 +56,37 @@ def flatten(values: Any, space: Space) -> np.ndarray:
 def flat_size(space: Space) -> int:
     """`S`."""
     return int(gym.spaces.flatdim(space))
+
+
+def from_gymnasium(space: Space) -> np.ndarray:
+    """`(S,)`: where each number of ours stands in the vector that Gymnasium's `FlattenObservation` makes, in the declared order.
+
+    >>> from_gymnasium(Dict([("b", Box(-1, 1, (1,))), ("a", Box(-1, 1, (2,)))])).tolist()
+    [1, 2, 0]
+    """
+    if not isinstance(space, Dict | Tuple):
+        return np.arange(flat_size(space))
+    declared = list(space.spaces) if isinstance(space, Dict) else list(range(len(space.spaces)))
+    starts = np.cumsum([0, *(flat_size(space[key]) for key in declared)])
+    return np.concatenate([starts[declared.index(key)] + from_gymnasium(part) for key, part in parts_of(space)])
+
+
+def to_text(space: Space) -> str:
+    """A space as JSON, as Minari writes it, in the declared order."""
+    return serialize_space(space)
+
+
+def from_text(text: str) -> Space:
+    """What `to_text` was given; Minari alone would sort the parts."""
+
+    def ordered(space: Space, known: dict[str, Any]) -> Space:
+        if isinstance(space, Dict):
+            return Dict([(key, ordered(space[key], part)) for key, part in known["subspaces"].items()])
+        if isinstance(space, Tuple):
+            return Tuple([ordered(part, own) for part, own in zip(space.spaces, known["subspaces"], strict=True)])
+        return space
+
+    return ordered(deserialize_space(text), json.loads(text))
 
 
 class Flat(gym.ObservationWrapper, gym.utils.RecordConstructorArgs):

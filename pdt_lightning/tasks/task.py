@@ -7,7 +7,6 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
-from minari.serialization import serialize_space
 
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.core.extras import extras_for
@@ -25,7 +24,7 @@ class Task:
         env_kwargs: keyword arguments for the environment.
         training_data: Minari dataset ids to train on.
         prompt_data: Minari dataset ids that prompts are taken from, apart from what is trained on.
-        horizon: longest episode, in steps; None: the longest demonstration. An environment whose own limit is shorter gets this one.
+        horizon: longest episode, in steps; None: the longest demonstration. A limit of the environment's that is shorter is raised.
         target_return: return to ask for, in the reward's unit; None: the highest demonstrated return.
         return_scale: divides returns and rewards before the model sees them; None: the target's size, at least 1.
         plane: two coordinates of the state to draw demonstrations by, each with its name; empty: they are not drawn so.
@@ -125,7 +124,7 @@ class Task:
             "action_low": action.low.tolist(),
             "action_high": action.high.tolist(),
             "action_dtype": str(action.dtype),
-            "observation_space": None if spaces.is_flat(observation) else serialize_space(observation),
+            "observation_space": None if spaces.is_flat(observation) else spaces.to_text(observation),
         }
 
     @property

@@ -25,13 +25,13 @@ def try_out(env: gym.Env, task: Task, actions: Sequence[Sequence[float]] = ()) -
         actions: to play, such as the first that were recorded; none: random ones.
 
     Raises:
-        UserError: naming task and environment, on whatever they raise; on observations or rewards that are not finite or not of their
-            space; on success that is no number; and where an episode depends on more than its seed and its actions.
+        UserError: naming task and environment: on whatever they raise; on observations or rewards that are not finite or not of
+            their space; on success that is no number; and where an episode depends on more than its seed and its actions.
     """
     if wrapper := specifications.memory_in(env):
         raise task.error(
-            f"is wrapped in {wrapper}, whose running statistics no dataset keeps, so that rollouts would see other numbers than were "
-            "recorded. Record without it; states are normalised anyway."
+            f"is wrapped in {wrapper}, whose running statistics no dataset keeps, so that rollouts would see other numbers than "
+            "were recorded. Record without it; states are normalised anyway."
         )
     first, again = (_beginning(env, task, actions) for _ in range(2))
     if specifications_say_random(env):
@@ -39,8 +39,9 @@ def try_out(env: gym.Env, task: Task, actions: Sequence[Sequence[float]] = ()) -
     for name, one, two in zip(("observations", "rewards"), first, again, strict=True):
         if not np.array_equal(one, two):
             raise task.error(
-                f"does not repeat itself: two episodes with reset(seed={SEED}) and the same actions have other {name}, so that results "
-                "would depend on what was played before. Draw what is random from self.np_random, and let reset forget all else."
+                f"does not repeat itself: two episodes with reset(seed={SEED}) and the same actions have other {name}, so that "
+                "results would depend on what was played before. Draw what is random from self.np_random, and let reset forget all "
+                "else."
             )
 
 
@@ -59,10 +60,8 @@ def _beginning(env: gym.Env, task: Task, actions: Sequence[Sequence[float]]) -> 
         observations, rewards = [np.asarray(seen, np.float64)], [0.0]
         check_success(info)
         for step in range(len(actions) or STEPS):
-            wish = (
-                np.asarray(actions[step]) if len(actions) else rng.uniform(low, high) if bounded else rng.normal(size=space.shape)
-            )
-            action = spaces.as_action(wish, space)
+            random = rng.uniform(low, high) if bounded else rng.normal(size=space.shape)
+            action = spaces.as_action(np.asarray(actions[step]) if len(actions) else random, space)
             doing = f"step({action!r})"
             seen, reward, terminated, truncated, info = env.step(action)
             check_success(info)
@@ -79,7 +78,7 @@ def _beginning(env: gym.Env, task: Task, actions: Sequence[Sequence[float]]) -> 
     size = env.observation_space.shape
     if wrong := [values.shape for values in observations if values.shape != size]:
         raise task.error(f"has an observation of shape {wrong[0]}, not of its space's, {size}. Mend it.")
-    if not all(np.isfinite(values).all() for values in (*observations, rewards)):
+    if not all(np.isfinite(values).all() for values in (*observations, np.array(rewards))):
         raise task.error("has an observation or a reward that is not finite within its first steps. Mend it.")
     return np.array(observations), np.array(rewards)
 
@@ -95,7 +94,7 @@ def check_success(info: Mapping[str, Any], steps: int | None = None) -> None:
         UserError: naming what it is.
     """
     for key in KEYS:
-        value = info.get(key)
+        value: Any = info.get(key)
         if isinstance(value, Mapping):
             what = f"a mapping of {', '.join(map(str, value))}"
         elif np.size(value) > (1 if steps is None else steps + 1):
@@ -103,6 +102,6 @@ def check_success(info: Mapping[str, Any], steps: int | None = None) -> None:
         else:
             continue
         raise UserError(
-            f"has {what} for info[{key!r}], where a number says whether a step succeeded. Wrap the environment so that it is one number, "
-            "or leaves it out, and record anew."
+            f"has {what} for info[{key!r}], where a number says whether a step succeeded. Wrap the environment so that it is one "
+            "number, or leave it out, and record anew."
         )
