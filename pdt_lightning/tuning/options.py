@@ -67,8 +67,8 @@ def check_objective(objective: str, tasks: Sequence[Task]) -> None:
     Raises:
         UserError: naming the task.
     """
-    if objective == "success" and tasks and not reports_success(tasks[0]):
+    if objective == "success" and (silent := next((task for task in tasks if not reports_success(task)), None)):
         raise UserError(
-            f"--tuning.objective=success: {tasks[0].env_name}, the environment of {tasks[0].id}, has no success in its info. "
+            f"--tuning.objective=success: {silent.env_name}, the environment of {silent.id}, has no success in its info. "
             "Choose return or auto."
         )
