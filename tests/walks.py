@@ -1,6 +1,7 @@
 """An environment such as a user might bring, and datasets of it."""
 
 import json
+import warnings
 
 import gymnasium as gym
 import minari
@@ -29,6 +30,8 @@ class Walk(gym.Env):
         fault: what goes wrong.
         render_mode: of no account.
     """
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
 
     def __init__(
         self,
@@ -68,7 +71,7 @@ class Walk(gym.Env):
         if self.fault == "endless":
             return np.array([np.inf, 0.0])
         x, y = self.place * self.unit + self.offset
-        return {"x": np.array([x]), "y": np.array([y])} if self.parts else np.array([x, y])
+        return dict(zip(sorted(self.parts), (np.array([x]), np.array([y])), strict=True)) if self.parts else np.array([x, y])
 
     def info(self, reset=False):
         near = float(np.linalg.norm(self.place - self.goal) < 0.15)
@@ -129,7 +132,9 @@ def record(name, env, episodes=4, steps=8, seed=0, options=None, spec=None, scal
                 seed=own,
             )
         )
-    minari.create_dataset_from_buffers(name, buffers, **{"env": spec or env, "eval_env": spec or env, **AUTHOR, **more})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Minari's, on what a user leaves out
+        minari.create_dataset_from_buffers(name, buffers, env=spec or env, **AUTHOR, **more)
     return seeds
 
 
@@ -144,7 +149,8 @@ def edit(name, change, spec=False):
     known = json.loads(path.read_text())
     if spec:
         for key in ("env_spec", "eval_env_spec"):
-            known[key] = json.dumps(change(json.loads(known[key])))
+            if key in known:
+                known[key] = json.dumps(change(json.loads(known[key])))
     else:
         change(known)
     path.write_text(json.dumps(known))

@@ -204,8 +204,8 @@ class LitPDT(lightning.LightningModule):
         warmup, total = self.hparams["warmup_updates"], self.trainer.estimated_stepping_batches
         if warmup > total and self.trainer.is_global_zero:
             say(
-                f"--model.warmup_updates={warmup:,} is more than the {total:,} updates of the run, so that the learning rate never gets "
-                f"to --model.learning_rate={self.hparams['learning_rate']}. Set it to a twentieth of the run."
+                f"--model.warmup_updates={warmup:,} is more than the {total:,} updates of the run, so that the learning rate never "
+                f"gets to --model.learning_rate={self.hparams['learning_rate']}. Set it to a twentieth of the run."
             )
         cosine = self.hparams["schedule"] == "cosine"
         if cosine and not math.isfinite(total):

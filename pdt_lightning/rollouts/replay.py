@@ -54,17 +54,16 @@ def replayed(task: Task, actions: Sequence[np.ndarray], seeds: Sequence[int], st
     Returns:
         An outcome for each, over its own `T` steps or up to the horizon, and `(E, S)`: what was seen first.
     """
-    none = {"returns_to_go": 1, "states": state_size, "actions": actions[0].shape[1]}
+    sizes = {"returns_to_go": 1, "states": state_size, "actions": actions[0].shape[1]}
     prompt = Prompt(
-        **{name: torch.zeros(1, 1, size) for name, size in none.items()},
+        **{name: torch.zeros(1, 1, size) for name, size in sizes.items()},
         timesteps=torch.zeros(1, 1, dtype=torch.int64),
         mask=torch.ones(1, 1, dtype=torch.bool),
     )
     outcomes, first = [], []
-    known = {"target_return": 0.0, "return_scale": 1.0}  # never looked at
     for own, seed in zip(actions, seeds, strict=True):
         policy: Any = Replay([own], state_size)
-        as_long = dataclasses.replace(task, horizon=min(len(own), task.horizon or len(own)), **known)
+        as_long = dataclasses.replace(task, horizon=min(len(own), task.horizon or len(own)), target_return=0.0, return_scale=1.0)
         outcomes += rollout(policy, [Row(as_long, prompt, seed)], width=1)
         first.append(policy.first[0])
     return outcomes, np.array(first)

@@ -61,7 +61,7 @@ def agrees(data, seeds, tolerance=1e-5):
     rows = [pool.steps[first:last] for first, last in zip(pool.offsets[:-1], pool.offsets[1:], strict=True)]
     size, actions = data.state_size, data.action_size
     outcomes, first = replayed(task, [own[:, size : size + actions] for own in rows], seeds, size)
-    recorded = np.array([own[0, :size].astype(np.float64) + own[0, size + 2 * actions + 1 :].sum() * 0 for own in rows])
+    recorded = np.array([own[0, :size] for own in rows])
     assert [outcome.failed for outcome in outcomes] == [None] * len(seeds)
     assert np.allclose(first, recorded, rtol=1e-6, atol=1e-6)
     assert np.allclose([outcome.total for outcome in outcomes], pool.index.returns, rtol=tolerance, atol=tolerance)
@@ -127,8 +127,8 @@ def test_a_dataset_unlike_its_environment_is_refused(own, space, words):
 
 
 def test_parts_of_other_names_are_refused(own):
-    record("own/a-v0", walk(parts=("x", "y")))
-    edit("own/a-v0", lambda known: known.update(observation_space=known["observation_space"].replace('"y"', '"z"')))
+    record("own/a-v0", walk(parts=("x", "z")))
+    edit("own/a-v0", lambda spec: {**spec, "kwargs": {"parts": ["x", "y"]}}, spec=True)
     refused("parts x, z against x, y", making=lambda: laid_out(["own/a-v0"], "own/a-v0"))
 
 
@@ -148,7 +148,7 @@ def test_datasets_of_a_task_agree_in_wrappers_and_limits_but_not_in_how_they_wer
         return make_family("minari", {"training": [{"id": 1, "training_data": ["own/a-v0", other]}], "held_out": []})
 
     assert "render_mode" not in task("own/b-v0").training_tasks[0].env_id.kwargs
-    for other, word in (("own/c-v0", "ClipAction"), ("own/d-v0", "TimeLimit")):
+    for other, word in (("own/c-v0", "ClipAction"), ("own/d-v0", "max_episode_steps")):
         refused(other, word, "make two tasks", making=lambda other=other: task(other))
 
 
@@ -183,8 +183,9 @@ def test_success_is_looked_for_in_every_task(own):
 def normalised(data):
     """States and actions of all steps, as the model sees them."""
     batch, statistics = data.batch(0), data.statistics
-    states = (batch.context.states - statistics.state_mean) / statistics.state_std
-    return states.float(), (batch.context.actions - statistics.action_mid) / statistics.action_half, batch.context.mask[..., None]
+    mean, std, middle, half = (torch.from_numpy(values) for values in vars(statistics).values())
+    states = (batch.context.states - mean) / std
+    return states.float(), (batch.context.actions - middle) / half, batch.context.mask[..., None]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ def normalised(data):
         {"unit": 1e-7},
         {"unit": 1e5},
         {"offset": 1e6},
-        {"offset": -1e4, "unit": 1e-2},
+        {"offset": -1e4, "unit": 0.1},
         {"box": 5e-7, "gain": 2e5},
         {"box": 5e5, "gain": 2e-7},
     ],
@@ -216,7 +217,7 @@ def test_states_far_from_zero_keep_what_float32_would_round_away(own, point_poli
     batch = data.batch(0)
     assert batch.context.states.dtype == batch.prompt.states.dtype == torch.float64
     rest = batch.context.states[batch.context.mask] - 1e6
-    assert (rest * 1000).diff(dim=0).abs().min() > 1e-6  # no steps of a sixteenth
+    assert ((rest * 16) % 1).max() > 0.01  # float32 knows sixteenths there
     steps = data.training_pool.episodes.steps
     env = walk(offset=1e6)
     assert np.allclose(env.reset(seed=seeds[0])[0], steps[0, :2].astype(np.float64) + steps[0, 7:], rtol=0, atol=1e-6)
@@ -290,7 +291,7 @@ def test_success_is_read_alike_in_data_and_rollouts(own, success):
     assert max(pool.index.successes) == 1.0
 
 
-@pytest.mark.parametrize(("success", "word"), [("mapping", "a mapping of reach"), ("vector", "an array of shape (2,)")])
+@pytest.mark.parametrize(("success", "word"), [("mapping", "a mapping of reach"), ("vector", "an array of shape")])
 def test_success_that_is_no_number_is_refused(own, success, word):
     record("own/a-v0", walk(success=success))
     refused("tests/Walk-v0", word, "info['success']", making=lambda: laid_out(["own/a-v0"], "own/a-v0"))
@@ -331,12 +332,12 @@ def test_demonstrations_beyond_the_environments_limit_are_cut(own):
 
 
 def test_an_episode_that_was_cut_off_sets_no_target(own):
-    record("own/a-v0", walk(), lengths=(12, 12, 3, 12))
+    record("own/a-v0", walk(), lengths=(12, 12, 1, 12))
     data = laid_out(["own/a-v0"], "own/a-v0")
     episodes = data.segments("walk/h").episodes
-    assert data.heldout_tasks[0].target_return == np.sort(episodes.index.returns)[-2]
+    assert data.heldout_tasks[0].target_return == episodes.index.returns[episodes.lengths == 12].max() < episodes.index.returns[2]
     assert len(EpisodeStatistics.demonstrated(episodes, 12).returns) == 3
-    record("own/b-v0", walk(), lengths=(12, 12, 3, 12), ended=True)  # by the environment: that is a whole episode
+    record("own/b-v0", walk(), lengths=(12, 12, 1, 12), ended=True)  # by the environment: that is a whole episode
     assert len(EpisodeStatistics.demonstrated(laid_out(["own/b-v0"], "own/b-v0").segments("walk/h").episodes, 12).returns) == 4
 
 
@@ -399,8 +400,7 @@ def test_numbers_are_ids(own):
 
 
 def test_an_environment_that_could_not_be_written_down_is_explained(own):
-    with pytest.warns(UserWarning, match="not serializable"):
-        record("own/a-v0", TransformReward(walk(), abs))
+    record("own/a-v0", TransformReward(walk(), abs))
     refused("own/a-v0", "function", "plain", making=lambda: laid_out(["own/a-v0"], "own/a-v0"))
 
 
