@@ -23,11 +23,11 @@ class ListedFamily(TaskFamily):
     `environment`, `evaluation` (the one that a dataset names for that, if it names one) or `recorded`.
 
     Args:
-        training: tasks to train on.
-        held_out: tasks whose prompts are tuned.
+        training: tasks to train on, each a mapping.
+        held_out: tasks whose prompts are tuned, likewise.
     """
 
-    def __init__(self, training: Sequence[Mapping[str, Any]], held_out: Sequence[Mapping[str, Any]]):
+    def __init__(self, training: Sequence[Any], held_out: Sequence[Any]):
         if not training:
             raise UserError("--data.family_options.training is empty: list at least one task to train on.")
         self._versions: dict[str, tuple[str, EnvSpec]] = {}  # by name without version, a dataset and what it names
@@ -76,7 +76,7 @@ class ListedFamily(TaskFamily):
             )
 
 
-def check_entry(entry: Mapping[str, Any], option: str, needed: str) -> None:
+def check_entry(entry: Any, option: str, needed: str) -> None:
     """Refuse an entry of the list that does not say what it has to, or says what makes no sense.
 
     Args:
@@ -87,6 +87,8 @@ def check_entry(entry: Mapping[str, Any], option: str, needed: str) -> None:
     Raises:
         UserError: naming the option, the task and the key.
     """
+    if not isinstance(entry, Mapping):
+        raise UserError(f"{option}: {entry!r} is no task. Give a mapping, such as {{id: door/a, {needed}: [me/door-a-v0]}}.")
     if wrong := sorted(map(str, set(entry) - set(OPTIONS))):
         raise UserError(f"{option}: {wrong[0]} is not known. A task takes: {', '.join(OPTIONS)}.{suggestion(wrong[0], OPTIONS)}")
     if missing := [key for key in ("id", needed) if entry.get(key) in (None, "", [], ())]:

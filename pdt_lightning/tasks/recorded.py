@@ -48,7 +48,7 @@ class Recorded:
     @property
     def spaces(self) -> tuple[gym.Space, gym.Space]:
         """Of observations and of actions."""
-        return spaces.from_text(self.observation_space), spaces.from_text(self.action_space)
+        return _space(self.observation_space), _space(self.action_space)
 
     def spec(self, recorded: bool = False) -> EnvSpec:
         """The environment to play in: the evaluation environment where there is one, unless the `recorded` one is wanted.
@@ -66,6 +66,11 @@ class Recorded:
         spec = EnvSpec.from_json(text)
         spec.kwargs.pop("render_mode", None)  # how it was looked at
         return spec
+
+
+@functools.lru_cache
+def _space(text: str) -> gym.Space:
+    return spaces.from_text(text)
 
 
 def of(dataset_id: str) -> Recorded:

@@ -52,7 +52,7 @@ def specifications_say_random(env: gym.Env) -> bool:
 
 def _beginning(env: gym.Env, task: Task, actions: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
     space: Any = env.action_space
-    rng, doing = generator(SEED, "trial"), f"reset(seed={SEED})"
+    rng, played = generator(SEED, "trial"), None
     low, high = (np.asarray(bound, np.float64) for bound in (space.low, space.high))
     bounded = bool(np.isfinite([low, high]).all())
     try:
@@ -62,7 +62,7 @@ def _beginning(env: gym.Env, task: Task, actions: Sequence[Sequence[float]]) -> 
         for step in range(len(actions) or STEPS):
             random = rng.uniform(low, high) if bounded else rng.normal(size=space.shape)
             action = spaces.as_action(np.asarray(actions[step]) if len(actions) else random, space)
-            doing = f"step({action!r})"
+            played = action
             seen, reward, terminated, truncated, info = env.step(action)
             check_success(info)
             observations.append(np.asarray(seen, np.float64))
@@ -72,6 +72,7 @@ def _beginning(env: gym.Env, task: Task, actions: Sequence[Sequence[float]]) -> 
     except UserError as error:
         raise task.error(str(error)) from error
     except Exception as error:  # it is foreign code, which may raise anything
+        doing = f"reset(seed={SEED})" if played is None else f"step({played!r})"
         raise task.error(
             f"raises {type(error).__name__} in {doing}: {error}. Mend it, or install the version that it was recorded with."
         ) from error

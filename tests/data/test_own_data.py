@@ -391,6 +391,10 @@ def test_ids_that_are_no_files_are_refused(own, name):
     refused("cannot be a task's id", making=lambda: make_family("minari", listed))
 
 
+def test_an_entry_is_a_mapping(own):
+    refused("own/a-v0", "is no task", making=lambda: make_family("minari", {"training": ["own/a-v0"], "held_out": []}))
+
+
 def test_numbers_are_ids(own):
     record("own/a-v0", walk())
     entries = [{"id": n, "training_data": ["own/a-v0"]} for n in (0, 1, "0")]
