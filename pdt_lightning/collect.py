@@ -1,8 +1,9 @@
-"""Collect a family's demonstrations, after training its experts anew if asked for; or import Prompt-DT's own.
+"""Collect a family's demonstrations, after training its experts anew if asked for; import Prompt-DT's own; or check a run's data.
 
 python -m pdt_lightning.collect half-cheetah-vel
 python -m pdt_lightning.collect half-cheetah-vel --train
 python -m pdt_lightning.collect import-prompt-dt DIR --family half-cheetah-vel
+python -m pdt_lightning.collect check --config FILE
 """
 
 import shlex
@@ -23,13 +24,15 @@ from pdt_lightning.data.collect import collect
 from pdt_lightning.tasks.base import families, family_class, make_family
 from pdt_lightning.tasks.learned import LearnedFamily, imported_id
 
-IMPORT = "import-prompt-dt"
+IMPORT, CHECK = "import-prompt-dt", "check"
 
 
 def parser() -> Explaining:
     """Options of collecting."""
     made = Explaining(prog="python -m pdt_lightning.collect", description=__doc__, epilog=DEBUG, allow_abbrev=False)
-    made.add_argument("family", type=str, help=f"Family of tasks: {', '.join(families())}; or {IMPORT}, which has its own --help.")
+    made.add_argument(
+        "family", type=str, help=f"Family of tasks: {', '.join(families())}; or {IMPORT} or {CHECK}, which have their own --help."
+    )
     made.add_argument("--family_options", type=dict[str, Any] | None, default=None, help="Its options, as --data.family_options.")
     made.add_argument("--train", action="store_true", help="Train its experts first; needs Stable-Baselines3.")
     made.add_argument("--out", type=str | None, default=None, help="File for them; null: <family>.safetensors in this folder.")
@@ -56,6 +59,11 @@ def main(args: list[str]) -> None:
     """Run the command; `args` replace the command line."""
     if args[:1] == [IMPORT]:
         import_published(args[1:])
+        return
+    if args[:1] == [CHECK]:
+        from pdt_lightning.commands.data_check import check  # imported here, since Lightning takes seconds
+
+        check(args[1:])
         return
     config = parser().parse_args(args)
     check_range("--workers", 1 if config.workers is None else config.workers, 1, 1024)
