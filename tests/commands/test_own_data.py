@@ -26,7 +26,7 @@ def test_readmes_three_commands(own_data, capsys):
     collect.main(["check", "--config", "own_data.yaml"])
     said = capsys.readouterr().out
     assert "3 tasks, 0 warnings" in said
-    assert said.count("off by 0") + said.count("off by 1e-") + said.count("e-0") >= 3
+    assert said.count("-07 off") + said.count("-08 off") + said.count("0 off") == 3
     small = ["--trainer.enable_progress_bar=false", "--model.width=16", "--model.layers=1", "--model.inner=16"]
     fit.main(["--config=own_data.yaml", f"--config={ROOT / 'conf' / 'debug.yaml'}", *small, "--name=own_data"])
     held_out = "[{id: door/d, prompt_data: [me/door-d-v0]}]"
@@ -66,7 +66,7 @@ def test_check_says_what_is_odd(own_data, capsys):
     ("text", "words"),
     [
         ("trainer: {max_epochs: 1}", "says nothing of data"),
-        ("data: {famly: minari}", "--data.famly is not an option of the data. Did you mean family?"),
+        ("data: {famly: minari}", "data.famly is not an option of the data. Did you mean family?"),
         ("data: [", "Give YAML"),
         ("data: {family: minari, family_options: {training: [{id: x, training_data: [me/no-v0]}], held_out: []}}", "me/no-v0"),
     ],
