@@ -6,7 +6,7 @@ import warnings
 import gymnasium as gym
 import minari
 import numpy as np
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from minari.data_collector import EpisodeBuffer
 
 from pdt_lightning.data.minari import path_of
@@ -109,7 +109,7 @@ def record(name, env, episodes=4, steps=8, seed=0, options=None, spec=None, scal
         seen, info = env.reset(seed=own, options=options)
         observations, actions, rewards, infos = [seen], [], [], [info]
         for _ in range(lengths[number] if lengths else steps):
-            wish = np.clip((inner.goal - inner.place) / 0.1, -1, 1) * scale + rng.normal(0, 0.05, 2) * scale
+            wish = np.clip((inner.goal - inner.place) / 0.1, -1, 1) * scale + rng.normal(0, 0.05, space.shape) * scale
             wish = np.rint(5 + 5 * wish) if space.dtype.kind == "i" else wish
             action = np.clip(wish, space.low, space.high).astype(space.dtype)
             seen, reward, terminated, truncated, info = env.step(action)
@@ -139,7 +139,9 @@ def record(name, env, episodes=4, steps=8, seed=0, options=None, spec=None, scal
 
 
 def stacked(rows):
-    """Dicts of rows → a dict of arrays; other rows → an array."""
+    """Dicts of rows → a dict of arrays; tuples likewise; other rows → an array."""
+    if isinstance(rows[0], tuple):
+        return tuple(stacked([row[number] for row in rows]) for number in range(len(rows[0])))
     return {key: stacked([row[key] for row in rows]) for key in rows[0]} if isinstance(rows[0], dict) else np.array(rows)
 
 
@@ -154,3 +156,37 @@ def edit(name, change, spec=False):
     else:
         change(known)
     path.write_text(json.dumps(known))
+
+
+class Rooms(gym.Env):
+    """Four rooms in a ring, of which one is the goal; what is observed is of many kinds, and the action says how far to go."""
+
+    def __init__(self, goal=0):
+        self.goal = goal
+        self.action_space = Box(-1.0, 1.0, (1,), np.float32)
+        self.observation_space = Dict(
+            [
+                ("room", Discrete(4, start=1)),
+                ("doors", MultiDiscrete([2, 3])),
+                ("seen", MultiBinary(2)),
+                ("both", Tuple((Discrete(2), Box(-np.inf, np.inf, (2, 2), np.float64)))),
+            ]
+        )
+
+    def see(self):
+        room = int(self.place) % 4
+        return {
+            "room": np.int64(room + 1),
+            "doors": np.array([room % 2, room % 3]),
+            "seen": np.array([room > 1, room > 2], np.int8),
+            "both": (np.int64(room // 2), np.full((2, 2), self.place)),
+        }
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = float(self.np_random.uniform(0, 4))
+        return self.see(), {}
+
+    def step(self, action):
+        self.place = (self.place + float(action[0])) % 4
+        return self.see(), -abs(self.place - self.goal), False, False, {}

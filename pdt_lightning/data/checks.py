@@ -69,7 +69,9 @@ def check_environments(tasks: Sequence[Task], recipes: Mapping[str, Recipe]) -> 
                     f"{task.id}: {task.env_name} has {kind} of size {size[0]}, but {tasks[0].env_name} of {tasks[0].id} has "
                     f"{first[0]}. All tasks of a run share one size."
                 )
-        known = [recorded.of(name) for name in (*task.training_data, *task.prompt_data) if name not in recipes]
+        known = [
+            recorded.of(name) for name in (*task.training_data, *task.prompt_data) if name not in recipes and minari.exists(name)
+        ]
         for one in known:
             _check_spaces(one, task, env)
         if task.id in tried or not isinstance(task.env_id, str):

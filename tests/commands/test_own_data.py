@@ -26,7 +26,6 @@ def test_readmes_three_commands(own_data, capsys):
     collect.main(["check", "--config", "own_data.yaml"])
     said = capsys.readouterr().out
     assert "3 tasks, 0 warnings" in said
-    assert said.count("-07 off") + said.count("-08 off") + said.count("0 off") == 3
     small = ["--trainer.enable_progress_bar=false", "--model.width=16", "--model.layers=1", "--model.inner=16"]
     fit.main(["--config=own_data.yaml", f"--config={ROOT / 'conf' / 'debug.yaml'}", *small, "--name=own_data"])
     held_out = "[{id: door/d, prompt_data: [me/door-d-v0]}]"

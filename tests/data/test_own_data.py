@@ -26,6 +26,7 @@ from pdt_lightning.rollouts.environments import reports_success
 from pdt_lightning.rollouts.prompted import PromptedPolicy
 from pdt_lightning.rollouts.replay import replayed
 from pdt_lightning.tasks import make_family
+from pdt_lightning.tasks.spaces import flatten, from_text
 from pdt_lightning.tuning.result import EpisodeStatistics
 from tests.walks import edit, record, walk
 
@@ -136,6 +137,22 @@ def test_a_box_that_was_flattened_already_is_one(own):
     data, seeds = one_task(FlattenObservation(FrameStackObservation(walk(), 2)))
     agrees(data, seeds)
     assert data.heldout_tasks[0].facts()["observation_space"] is None
+
+
+def test_observations_of_many_kinds_become_vectors(own, point_policy):
+    gym.register("tests/Rooms-v0", entry_point="tests.walks:Rooms")
+    data, seeds = one_task(gym.make("tests/Rooms-v0", goal=2, disable_env_checker=True))
+    assert data.state_size == (2 + 4) + (2 + 3) + 4 + 2  # both, doors, room, seen
+    agrees(data, seeds)
+    facts = data.heldout_tasks[0].facts()
+    env = gym.make_vec(gym.envs.registration.EnvSpec.from_json(facts["environment"]), num_envs=2, vectorization_mode="sync")
+    seen, _ = env.reset(seed=seeds[:2])
+    first = data.training_pool.episodes
+    space = from_text(facts["observation_space"])
+    starts = first.steps[first.offsets[:2], : data.state_size]
+    assert np.allclose(flatten(seen, space), starts)
+    assert [set(row[6:8].tolist()) for row in starts] == [{0.0, 1.0}] * 2
+    del gym.registry["tests/Rooms-v0"]
 
 
 def test_datasets_of_a_task_agree_in_wrappers_and_limits_but_not_in_how_they_were_drawn(own):
