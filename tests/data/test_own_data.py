@@ -25,7 +25,7 @@ from pdt_lightning.data.minari import path_of
 from pdt_lightning.rollouts.environments import reports_success
 from pdt_lightning.rollouts.prompted import PromptedPolicy
 from pdt_lightning.rollouts.replay import replayed
-from pdt_lightning.tasks import make_family
+from pdt_lightning.tasks import Task, make_family
 from pdt_lightning.tasks.spaces import flatten, from_text
 from pdt_lightning.tuning.result import EpisodeStatistics
 from tests.walks import edit, record, walk
@@ -274,6 +274,17 @@ def test_what_an_environment_raises_is_said_before_training(own, fault, words):
     edit("own/a-v0", lambda known: known.update(requirements=["walker==3.1"]))
     words = [*words, "walk/0", "own/a-v0", "tests/Walk-v0", "asks for walker==3.1"]
     refused(*words, making=lambda: laid_out(["own/a-v0"], "own/a-v0"))
+
+
+def test_an_environment_that_other_processes_cannot_find_is_refused(own):
+    from pdt_lightning.data.checks import check_environments
+    from tests.walks import Walk
+
+    gym.register("tests/Local-v0", entry_point=Walk)
+    refused(
+        "x: its environment tests/Local-v0", "under a string", making=lambda: check_environments([Task("x", "tests/Local-v0")], {})
+    )
+    del gym.registry["tests/Local-v0"]
 
 
 def test_wrappers_that_remember_are_refused(own):
