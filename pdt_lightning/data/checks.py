@@ -63,8 +63,8 @@ def check_environments(tasks: Sequence[Task], recipes: Mapping[str, Recipe]) -> 
         env = task.make_env()
         if isinstance(task.env_id, str) and ":" not in task.env_id and not isinstance(task.spec().entry_point, str):
             raise task.error(
-                "is registered under a function or a class, which worker processes and saved prompts cannot find. Register it under a "
-                "string, such as my_package.family:DoorEnv."
+                "is registered under a function or a class, which worker processes and saved prompts cannot find. Register it "
+                "under a string, such as my_package.family:DoorEnv."
             )
         own = (env.observation_space.shape, env.action_space.shape)
         sizes = sizes or own
