@@ -1,8 +1,9 @@
-"""Collect a family's demonstrations, after training its experts anew if asked for; or import Prompt-DT's own.
+"""Collect a family's demonstrations, after training its experts anew if asked for; import Prompt-DT's own; or check a run's data.
 
 python -m pdt_lightning.collect half-cheetah-vel
 python -m pdt_lightning.collect half-cheetah-vel --train
 python -m pdt_lightning.collect import-prompt-dt DIR --family half-cheetah-vel
+python -m pdt_lightning.collect check --config FILE
 """
 
 import shlex
@@ -21,18 +22,18 @@ from pdt_lightning.core.terminal import say, show
 from pdt_lightning.data import minari, practice, prompt_dt
 from pdt_lightning.data.checks import check_datasets
 from pdt_lightning.data.collect import collect
-from pdt_lightning.data.datamodule import Workers
+from pdt_lightning.data.option_types import Workers
 from pdt_lightning.tasks.base import families, family_class, make_family
 from pdt_lightning.tasks.learned import LearnedFamily, imported_id
 
-IMPORT = "import-prompt-dt"
+IMPORT, CHECK = "import-prompt-dt", "check"
 
 
 def parser() -> Explaining:
     """The parser of the command that collects."""
     parser = Explaining(prog="python -m pdt_lightning.collect", description=__doc__, epilog=DEBUG, allow_abbrev=False)
     add = parser.add_argument
-    add("family", type=str, help=f"The task family: {', '.join(families())}; or {IMPORT}, which has its own --help.")
+    add("family", type=str, help=f"The task family: {', '.join(families())}; or {IMPORT} or {CHECK}, which have their own --help.")
     add("--family_options", type=dict[str, Any] | None, default=None, help="Options of the family, as fit takes them.")
     add("--train", action="store_true", help="Train the experts first, which needs Stable-Baselines3.")
     add("--out", type=str | None, default=None, help="The file for the experts. Null means <family>.safetensors here.")
@@ -60,6 +61,11 @@ def main(args: list[str]) -> None:
     """Run the command; `args` replace the command line."""
     if args[:1] == [IMPORT]:
         import_published(args[1:])
+        return
+    if args[:1] == [CHECK]:
+        from pdt_lightning.commands.data_check import check  # imported here, since Lightning takes seconds
+
+        check(args[1:])
         return
     config = parser().parse_args(args)
     for option in ("out", "steps", "seed"):

@@ -22,7 +22,7 @@ from pdt_lightning.core.errors import UserError, check_writable, command
 from pdt_lightning.core.ranges import PositiveInt
 from pdt_lightning.core.signals import Interrupted
 from pdt_lightning.core.terminal import quiet, say
-from pdt_lightning.data.datamodule import Workers
+from pdt_lightning.data.option_types import Workers
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.rollouts.policy import Precision
 from pdt_lightning.rollouts.pool import Width

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from tests.processes import ROOT, command
+from tests.walks import record, walk
 
 OVERLAYS = ("debug", "ddp")
 RUNS = sorted(path.stem for path in (ROOT / "conf").glob("*.yaml") if path.stem not in OVERLAYS)
@@ -20,6 +21,7 @@ SMALLER = {
         "--data.family_options.horizon=60",
     ],
     "point": [],
+    "own_data": [],
     "half_cheetah_vel": [*FEW, "--tuning.tasks=[half-cheetah-vel/02]"],
     "half_cheetah_dir": [*FEW, "--tuning.tasks=[half-cheetah-dir/01]"],
     "ant_dir": ["--data.family_options.split=ood", *FEW, "--tuning.tasks=[ant-dir/04]"],
@@ -33,8 +35,15 @@ SMALLER = {
 
 
 def test_the_configurations_are_the_documented_ones():
-    assert RUNS == ["ant_dir", "half_cheetah_dir", "half_cheetah_vel", "metaworld", "ml10", "point"]
+    assert RUNS == ["ant_dir", "half_cheetah_dir", "half_cheetah_vel", "metaworld", "ml10", "own_data", "point"]
     assert sorted(path.stem for path in (ROOT / "conf").glob("*.yaml")) == sorted([*RUNS, *OVERLAYS])
+
+
+@pytest.fixture(scope="module")
+def doors():
+    """The datasets that `own_data` lists."""
+    for goal, name in ((0, "door-a"), (1, "door-b"), (1, "door-b-more"), (2, "door-c")):
+        record(f"me/{name}-v0", walk(goal=goal), steps=8, seed=goal)
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -61,7 +70,7 @@ def test_the_warm_up_is_at_most_a_twentieth_of_the_run(name):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_it_runs_for_two_updates(name, tmp_path):
+def test_it_runs_for_two_updates(name, tmp_path, doors):
     flags = ["--config", f"conf/{name}.yaml", "--config", "conf/debug.yaml", *SMALLER[name]]
     done = command("fit", *flags, f"--trainer.default_root_dir={tmp_path}")
     folder = tmp_path / "debug" / "version_0"

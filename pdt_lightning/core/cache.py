@@ -15,7 +15,7 @@ from minari.storage import get_dataset_path
 
 from pdt_lightning.core.errors import NotFoundError, UserError
 
-VERSION = 1  # of everything kept; raise it with any change to what is written
+VERSION = 2  # of everything kept; raise it with any change to what is written
 DAY = 86_400.0  # seconds
 IMPORTED = "prompt-dt/"  # begins the ids of what was imported from Prompt-DT's files
 
@@ -47,16 +47,22 @@ def not_found(dataset_id: str) -> NotFoundError:
             f"Minari dataset {dataset_id} is not under {dataset_path()}. Import the published files: python -m "
             f"pdt_lightning.collect import-prompt-dt DIR --family {dataset_id.split('/')[1]}"
         )
-    return NotFoundError(
-        f"Minari dataset {dataset_id} is not under {dataset_path()}. Run `minari download {dataset_id}`, or correct the id."
-    )
+    way_out = f"Run `minari download {dataset_id}`, or correct the id."
+    if versions := sorted(path.name for path in dataset_path(dataset_id).parent.glob(f"{Path(dataset_id).name}-v*")):
+        namespace = dataset_id.rpartition("/")[0]
+        there = ", ".join(f"{namespace}/{name}" if namespace else name for name in versions)
+        way_out = f"There is {there}: give the id with its version."
+    return NotFoundError(f"Minari dataset {dataset_id} is not under {dataset_path()}. {way_out}")
 
 
 def unreadable(dataset_id: str, error: Exception) -> UserError:
-    """The error of a dataset that is there and broken."""
-    return UserError(
-        f"Minari dataset {dataset_id} cannot be read: {error}. Remove {dataset_path(dataset_id)} and download or collect it again."
-    )
+    """The error of a dataset that is there and that Minari does not read, with its reason: what it lacks, or that it is broken."""
+    way_out = f"Remove {dataset_path(dataset_id)} and download or collect it again."
+    if isinstance(error, ImportError):
+        way_out = "It is there; install what reads it, and try again."
+    elif "does not support the dataset" in str(error):
+        way_out = "Install the Minari that it was made with, or make it again with this one."
+    return UserError(f"Minari dataset {dataset_id} cannot be read: {str(error) or type(error).__name__}. {way_out}")
 
 
 def empty(dataset_id: str) -> UserError:

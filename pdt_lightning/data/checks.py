@@ -2,14 +2,19 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from pdt_lightning.core import cache
 from pdt_lightning.core.errors import UserError, check_memory
 from pdt_lightning.data import minari
+from pdt_lightning.tasks import recorded
 from pdt_lightning.tasks.base import Recipe, Task
+from pdt_lightning.tasks.spaces import difference, raw_space
+from pdt_lightning.tasks.trial import try_out
 
 
 def check_datasets(tasks: Sequence[Task], kind: str, recipes: Mapping[str, Recipe]) -> None:
@@ -34,40 +39,87 @@ def check_datasets(tasks: Sequence[Task], kind: str, recipes: Mapping[str, Recip
                 raise cache.not_found(name)
 
 
-def check_environments(tasks: Sequence[Task], state_size: int, action_size: int) -> None:
-    """Refuse environments that are not installed here, or of other sizes than the first; one of each name is made.
+def check_environments(tasks: Sequence[Task], recipes: Mapping[str, Recipe]) -> gym.spaces.Box:
+    """Refuse environments that cannot be built here, are of other sizes than the first, unlike what was recorded, or do not work.
+
+    Every task's is built. Those that datasets name are tried too, and of those that a family's code makes the first and the last.
+
+    Args:
+        tasks: of a family.
+        recipes: by dataset id, of what is collected here and therefore is of the task's own environment.
+
+    Returns:
+        The box that holds the actions of all tasks; infinite where one of theirs is.
 
     Raises:
         UserError: naming the task.
     """
-    for task in {task.env_name: task for task in tasks}.values():
+    of_code: dict[str, list[Task]] = {}
+    for task in tasks:
+        of_code.setdefault(task.env_name, []).append(task)
+    tried = {task.id for group in of_code.values() for task in (group[0], group[-1])}
+    boxes, sizes = [], None
+    for task in tasks:
         env = task.make_env()
-        spaces = (("observations", env.observation_space, state_size), ("actions", env.action_space, action_size))
-        env.close()
-        for kind, space, size in spaces:
-            if space.shape != (size,):
+        if isinstance(task.env_id, str) and ":" not in task.env_id and not isinstance(task.spec().entry_point, str):
+            raise task.error(
+                "is registered under a function or a class, which worker processes and saved prompts cannot find. Register it "
+                "under a string, such as my_package.family:DoorEnv."
+            )
+        own = (env.observation_space.shape, env.action_space.shape)
+        sizes = sizes or own
+        for kind, size, first in zip(("observations", "actions"), own, sizes, strict=True):
+            if size != first:
                 raise UserError(
-                    f"{task.id}: {task.env_name} has {kind} of size {space.shape[0]}, but {tasks[0].env_name} of {tasks[0].id} has "
-                    f"{size}. All tasks of a run share one size."
+                    f"{task.id}: {task.env_name} has {kind} of size {size[0]}, but {tasks[0].env_name} of {tasks[0].id} has "
+                    f"{first[0]}. All tasks of a run share one size."
                 )
+        known = [
+            recorded.of(name) for name in (*task.training_data, *task.prompt_data) if name not in recipes and minari.exists(name)
+        ]
+        for one in known:
+            _check_spaces(one, task, env)
+        if task.id in tried or not isinstance(task.env_id, str):
+            try_out(env, task, known[0].actions if known else ())
+        boxes.append((env.action_space.low, env.action_space.high))
+        with suppress(Exception):  # of foreign code, which is not needed any more
+            env.close()
+    low, high = (extreme([box[n] for box in boxes], axis=0) for n, extreme in enumerate((np.min, np.max)))
+    return gym.spaces.Box(low, high, low.shape, low.dtype)
+
+
+def _check_spaces(one: recorded.Recorded, task: Task, env: gym.Env) -> None:
+    """Refuse a dataset whose values mean something else than those of the environment that they would be used in."""
+    minari.supported(f"Minari dataset {one.id}", *one.spaces)
+    for kind, ours, theirs in zip(("observations", "actions"), one.spaces, (raw_space(env), env.action_space), strict=True):
+        if reason := difference(ours, theirs):
+            raise UserError(
+                f"Minari dataset {one.id} has {kind} unlike those of {task.env_name}, the environment of {task.id}: {reason}. "
+                "Record it again in this environment, or install the version that the dataset was recorded in."
+            )
 
 
 def check_environment(dataset_id: str, task: Task) -> None:
     """Refuse a dataset on this machine that was recorded in another environment than its task's, or in another version.
 
+    (A task whose environment is the one that its datasets name has been checked with them.)
+
     Raises:
         UserError: naming both.
     """
-    recorded = minari.recorded_environment(dataset_id)
-    if isinstance(task.env_id, str):
-        registered = gym.registry.get(task.env_id)
-        asked = {**(registered.kwargs if registered else {}), **task.env_kwargs}
-    else:
-        asked = task.env_id.kwargs
+    text = minari.recorded(dataset_id).get("env_spec")
+    if not text or not isinstance(task.env_id, str):
+        return
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise cache.unreadable(dataset_id, error) from error
+    registered = gym.registry.get(task.env_name)
+    asked = {**(registered.kwargs if registered else {}), **task.env_kwargs}
     # As JSON has them, in which tuples are lists.
-    if recorded and (recorded["id"], recorded.get("kwargs")) != (task.env_name, json.loads(json.dumps(asked))):
+    if (found["id"], found.get("kwargs")) != (task.env_name, json.loads(json.dumps(asked))):
         raise UserError(
-            f"Minari dataset {dataset_id} was recorded in {recorded['id']} {recorded.get('kwargs')}, but the environment of "
+            f"Minari dataset {dataset_id} was recorded in {found['id']} {found.get('kwargs')}, but the environment of "
             f"{task.id} is {task.env_name} {asked}. Remove {minari.path_of(dataset_id)} to have it collected again, or correct the "
             "id."
         )

@@ -1,5 +1,6 @@
 """Experts → demonstrations, in parallel processes, atomically."""
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
@@ -11,7 +12,9 @@ from pdt_lightning.core.processes import process_pool
 from pdt_lightning.core.seeding import generator, integer
 from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.data import minari
+from pdt_lightning.data.episodes import Index
 from pdt_lightning.tasks.base import Recipe
+from pdt_lightning.tasks.spaces import as_action
 from pdt_lightning.tasks.success import highest_and_last, of_step
 
 
@@ -72,17 +75,17 @@ def demonstrate(recipe: Recipe) -> None:
             else:
                 label = action = rng.uniform(low, high)
             # Copies: an environment or an expert may hand out one array again and again.
-            states.append(np.array(state, np.float32))
+            states.append(np.array(state))
             actions.append(action)
             labels.append(np.array(label, np.float32))
-            state, reward, over, truncated, info = env.step(action.astype(np.float32))
+            state, reward, over, truncated, info = env.step(as_action(action, env.action_space))
             rewards.append(reward)
             successes.append(of_step(info))
             if over or truncated:
                 break
         episodes.append(
             minari.Demonstration(
-                np.asarray(states, np.float32),
+                np.asarray(states, np.float64),
                 np.asarray(actions, np.float32),
                 np.asarray(labels, np.float32),
                 np.asarray(rewards, np.float64),
@@ -91,6 +94,8 @@ def demonstrate(recipe: Recipe) -> None:
         )
         finals.append(np.array(state))
         terminated.append(bool(over))
+    if not Index.of(episodes).needs_more_than_float32():
+        episodes = [dataclasses.replace(episode, states=episode.states.astype(np.float32)) for episode in episodes]
     algorithm = f"{recipe.expert.__name__} expert, action noise {recipe.action_noise}, expert share {recipe.expert_share}"
     if recipe.medium and recipe.medium_share:
         algorithm += f", {recipe.medium.__name__} share {recipe.medium_share}"

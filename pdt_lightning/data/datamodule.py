@@ -1,15 +1,17 @@
 """MultiTaskDataModule: collects what is missing, and serves balanced batches of windows and prompts."""
 
+import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
+import gymnasium as gym
 import lightning
 import numpy as np
 from torch.utils.data import DataLoader
 
 from pdt_lightning.core.errors import UserError, check_writable, suggestion
 from pdt_lightning.core.plain import plain
-from pdt_lightning.core.ranges import check_types, number
+from pdt_lightning.core.ranges import check_types
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.data import minari
 from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
@@ -18,22 +20,10 @@ from pdt_lightning.data.collect import collect
 from pdt_lightning.data.episodes import Episodes, Statistics
 from pdt_lightning.data.facts import Facts
 from pdt_lightning.data.mapped import open_episodes
+from pdt_lightning.data.option_types import Attention, Count, Share, Steps, Workers
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.data.streams import FixedBatches, UpdateStream
 from pdt_lightning.tasks.base import Task, make_family
-
-Attention = Literal["published", "window"]
-# More can only be a slip.
-if TYPE_CHECKING:
-    Count = int
-    Steps = int
-    Workers = int
-    Share = float
-else:
-    Count = number(int, 1, 10**9)
-    Steps = number(int, 1, 100_000)
-    Workers = number(int, 1, 1024)
-    Share = number(float, 0, 1, above=True, below=True)
 
 
 class MultiTaskDataModule(lightning.LightningDataModule):
@@ -93,10 +83,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         self.save_hyperparameters()
         self.hparams.update(plain(self.hparams))  # a NumPy number among them would make checkpoints that cannot be read
         self.family = make_family(family, self.hparams["family_options"])
-        self.observation_space, self.action_space = self.family.spaces()
         # What a model needs to know before there is data:
-        self.state_size = self.observation_space.shape[0]
-        self.action_size = self.action_space.shape[0]
+        self.state_size, self.action_size = (space.shape[0] for space in self.family.spaces())
         self.max_timesteps = self.family.max_timesteps
         known = [task.id for task in self.family.training_tasks]
         if unknown := [name for name in tuned_training_tasks or () if name not in known]:
@@ -151,8 +139,13 @@ class MultiTaskDataModule(lightning.LightningDataModule):
                 validation_episodes(self.hparams["validation_share"], task.id, planned)
         check_rows(self.hparams, self.state_size + 2 * self.action_size + 1, self.max_timesteps)
 
+    @functools.cached_property
+    def action_space(self) -> gym.spaces.Box:
+        """The box that holds the actions of all tasks, whose environments are checked for it."""
+        return check_environments(self.family.tasks, self.family.recipes)
+
     def _check_candidates(self) -> None:
-        check_environments(self.family.tasks, self.state_size, self.action_size)
+        _ = self.action_space
         check_datasets(self._prompt_tasks(), "prompt_data", self.family.recipes)
 
     def prepare_data(self) -> None:
@@ -218,8 +211,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
 
     def _open(self, tasks: Sequence[Task], kind: str) -> Episodes:
         datasets = [getattr(task, kind) for task in tasks]
-        how = self.hparams["use_expert_actions"], self.hparams["progress"]
-        episodes = open_episodes(datasets, *how, [task.horizon for task in tasks])
+        horizons = [task.horizon for task in tasks]
+        episodes = open_episodes(datasets, self.hparams["use_expert_actions"], self.hparams["progress"], horizons)
         for name, size, seen in (
             ("observations", self.state_size, episodes.state_size),
             ("actions", self.action_size, episodes.action_size),

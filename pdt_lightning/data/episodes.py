@@ -1,11 +1,13 @@
 """Episodes: the demonstrations of many tasks as flat arrays with offsets, in memory or mapped from a file, and their statistics."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from pdt_lightning.data.minari import Demonstration
+
+FAR = 100.0  # times as wide as the demonstrated actions: no bound that anybody meant
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,8 @@ class Index:
         successes: `(E,)` float64, highest `info["success"]`; NaN where the environment reports none.
         moments: `(E, 2, S)` float64: mean of the states, and sum of their squared distances from it.
         ranges: `(E, 2, A)` float32: lowest and highest action.
+        ended: `(E,)` bool, whether the environment ended the episode.
+        rounding: `(E, S)` float64: how far float32 is off the states at most.
     """
 
     offsets: np.ndarray
@@ -25,6 +29,8 @@ class Index:
     successes: np.ndarray
     moments: np.ndarray
     ranges: np.ndarray
+    ended: np.ndarray
+    rounding: np.ndarray
 
     @classmethod
     def of(cls, demonstrations: Sequence[Demonstration]) -> "Index":
@@ -36,7 +42,40 @@ class Index:
             successes=np.array([np.nan if episode.success is None else episode.success for episode in demonstrations]),
             moments=np.array([(values.mean(axis=0), np.square(values - values.mean(axis=0)).sum(axis=0)) for values in states]),
             ranges=np.array([(episode.actions.min(axis=0), episode.actions.max(axis=0)) for episode in demonstrations]),
+            ended=np.array([episode.ended for episode in demonstrations]),
+            rounding=np.array([np.abs(values - values.astype(np.float32)).max(axis=0) for values in states]),
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Index"]) -> "Index":
+        """Of the episodes of several, one after the other."""
+        lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+        others = [field.name for field in fields(cls) if field.name != "offsets"]
+        return cls(
+            np.concatenate([[0], lengths.cumsum()]).astype(np.int64),
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in others},
+        )
+
+    def spread(self, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation `(S,)` of the states of some episodes.
+
+        Source: Chan et al. 1979 for the variance of parts put together.
+        """
+        count, mean, squares = 0.0, np.zeros(self.moments.shape[-1]), np.zeros(self.moments.shape[-1])
+        for part in np.array_split(members, -(-len(members) // 4096)):  # in pieces: there may be more than memory holds
+            lengths, (means, spreads) = np.diff(self.offsets)[part][:, None], self.moments[part].swapaxes(0, 1)
+            added = float(lengths.sum())
+            own_mean = (lengths * means).sum(axis=0) / added
+            own_squares = (spreads + lengths * np.square(means - own_mean)).sum(axis=0)
+            squares += own_squares + np.square(own_mean - mean) * count * added / (count + added)
+            mean += (own_mean - mean) * added / (count + added)
+            count += added
+        return mean, np.sqrt(squares / count)
+
+    def needs_more_than_float32(self) -> bool:
+        """Whether float32 would round away what differs between states, as where they lie far from zero."""
+        mean, std = self.spread(np.arange(len(self.returns)))
+        return bool((~never_changes(mean, std) & (self.rounding.max(axis=0) > 1e-2 * std)).any())
 
 
 @dataclass(frozen=True)
@@ -44,7 +83,8 @@ class Episodes:
     """`M` steps of `E` episodes, one after the other; episodes of one task are neighbours.
 
     Args:
-        steps: `(M, S + 2 A + 1)` float32: state, action as executed, action to learn, and return-to-go in the reward's unit.
+        steps: `(M, S + 2 A + 1)` float32: state, action as executed, action to learn, and return-to-go in the reward's unit; and
+            `S` more, what float32 rounds away of the states, where that matters.
         index: of each episode.
         task: `(E,)` int64, not falling; index of each episode's task.
         scales: `(tasks,)` float32, return scale of each task.
@@ -89,6 +129,11 @@ class Episodes:
         """Steps of some episodes."""
         return self.offsets[episode + 1] - self.offsets[episode]
 
+    def whole(self, horizon: int) -> np.ndarray:
+        """`(E,)`: which episodes the environment ended or last to the horizon, so that returns compare; all where none does."""
+        whole = self.index.ended | (self.lengths >= horizon)
+        return whole if whole.any() else ~whole
+
     def of_task(self, task: int) -> "Episodes":
         """The episodes of one task, sharing memory."""
         first, last = np.searchsorted(self.task, [task, task + 1])
@@ -102,10 +147,13 @@ class Episodes:
         )
 
 
-def step_rows(demonstration: Demonstration) -> np.ndarray:
-    """`(T, S + 2 A + 1)` float32, as `Episodes` keeps them."""
+def step_rows(demonstration: Demonstration, fine: bool = False) -> np.ndarray:
+    """`(T, S + 2 A + 1)` float32, as `Episodes` keeps them; with `fine`, `S` more."""
     to_go = returns_to_go(demonstration.rewards)[:, None]
-    return np.concatenate([demonstration.states, demonstration.actions, demonstration.labels, to_go], axis=1).astype(np.float32)
+    columns = [demonstration.states, demonstration.actions, demonstration.labels, to_go]
+    if fine:
+        columns.append(demonstration.states - demonstration.states.astype(np.float32))
+    return np.concatenate(columns, axis=1).astype(np.float32)
 
 
 def returns_to_go(rewards: np.ndarray) -> np.ndarray:
@@ -128,7 +176,7 @@ class Statistics:
 
     Args:
         state_mean: `(S,)` float32.
-        state_std: `(S,)` float32, at least 1e-6; 1 where a coordinate never changes.
+        state_std: `(S,)` float32; 1 where a coordinate never changes.
         action_mid: `(A,)` float32.
         action_half: `(A,)` float32, > 0.
     """
@@ -140,34 +188,62 @@ class Statistics:
 
     @classmethod
     def of(cls, episodes: Episodes, members: np.ndarray, low: np.ndarray, high: np.ndarray) -> "Statistics":
-        """From the episodes trained on; an action box without bounds is replaced by the range of the demonstrated actions.
+        """From the episodes trained on.
+
+        A bound of the action box that is infinite, or far beyond what was demonstrated, is replaced by that of the demonstrated
+        actions. The unit does not count: what never changes is told by how numbers are rounded.
 
         Args:
             episodes: all there are.
             members: those to take.
             low: `(A,)` of the action box.
             high: `(A,)` of the action box.
-
-        Source: Chan et al. 1979 for the variance of parts put together.
         """
-        count, mean, squares = 0.0, np.zeros(episodes.state_size), np.zeros(episodes.state_size)
-        lowest, highest = np.full(len(low), np.inf), np.full(len(high), -np.inf)
-        for part in np.array_split(members, -(-len(members) // 4096)):  # in pieces: there may be more than memory holds
-            lengths, (means, spreads) = episodes.lengths_of(part)[:, None], episodes.index.moments[part].swapaxes(0, 1)
-            added = float(lengths.sum())
-            own_mean = (lengths * means).sum(axis=0) / added
-            own_squares = (spreads + lengths * np.square(means - own_mean)).sum(axis=0)
-            squares += own_squares + np.square(own_mean - mean) * count * added / (count + added)
-            mean += (own_mean - mean) * added / (count + added)
-            count += added
-            ranges = episodes.index.ranges[part]
-            lowest, highest = np.minimum(lowest, ranges[:, 0].min(axis=0)), np.maximum(highest, ranges[:, 1].max(axis=0))
-        std = np.sqrt(squares / count)
-        low, high = np.where(np.isfinite(low), low, lowest), np.where(np.isfinite(high), high, highest)
-        half = (high - low) / 2
+        mean, std = episodes.index.spread(members)
+        ranges = episodes.index.ranges[members].astype(np.float64)
+        middle, half = action_box(ranges[:, 0].min(axis=0), ranges[:, 1].max(axis=0), low, high)
         return cls(
             state_mean=mean.astype(np.float32),
-            state_std=np.where(std < 1e-6, 1.0, std).astype(np.float32),
-            action_mid=((high + low) / 2).astype(np.float32),
-            action_half=np.where(half < 1e-6, 1.0, half).astype(np.float32),
+            state_std=np.where(never_changes(mean, std), 1.0, std).astype(np.float32),
+            action_mid=middle.astype(np.float32),
+            action_half=half.astype(np.float32),
         )
+
+
+def never_changes(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """`(S,)`: which coordinates of the state vary by no more than their numbers are rounded, whatever their unit.
+
+    Args:
+        mean: `(S,)` of the states.
+        std: `(S,)` of the states.
+
+    >>> never_changes(np.array([1e6, 0.5, 0.0, 1.0]), np.array([0.5, 1e-8, 0.0, 1e-7])).tolist()
+    [False, True, True, True]
+    """
+    size = np.abs(mean) + std
+    return std <= np.maximum(1e-7 * size, 1e-15 * size.max(initial=0.0))
+
+
+def action_box(lowest: np.ndarray, highest: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Middle and half-width `(A,)` that actions are normalised by.
+
+    Args:
+        lowest: `(A,)` demonstrated action.
+        highest: `(A,)` demonstrated action.
+        low: `(A,)` of the action box.
+        high: `(A,)` of the action box.
+
+    >>> action_box(*np.array([[-0.5, -1.0], [0.5, 1.0], [-1.0, -1e6], [1.0, 1e6]]))
+    (array([0., 0.]), array([1., 1.]))
+    """
+    low, high = (np.asarray(bound, np.float64) for bound in (low, high))
+    shown = highest / 2 - lowest / 2
+    # A coordinate that never changes is as wide as it is far from zero; one that is always zero, as wide as the narrowest other.
+    size = np.where(shown > 1e-6 * np.abs(highest + lowest), shown, np.abs(highest + lowest) / 2)
+    others = size[size > 0].min(initial=np.inf)
+    width = np.where(np.isfinite(high / 2 - low / 2), high / 2 - low / 2, np.inf).min(initial=np.inf)
+    size = np.where(size > 0, size, others if np.isfinite(others) else width if 0 < width < np.inf else 1.0)
+    low = np.where(lowest / 2 - low / 2 <= FAR * size, low, lowest)
+    high = np.where(high / 2 - highest / 2 <= FAR * size, high, highest)
+    half = high / 2 - low / 2
+    return low + half, np.where(half > 1e-6 * size, half, size)

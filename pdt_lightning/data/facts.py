@@ -16,7 +16,8 @@ class Facts:
     """What tasks leave open, decided by the demonstrations that they are trained on, in this run or in a checkpoint's.
 
     Of a task that is not trained on its candidates for prompts decide. Horizon: the longest episode. Target: the highest
-    demonstrated return, episodes cut to the horizon. Scale: the target's size, at least 1.
+    demonstrated return of a whole episode, cut to the horizon. Scale: the target's size, at least 1, or as much as the largest
+    demonstrated return where even that is smaller.
 
     Args:
         saved: by task, what a checkpoint keeps: `known` of its run.
@@ -40,10 +41,12 @@ class Facts:
         episodes = opened(tasks, kind)
         resolved = []
         for number, task in enumerate(tasks):
-            own = slice(*np.searchsorted(episodes.task, [number, number + 1]))
-            target = float(episodes.index.returns[own].max()) if task.target_return is None else task.target_return
-            horizon = task.horizon or int(episodes.lengths[own].max())
-            scale = task.return_scale or max(1.0, abs(target))
+            own = episodes.of_task(number)
+            horizon = task.horizon or int(own.lengths.max())
+            returns = own.index.returns[own.whole(horizon)]
+            target = float(returns.max()) if task.target_return is None else task.target_return
+            least = min(1.0, float(np.abs(returns).max())) or 1.0
+            scale = task.return_scale or max(least, abs(target))
             resolved.append(replace(task, horizon=horizon, target_return=target, return_scale=scale))
             found = {name: getattr(resolved[-1], name) for name in NAMES}
             self.known.setdefault(task.id, {**found, "trained": kind == "training_data", "of": list(getattr(task, kind))})

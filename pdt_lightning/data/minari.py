@@ -1,11 +1,11 @@
 """Demonstrations on disk, in Minari's format: write, read, validate."""
 
-import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import minari
@@ -15,7 +15,9 @@ from minari.dataset.minari_storage import MinariStorage
 
 from pdt_lightning.core import cache
 from pdt_lightning.core.errors import UserError
+from pdt_lightning.tasks import spaces
 from pdt_lightning.tasks.success import highest_and_last, of_steps
+from pdt_lightning.tasks.trial import check_success
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,12 @@ class Demonstration:
     """One episode of `T` steps, the observation after the last step left out.
 
     Args:
-        states: `(T, S)` float32, observation before each step.
+        states: `(T, S)`, observation before each step, as recorded.
         actions: `(T, A)` float32, as executed.
         labels: `(T, A)` float32, action to learn: the noise-free expert action where the dataset has it, else `actions`.
         rewards: `(T,)` float64.
         success: the highest of the episode's steps; None where none reports any.
+        ended: whether the environment ended the episode, rather than a limit of steps or whoever recorded it.
     """
 
     states: np.ndarray
@@ -35,6 +38,7 @@ class Demonstration:
     labels: np.ndarray
     rewards: np.ndarray
     success: float | None = None
+    ended: bool = False
 
 
 def path_of(dataset_id: str) -> Path:
@@ -122,7 +126,7 @@ def read(dataset_id: str, use_expert_actions: bool = True, horizon: int | None =
     Args:
         dataset_id: a Minari dataset on this machine.
         use_expert_actions: take `infos["expert_action"]`, where there is one, as the label to learn.
-        horizon: steps after which an episode is cut, as it is when played; None: it is taken whole.
+        horizon: steps after which an episode is cut, as rollouts are; None: none is.
 
     Raises:
         NotFoundError: if the dataset is not on this machine.
@@ -131,42 +135,55 @@ def read(dataset_id: str, use_expert_actions: bool = True, horizon: int | None =
     if not exists(dataset_id):
         raise cache.not_found(dataset_id)
     try:
-        storage = MinariStorage.read(path_of(dataset_id) / "data")
+        storage = minari.load_dataset(dataset_id).storage
     except Exception as error:  # whatever Minari and HDF5 raise, it is on account of what is there
         raise cache.unreadable(dataset_id, error) from error
     supported(dataset_id, storage.observation_space, storage.action_space)
-    sizes = [gym.spaces.flatdim(space) for space in (storage.observation_space, storage.action_space)]
     found = False
     for number, raw in enumerate(_episodes(dataset_id, storage)):
-        states = flatten(raw["observations"], storage.observation_space)[:-1].astype(np.float32)
-        actions = np.asarray(raw["actions"], np.float32)
-        rewards = np.asarray(raw["rewards"], np.float64)
-        infos = raw.get("infos") or {}
-        expert = infos.get("expert_action") if use_expert_actions else None
-        labels = actions if expert is None else np.asarray(expert, np.float32)[: len(actions)]
-        success, _ = highest_and_last(of_steps(infos, len(rewards))[:horizon])
-        if len(rewards) == 0:
+        if len(raw["rewards"]) == 0:
             continue
-        columns: tuple[tuple[str, np.ndarray, int], ...] = (
-            ("observations", states, sizes[0]),
-            ("actions", actions, sizes[1]),
-            ("expert_action", labels, sizes[1]),
-        )
-        for name, values, size in columns:
-            if values.shape != (len(rewards), size):
-                raise UserError(
-                    f"Minari dataset {dataset_id}, episode {number}: its {name} are of shape {values.shape}, for {len(rewards)} "
-                    f"rewards and a space of {size}. Remove the episode or mend it."
-                )
-        for name, numbers in (*[column[:2] for column in columns], ("rewards", rewards)):
-            if not np.isfinite(numbers).all():
-                raise UserError(
-                    f"Minari dataset {dataset_id}, episode {number}: its {name} are not all finite. Remove the episode or mend it."
-                )
         found = True
-        yield Demonstration(states[:horizon], actions[:horizon], labels[:horizon], rewards[:horizon], success)
+        yield _demonstration(f"Minari dataset {dataset_id}, episode {number}", raw, storage, use_expert_actions, horizon)
     if not found:
         raise cache.empty(dataset_id)
+
+
+def _demonstration(
+    where: str, raw: dict[str, Any], storage: MinariStorage, use_expert_actions: bool, horizon: int | None
+) -> Demonstration:
+    """An episode as Minari gives it, checked, and cut at the horizon."""
+    rewards, infos = np.asarray(raw["rewards"], np.float64), raw.get("infos") or {}
+    steps = len(rewards)
+    try:
+        check_success(infos, steps)
+        observed = spaces.flatten(raw["observations"], storage.observation_space)
+    except ValueError as error:  # of what is not of its space too
+        raise UserError(f"{where} {error}") from error
+    if len(observed) == steps:
+        raise UserError(
+            f"{where}: it has as many observations as rewards, {steps}; Minari keeps one more, what was seen after the last step. "
+            "Add that to the observations, or remove the episode."
+        )
+    actions = np.asarray(raw["actions"], np.float32)
+    expert = infos.get("expert_action") if use_expert_actions else None
+    labels = actions if expert is None else np.asarray(expert, np.float32)[:steps]
+    states, sizes = observed[:-1], [spaces.flat_size(space) for space in (storage.observation_space, storage.action_space)]
+    columns = (("observations", states, sizes[0]), ("actions", actions, sizes[1]), ("expert_action", labels, sizes[1]))
+    for name, values, size in columns:
+        if values.shape != (steps, size):
+            raise UserError(
+                f"{where}: its {name} are of shape {values.shape}, for {steps} rewards and a space of {size}. Remove the "
+                "episode or mend it."
+            )
+    for name, numbers in (*[column[:2] for column in columns], ("rewards", rewards)):
+        with np.errstate(over="ignore"):
+            if not np.isfinite(numbers.astype(np.float32)).all():
+                raise UserError(f"{where}: its {name} are not all finite. Remove the episode or mend it.")
+    success = of_steps(infos, steps)[:horizon]
+    ended = bool(np.asarray(raw["terminations"])[-1]) and (horizon is None or steps <= horizon)
+    cut = slice(horizon)
+    return Demonstration(states[cut], actions[cut], labels[cut], rewards[cut], highest_and_last(success)[0], ended)
 
 
 def _episodes(dataset_id: str, storage: MinariStorage) -> Iterator[dict]:
@@ -188,35 +205,9 @@ def recorded(dataset_id: str) -> dict:
         raise cache.unreadable(dataset_id, error) from error
 
 
-def recorded_environment(dataset_id: str) -> dict | None:
-    """The specification of the environment that a dataset on this machine was recorded in, as plain values; None: it names none.
-
-    Raises:
-        UserError: if the dataset cannot be read.
-    """
-    text = recorded(dataset_id).get("env_spec")
-    try:
-        return json.loads(text) if text else None
-    except ValueError as error:
-        raise cache.unreadable(dataset_id, error) from error
-
-
 def supported(name: str, observation_space: gym.Space, action_space: gym.Space) -> None:
-    """Refuse spaces other than one-dimensional Box (for observations also a Dict of Box), by name."""
-    observations = observation_space.spaces.values() if isinstance(observation_space, gym.spaces.Dict) else [observation_space]
-    flat = isinstance(observation_space, gym.spaces.Dict) or len(observation_space.shape or ()) == 1
-    if not flat or not all(isinstance(space, gym.spaces.Box) for space in observations):
-        raise UserError(
-            f"{name}: observations of {observation_space} are not supported; use a one-dimensional Box, or a Dict of Box."
-        )
-    if not isinstance(action_space, gym.spaces.Box) or len(action_space.shape) != 1:
+    """Refuse spaces that cannot become vectors, by name."""
+    if reason := spaces.unsupported(observation_space):
+        raise UserError(f"{name}: observations of {observation_space} are not supported; {reason}.")
+    if not spaces.is_flat(action_space):
         raise UserError(f"{name}: actions of {action_space} are not supported; use a one-dimensional Box.")
-
-
-def flatten(observations: np.ndarray | dict[str, np.ndarray], space: gym.Space) -> np.ndarray:
-    """`(T, S)` from recorded observations, in the order of Gymnasium's `FlattenObservation`."""
-    if isinstance(space, gym.spaces.Dict):
-        assert isinstance(observations, dict)
-        parts: Iterable[np.ndarray] = [np.asarray(observations[key]) for key in space.spaces]
-        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=-1)
-    return np.asarray(observations).reshape(len(observations), -1)

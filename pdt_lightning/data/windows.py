@@ -16,7 +16,7 @@ class Steps:
 
     Args:
         returns_to_go: `(B, T, 1)` float32, in units of the task's scale.
-        states: `(B, T, S)` float32.
+        states: `(B, T, S)` float32, or float64 where float32 would round away what differs between them.
         actions: `(B, T, A)` float32, as executed.
         timesteps: `(B, T)` int64, index in the episode the step came from.
         mask: `(B, T)` bool, False where a row is padded.
@@ -81,10 +81,12 @@ def gather(episodes: Episodes, indices: np.ndarray, mask: np.ndarray, episode: n
     """
     rows = episodes.steps[indices]  # all of a step at once, since they may come from a file
     rows[~mask] = 0
-    size, actions = episodes.state_size, episodes.action_size
-    states, executed, labels, to_go = (
-        torch.from_numpy(np.ascontiguousarray(part)) for part in np.split(rows, [size, size + actions, size + 2 * actions], axis=-1)
+    sizes = [episodes.state_size, episodes.action_size, episodes.action_size, 1]
+    states, executed, labels, to_go, finer = (
+        torch.from_numpy(np.ascontiguousarray(part)) for part in np.split(rows, np.cumsum(sizes), axis=-1)
     )
+    if finer.shape[-1]:
+        states = states.double() + finer
     scales = torch.from_numpy(episodes.scales[episodes.task[episode]])[..., None]
     timesteps = torch.from_numpy(np.where(mask, indices - episodes.offsets[episode], 0))
     return Steps(to_go / scales, states, executed, timesteps, torch.from_numpy(mask)), labels

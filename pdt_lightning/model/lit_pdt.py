@@ -14,8 +14,9 @@ from pdt_lightning.core.errors import UserError, check_memory
 from pdt_lightning.core.plain import plain
 from pdt_lightning.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, check_types, number
 from pdt_lightning.core.seeding import integer
+from pdt_lightning.core.terminal import say
 from pdt_lightning.data.batches import Batch
-from pdt_lightning.data.datamodule import Attention
+from pdt_lightning.data.option_types import Attention
 from pdt_lightning.model.guests import check_options, make_transformer
 from pdt_lightning.model.task_error import TaskError
 
@@ -210,6 +211,11 @@ class LitPDT(lightning.LightningModule):
             fused=self.trainer.precision != "16-mixed",  # with a loss scaler a fused optimiser unscales by itself, after clipping
         )
         warmup, total = self.hparams["warmup_updates"], self.trainer.estimated_stepping_batches
+        if warmup > total and self.trainer.is_global_zero:
+            say(
+                f"`model.warmup_updates`={warmup:,} is more than the {total:,} updates of the run, so that the learning rate never "
+                f"gets to `model.learning_rate`={self.hparams['learning_rate']}. Set it to a twentieth of the run."
+            )
         cosine = self.hparams["schedule"] == "cosine"
         if cosine and not math.isfinite(total):
             raise UserError("`model.schedule`=cosine needs an end: set `trainer.max_epochs` or `trainer.max_steps`.")

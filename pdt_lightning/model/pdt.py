@@ -117,8 +117,8 @@ class PromptDecisionTransformer(nn.Module):
             buffer.copy_(torch.from_numpy(getattr(statistics, name)))
 
     def normalise_states(self, states: Tensor) -> Tensor:
-        """States in units of the training tasks' standard deviation, zero at their mean."""
-        return (states - self.state_mean) / self.state_std
+        """States in units of the training tasks' standard deviation, zero at their mean; of float64 states too, float32."""
+        return ((states - self.state_mean) / self.state_std).to(self.state_mean.dtype)
 
     def normalise_actions(self, actions: Tensor) -> Tensor:
         """Actions with the action box mapped to [-1, 1]."""

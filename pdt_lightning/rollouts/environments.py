@@ -59,7 +59,7 @@ class Environments:
 
     @staticmethod
     def _key(task: Task) -> bytes:
-        return pickle.dumps((task.env_id, sorted(task.env_kwargs.items())))
+        return pickle.dumps((task.env_id, sorted(task.env_kwargs.items()), task.horizon, task.reset_options))
 
 
 def reports_success(task: Task, demonstrated: Sequence[np.ndarray] = ()) -> bool:

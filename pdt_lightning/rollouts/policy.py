@@ -62,6 +62,7 @@ class Policy:
             targets: `(B,)` returns to ask for, in the environments' unit.
             scales: `(B,)` return scale of each row's task.
         """
+        self._precise = prompts.states.dtype  # of the task's states
         self._memory = self.model.memory(prompts.to(self._device), self.context_steps, self._folded)
         self._scales = self._tensor(scales)
         self._next_return = self._tensor(targets) / self._scales
@@ -76,8 +77,8 @@ class Policy:
     def _device(self) -> torch.device:
         return self.model.state_mean.device
 
-    def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.as_tensor(np.asarray(values), dtype=torch.float32, device=self._device)
+    def _tensor(self, values: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.as_tensor(np.asarray(values), dtype=dtype, device=self._device)
 
     @torch.inference_mode()
     def act(self, observations: np.ndarray, rewards: np.ndarray | None = None) -> np.ndarray:
@@ -92,7 +93,8 @@ class Policy:
         """
         if rewards is not None:
             self._next_return = self._next_return - self._tensor(rewards) / self._scales
-        self._actions = self.model.act(self._memory, self._actions, self._next_return, self._tensor(observations), self._time)
+        states = self._tensor(observations, self._precise)
+        self._actions = self.model.act(self._memory, self._actions, self._next_return, states, self._time)
         self._time += 1
         return self._actions.cpu().numpy()
 

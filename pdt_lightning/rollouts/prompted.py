@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
+from gymnasium.spaces import Box, Dict, Space
 
 from pdt_lightning.core.errors import NotFoundError, UserError
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model.checkpoints import load_module
 from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.tasks.spaces import as_action, flatten, from_gymnasium, from_text
 
-Observation = np.ndarray | Mapping[str, np.ndarray]
+Observation = Any  # of the environment's space: an array, a number, or a mapping or tuple of such
 
 
 class PromptedPolicy:
@@ -50,9 +52,12 @@ class PromptedPolicy:
     def __init__(self, policy: Policy, prompt: Prompt, facts: Mapping[str, Any]):
         self.policy, self.prompt, self.facts = policy, prompt, dict(facts)
         self.environment = EnvSpec.from_json(facts["environment"]) if facts.get("environment") else None
-        self._low, self._high = (
-            np.asarray(facts.get(name, bound), np.float32) for name, bound in (("action_low", -np.inf), ("action_high", np.inf))
-        )
+        bounds = (np.asarray(facts.get(name, bound)) for name, bound in (("action_low", -np.inf), ("action_high", np.inf)))
+        kind = np.dtype(facts.get("action_dtype", "float32"))
+        low, high = (np.broadcast_to(bound, policy.model.action_mid.shape).astype(kind) for bound in bounds)
+        self._actions = Box(low, high, low.shape, kind)
+        self._observations = _observation_space(facts)
+        self._flattened = None if self._observations is None else from_gymnasium(self._observations)
         self._rows: tuple[int, ...] | None = None  # () for one environment, (B,) for a vector of them; None before the first step
         self._ready = False
 
@@ -69,7 +74,7 @@ class PromptedPolicy:
             reward: what the last step brought, a number or `(B,)`; not looked at in the first step of an episode.
 
         Returns:
-            `(A,)` or `(B, A)` float32, within the task's action box.
+            `(A,)` or `(B, A)`, within the task's action box and in its type.
 
         Raises:
             gymnasium.error.ResetNeeded: before the first `reset`.
@@ -99,30 +104,42 @@ class PromptedPolicy:
             prompts = self.prompt[torch.zeros(len(states), dtype=torch.int64)]
             target, scale = (np.full(len(states), self.facts[name]) for name in ("target_return", "return_scale"))
             self.policy.reset(prompts, target, scale)
-        actions = np.clip(self.policy.act(states, rewards), self._low, self._high)
+        actions = as_action(self.policy.act(states, rewards), self._actions)
         return actions.reshape(*rows, -1)
 
     def _flatten(self, observation: Observation) -> np.ndarray:
         """`(S,)` or `(B, S)`."""
-        size = self.policy.model.state_mean.numel()
+        size, space = self.policy.model.state_mean.numel(), self._observations
         if isinstance(observation, Mapping):
-            parts = self.facts.get("observation")
-            if parts is None or set(parts) != set(observation):
-                known = "is no Dict" if parts is None else f"has the parts {', '.join(parts)}"
+            parts = None if not isinstance(space, Dict) else set(space.spaces)
+            if parts is None or parts != set(observation):
+                known = "is no Dict" if parts is None else f"has the parts {', '.join(sorted(parts))}"
                 raise ValueError(
                     f"act() was given an observation with the parts {', '.join(map(str, observation))}, but the task's {known}. "
                     "Flatten it: gymnasium.wrappers.FlattenObservation."
                 )
-            rows = np.shape(observation[next(iter(parts))])[: -len(parts[next(iter(parts))]) or None]
-            flat = np.concatenate([np.asarray(observation[name], np.float64).reshape(*rows, -1) for name in parts], axis=-1)
+        if space is None:
+            flat = np.asarray(observation)
+        elif isinstance(observation, np.ndarray) and observation.ndim in (1, 2) and observation.shape[-1] == size:
+            flat = observation[..., self._flattened]  # by Gymnasium's FlattenObservation
         else:
-            flat = np.asarray(observation, np.float64)
+            flat = flatten(observation, space)
+        flat = flat.astype(np.float64)
         if flat.ndim not in (1, 2) or flat.shape[-1] != size:
             raise ValueError(
                 f"act() was given an observation of shape {flat.shape}, but the model knows ({size},), or (B, {size}) of a vector "
                 f"environment. Is this the environment of {self.facts.get('task') or 'the task'}?"
             )
         return flat
+
+
+def _observation_space(facts: Mapping[str, Any]) -> Space | None:
+    """The space of the task's observations; None: a Box of one dimension, or not known."""
+    if facts.get("observation_space"):
+        return from_text(facts["observation_space"])
+    if facts.get("observation"):  # as versions before 0.2 kept it
+        return Dict([(key, Box(-np.inf, np.inf, tuple(shape))) for key, shape in facts["observation"].items()])
+    return None
 
 
 def load(

@@ -13,6 +13,7 @@ from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.environments import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tasks.base import Task
+from pdt_lightning.tasks.spaces import as_type
 from pdt_lightning.tasks.success import of_step
 
 
@@ -175,8 +176,7 @@ class _Episode:
         watch[0], watch[1] = number, time.monotonic()
         try:
             self.env = environments.lend(row.task)
-            observations[number], info = self.env.reset(seed=row.seed)
-            self._see(info)
+            observations[number], _ = self.env.reset(seed=row.seed)
         except Exception as error:  # whatever a simulator raises is the outcome of this row
             self.fail(error)
         watch[1] = 0.0
@@ -185,7 +185,8 @@ class _Episode:
         """Act once."""
         assert self.env is not None
         try:
-            self.observations[self.number], reward, terminated, truncated, info = self.env.step(action)
+            typed = as_type(action, self.env.action_space)
+            self.observations[self.number], reward, terminated, truncated, info = self.env.step(typed)
             self.rewards[self.number] = reward
             self._see(info)
         except Exception as error:  # as above

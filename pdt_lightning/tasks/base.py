@@ -1,118 +1,25 @@
-"""Task, TaskFamily and the registry of families, open to other packages through entry points."""
+"""TaskFamily, recipes for demonstrations, and the registry of families, open to other packages through entry points."""
 
-import copy
 import hashlib
 import inspect
+import re
 from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import EnvSpec, load_env_creator
-from gymnasium.wrappers import FlattenObservation
 from jsonargparse import ArgumentError, ArgumentParser
 
 from pdt_lightning.core.errors import UserError, check_range, explained, suggestion
 from pdt_lightning.core.extras import extras_for
 from pdt_lightning.tasks.identity import identity_of, identity_of_environment
+from pdt_lightning.tasks.task import Task
 
 Expert = Callable[[np.ndarray], np.ndarray]  # observation (S,) → noise-free action (A,), for one episode
-
-
-@dataclass(frozen=True)
-class Task:
-    """One task: an environment, how long an episode lasts, what to ask for, and the demonstrations known of it.
-
-    Args:
-        id: unique name, `family/number`.
-        env_id: Gymnasium id, registered under a string entry point so that Minari can recover the environment; or a specification.
-        env_kwargs: keyword arguments for the environment.
-        training_data: Minari dataset ids to train on.
-        prompt_data: Minari dataset ids that prompts are taken from, apart from what is trained on.
-        horizon: longest episode, in steps; None: the longest demonstration.
-        target_return: return to ask for, in the reward's unit; None: the highest demonstrated return.
-        return_scale: divides returns and rewards before the model sees them; None: the target's size, at least 1.
-        plane: two coordinates of the state to draw demonstrations by, each with its name; empty: they are not drawn so.
-    """
-
-    id: str
-    env_id: str | EnvSpec
-    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    training_data: tuple[str, ...] = ()
-    prompt_data: tuple[str, ...] = ()
-    horizon: int | None = None
-    target_return: float | None = None
-    return_scale: float | None = None
-    plane: tuple[tuple[int, str], ...] = ()
-
-    def make_env(self, **kwargs: Any) -> gym.Env:
-        """The task's environment, with Dict observations flattened; `kwargs` go to Gymnasium (such as `render_mode`)."""
-        try:
-            with extras_for(f"{self.id}: its environment {self.env_name}"):
-                if isinstance(self.env_id, EnvSpec) and isinstance(self.env_id.entry_point, str):
-                    _load_entry_point(self.env_id.entry_point)
-                env = gym.make(self.env_id, disable_env_checker=True, **{**self.env_kwargs, **kwargs})
-        except (ImportError, gym.error.Error) as error:
-            raise UserError(
-                f"{self.id}: its environment {self.env_name} is not installed here: {error}. Install the package that it comes "
-                "from, in a version that has it."
-            ) from error
-        if isinstance(env.observation_space, gym.spaces.Dict):
-            env = FlattenObservation(env)
-        for kind, space in (("observations", env.observation_space), ("actions", env.action_space)):
-            if not isinstance(space, gym.spaces.Box) or len(space.shape) != 1:
-                raise UserError(f"{self.id}: {self.env_name} has {kind} of {space}; only one-dimensional Box {kind} are supported.")
-        return env
-
-    def facts(self) -> dict[str, Any]:
-        """What has to be known to act in the task without its demonstrations, as JSON can write it.
-
-        The environment is built once, for its spaces.
-
-        Returns:
-            `task` (its id), `horizon`, `target_return`, `return_scale`; `environment`, a specification in JSON that ends episodes
-            at the horizon, None where Gymnasium cannot write it down; `action_low` and `action_high`, `(A,)`; `observation`, the
-            shape of each part of a Dict observation in its order, None for a Box.
-        """
-        spec = copy.deepcopy(gym.spec(self.env_id) if isinstance(self.env_id, str) else self.env_id)
-        spec.kwargs = {**spec.kwargs, **self.env_kwargs}
-        spec.disable_env_checker = True  # as in `make_env`
-        if self.horizon and (spec.max_episode_steps is None or spec.max_episode_steps > self.horizon):
-            spec.max_episode_steps = self.horizon
-        try:
-            environment = spec.to_json()
-        except (TypeError, ValueError):  # a callable, or an argument that JSON does not know
-            environment = None
-        env = self.make_env()
-        low, high = env.action_space.low, env.action_space.high
-        parts = env.env.observation_space.spaces if isinstance(env, FlattenObservation) else None
-        env.close()
-        return {
-            "task": self.id,
-            "environment": environment,
-            "horizon": self.horizon,
-            "target_return": self.target_return,
-            "return_scale": self.return_scale,
-            "action_low": low.tolist(),
-            "action_high": high.tolist(),
-            "observation": None if parts is None else {key: space.shape for key, space in parts.items()},
-        }
-
-    @property
-    def env_name(self) -> str:
-        """Gymnasium's id of the environment, with its version."""
-        return self.env_id if isinstance(self.env_id, str) else self.env_id.id
-
-
-def _load_entry_point(entry_point: str) -> None:
-    try:
-        load_env_creator(entry_point)
-    except AttributeError as error:  # the package is there, in a version without this environment
-        raise ImportError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -222,7 +129,31 @@ def make_family(name: str, options: Mapping[str, Any] | None = None) -> TaskFami
         checked = parser.parse_object(dict(options or {}))
     except ArgumentError as error:
         raise UserError(explained(str(error), "`data.family_options.{}`".format)) from error
-    return family(**{option: checked[option] for option in options or {}})
+    made = family(**{option: checked[option] for option in options or {}})
+    for group, tasks in (("training", made.training_tasks), ("held_out", made.heldout_tasks)):
+        check_ids([task.id for task in tasks], f"`data.family_options.{group}`" if name == "minari" else f"`data.family`={name}")
+    return made
+
+
+def check_ids(ids: Sequence[str], option: str) -> None:
+    """Refuse ids of tasks that are no relative paths, since files are named by them, or that two tasks share.
+
+    Raises:
+        UserError: naming the id.
+
+    >>> check_ids(["a", "b//c"], "`data.family`=d")
+    Traceback (most recent call last):
+    pdt_lightning.core.errors.UserError: `data.family`=d: b//c cannot be a task's id, since files are named by it. Write b/c.
+    """
+    for name in ids:
+        parts = [part.strip() for part in re.split(r"[/\\]", name) if part.strip() not in ("", ".", "..")]
+        plain = re.sub(r"[\x00-\x1f]", "", "/".join(parts))
+        if name != plain or any(len(part.encode()) > 200 for part in parts):
+            raise UserError(
+                f"{option}: {name} cannot be a task's id, since files are named by it. Write {plain[:200] or 'a name'}."
+            )
+    if twice := [name for name in ids if ids.count(name) > 1]:
+        raise UserError(f"{option}: two tasks have the id {twice[0]}. Give each its own.")
 
 
 def options_of(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import numpy as np
 from minari.dataset.minari_dataset import parse_dataset_id
 
 from pdt_lightning.core.seeding import generator
-from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily
+from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, check_ids
 from pdt_lightning.tasks.identity import SIMULATORS, identity_of_environment
+from pdt_lightning.tasks.spaces import as_action
 from pdt_lightning.tasks.success import KEYS, of_step
 
 STEPS = 20  # of an expert and of a repeated episode
@@ -30,11 +31,13 @@ def check_family(family: TaskFamily, tasks: Sequence[Task] | None = None) -> Non
 
     Raises:
         AssertionError: naming the task and the promise.
+        UserError: naming the task, where its environment cannot be built or its id is no name of a file.
     """
     assert family.training_tasks, "there is no task to train on"
     for group in (family.training_tasks, family.heldout_tasks):
         ids = [task.id for task in group]
         assert len(set(ids)) == len(ids), f"two tasks have one id: {sorted(ids)}"
+        check_ids(ids, "the family")
     for task in family.training_tasks:
         assert task.training_data, f"{task.id} is trained on and has no training_data"
     for task in family.heldout_tasks:
@@ -88,7 +91,7 @@ def _play(env: gym.Env, task: Task, steps: int) -> tuple[np.ndarray, np.ndarray]
     observation, _ = env.reset(seed=7)
     seen, rewards = [np.asarray(observation)], []
     for step in range(steps):
-        observation, reward, terminated, truncated, info = env.step(rng.uniform(low, high).astype(np.float32))
+        observation, reward, terminated, truncated, info = env.step(as_action(rng.uniform(low, high), env.action_space))
         assert not np.shares_memory(observation, seen[-1]), (
             f"{task.id} hands out one array at every step, so that whoever keeps observations keeps the last one many times: "
             "return a copy"
@@ -135,6 +138,6 @@ def _check_expert(env: gym.Env, recipe: Recipe) -> None:
             assert label.shape == low.shape, f"{recipe.task.id}: its expert's action is of shape {label.shape}, not {low.shape}"
             inside = (label >= low).all() and (label <= high).all()  # False for NaN
             assert inside, f"{recipe.task.id}: its expert's action {label} is not in the box"
-            observation, _, terminated, truncated, _ = env.step(label.astype(np.float32))
+            observation, _, terminated, truncated, _ = env.step(as_action(label, env.action_space))
             if terminated or truncated:
                 break

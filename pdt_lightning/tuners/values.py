@@ -48,7 +48,7 @@ class ValueTuner(Tuner):
         parts = (first.returns_to_go, first.states, first.actions)
         split = torch.from_numpy(proposal).float().split([part.numel() for part in parts])
         to_go, states, actions = (values.view_as(part) for values, part in zip(split, parts, strict=True))
-        states = states * model.state_std.cpu() + model.state_mean.cpu()
+        states = states.to(first.states.dtype) * model.state_std.cpu() + model.state_mean.cpu()
         actions = actions * model.action_half.cpu() + model.action_mid.cpu()
         return Candidate(number, Prompt(to_go, states, actions, first.timesteps, first.mask), None, predicted)
 

@@ -138,7 +138,7 @@ def _tuned(
         result = TaskResult(
             task=subject.task.id,
             held_out=subject.held_out,
-            expert=EpisodeStatistics.demonstrated(subject.segments.episodes),
+            expert=EpisodeStatistics.demonstrated(subject.segments.episodes, subject.task.horizon or 0),
             yardstick=judged["yardstick"],
             untuned=judged["untuned"],
             tuned=judged["tuned"],

@@ -55,10 +55,11 @@ class EpisodeStatistics:
         return cls(returns, highest, sum(failed), last)
 
     @classmethod
-    def demonstrated(cls, episodes: Episodes) -> "EpisodeStatistics":
-        """From demonstrations."""
-        known = episodes.index.successes[~np.isnan(episodes.index.successes)]
-        return cls(episodes.index.returns.tolist(), known.tolist())
+    def demonstrated(cls, episodes: Episodes, horizon: int) -> "EpisodeStatistics":
+        """From demonstrations: those that are whole, of as many steps as rollouts have."""
+        whole = episodes.whole(horizon)
+        successes = episodes.index.successes[whole]
+        return cls(episodes.index.returns[whole].tolist(), successes[~np.isnan(successes)].tolist())
 
 
 @dataclass

@@ -213,6 +213,8 @@ def data_of(name):
 def edit(name, **changes):
     """Change what a dataset says of itself; None takes it away."""
     path = data_of(name) / "metadata.json"
+    if "env_spec" in changes:  # both name it
+        changes["eval_env_spec"] = changes["env_spec"]
     known = {**json.loads(path.read_text()), **changes}
     path.write_text(json.dumps({key: value for key, value in known.items() if value is not None}))
 
@@ -269,7 +271,7 @@ DATASETS = {
 # Written otherwise from the start.
 WRITTEN = {
     "dataset with NaN": ({"rewards": np.full(8, np.nan)}, "episode 0", "rewards are not all finite"),
-    "dataset with observations of another size": ({"states": 3}, "observations of size 2", "bad/door-v0 have 3"),
+    "dataset with observations of another size": ({"states": 3}, "bad/door-v0 has observations unlike", "(3,)", "(2,)"),
     "dataset too short for H": ({"steps": 4}, "segments of 5 steps", "bad/door has 4", "Lower --data.segment_steps"),
     "dataset with too few episodes": ({"episodes": 2}, "--data.validation_share", "add episodes"),
 }

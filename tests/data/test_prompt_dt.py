@@ -9,6 +9,7 @@ import pytest
 
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.data import minari, prompt_dt
+from pdt_lightning.tasks import recorded
 from pdt_lightning.tasks.ant import AntDirectionFamily
 from pdt_lightning.tasks.half_cheetah import HalfCheetahDirectionFamily, HalfCheetahVelocityFamily
 
@@ -78,7 +79,7 @@ def test_every_family_has_its_files(place, family):
     write(place, episodes(family, 1), f"{family.file_prefix}-1-expert.pkl")
     [one] = imported(place, family)
     assert one.dataset_id == f"prompt-dt/{family.name}/01-expert-v0"
-    assert minari.recorded_environment(one.dataset_id)["kwargs"] == dict(family.bare_task(1).env_kwargs)
+    assert recorded.of(one.dataset_id).spec().kwargs == dict(family.bare_task(1).env_kwargs)
 
 
 def test_what_was_imported_stays(place):

@@ -111,7 +111,7 @@ def test_dense_rewards_dict_observations_and_the_action_box(point_data, point_po
     prompt = point_data.segments("point/03").gather(np.array([[3, 11]]))
     prompt.save(tmp_path / "p.safetensors", **task.facts())
     facts = Prompt.load_with_facts(tmp_path / "p.safetensors")[1]
-    assert list(facts["observation"]) == ["where", "how"]
+    assert set(json.loads(facts["observation_space"])["subspaces"]) == {"where", "how"}
     seeds = range(EPISODES)
     outcomes = rollout(point_policy, [Row(task, prompt, seed) for seed in seeds])
     assert [outcome.failed for outcome in outcomes] == [None] * EPISODES
