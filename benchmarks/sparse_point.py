@@ -133,7 +133,7 @@ def tables(out: Path, summaries: dict[int, dict]) -> str:
                 own = known.get(str(rollouts)) or next(iter(known.values()))
                 values.append(f"{own['return']:.2f}")
         line(name, values)
-    line("oracle", [f"{summaries[slots]['oracle']['return']:.2f}" for slots in SLOTS for _ in SHOWN])
+    line("best found", [f"{summaries[slots]['oracle']['return']:.2f}" for slots in SLOTS for _ in SHOWN])
     text.append("\n| published, 250 rollouts | " + " | ".join(f"J={slots}" for slots in SLOTS) + " |")
     text.append("| --- |" + " ---: |" * len(SLOTS))
     for name, values in PUBLISHED.items():

@@ -85,13 +85,13 @@ def main(args: list[str]) -> None:
     again = "python -m pdt_lightning.compare " + shlex.join(args)
     try:
         run(plan, mine, folder, workers)
-        if left := [job for job in plan.jobs() if not job.done(folder)]:
-            say(f"This rank is done. Others are at {len(left)} of {len(plan.jobs())} jobs; the last one to end does the rest.")
-            return
-        run(plan, [job for job in plan.oracles() if not job.done(folder)], folder, workers)
     except Interrupted as stop:
         say(f"\nStopped. What was played is kept. Go on:\n{again}")
         raise SystemExit(128 + int(str(stop))) from None
+    everything = [*plan.jobs(), *plan.oracles()]
+    if left := [job for job in everything if not job.done(folder)]:
+        say(f"This rank is done. Others are at {len(left)} of {len(everything)} jobs; the last one to end does the rest.")
+        return
     results = Results(plan, folder)
     summary = report.write(results, folder, again)
     write_figures(results, summary, folder)

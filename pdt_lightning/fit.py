@@ -34,6 +34,8 @@ def main(args: list[str]) -> None:
             cli.datamodule.setup()
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint)
         if cli.trainer.is_global_zero:
+            if nothing := cli.nothing_was_left():
+                say(nothing)
             print_footer(cli.run_folder, look)
     except Interrupted as where:
         if not cli.trainer.is_global_zero:
@@ -52,6 +54,8 @@ def main(args: list[str]) -> None:
         if is_the_users(error):
             cli.forget()
         raise
+    finally:
+        cli.release()
 
 
 if __name__ == "__main__":

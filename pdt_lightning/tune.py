@@ -3,7 +3,6 @@
 python -m pdt_lightning.tune --ckpt_path runs/metaworld/version_0/checkpoints/last.ckpt --rounds 250
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,13 +14,14 @@ from pdt_lightning.commands.checkpoint_options import checkpoint_parser, saved_o
 from pdt_lightning.commands.flags import TUNE, flags_of
 from pdt_lightning.commands.options import Explaining
 from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, command
+from pdt_lightning.core.processes import cores
 from pdt_lightning.core.terminal import progress_bar, quiet, say
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import examples, film_all
 from pdt_lightning.rollouts.policy import Policy, Precision
-from pdt_lightning.rollouts.pool import RolloutPool, Width, Workers
+from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
 from pdt_lightning.tuning.draws import Subject, check_prompt
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import Recommendation, planned_rollouts, tune
@@ -40,6 +40,12 @@ def parser() -> Explaining:
     add("--out", type=str | None, default=None, help="The folder for the results. Null means tune_N in the run's folder.")
     add("--oracle", type=bool, default=False, help="Whether to look for the best that can be found too.")
     add("--workers", type=Workers | None, default=0, help="How many processes play. 0 means this one, null one a core.")
+    add(
+        "--step_timeout",
+        type=StepTimeout | None,
+        default=300.0,
+        help="Seconds after which an environment that a worker waits for is taken to hang. Null means never.",
+    )
     add("--width", type=Width, default=8, help="How many rows a forward pass has.")
     add("--precision", type=Precision, default="32-true", help="The precision of the transformer in rollouts.")
     parser.add_class_arguments(TuningOptions)
@@ -62,15 +68,13 @@ def main(args: list[str]) -> None:
     quiet()
     config = parsed(args)
     options = TuningOptions(**{name: config[name] for name in TuningOptions.__dataclass_fields__})
-    if options.rounds == 0 and config.prompts is None:
-        raise UserError("--rounds=0 tunes nothing: name the prompts to judge with --prompts DIR, or ask for rounds.")
     if options.rounds and config.prompts is not None:
         raise UserError(f"--prompts={config.prompts} judges prompts as they are: add --rounds 0.")
     if config.prompts is not None and not Path(config.prompts).is_dir():
         raise NotFoundError(
             f"--prompts={config.prompts}: there is no such folder. Name one that a run has left, such as {EXAMPLE}."
         )
-    pool = RolloutPool(os.cpu_count() or 1 if config.workers is None else config.workers, config.width)
+    pool = RolloutPool(cores() if config.workers is None else config.workers, config.width, config.step_timeout)
     folder = Path(config.out) if config.out else new_folder(Path(config.ckpt_path).resolve().parent.parent)
     check_writable("--out", folder)
     print("Reading the checkpoint and laying out the tasks ...", file=sys.stderr, flush=True)
@@ -97,15 +101,19 @@ def main(args: list[str]) -> None:
     saying: dict[str, Any] = {"checkpoint": str(config.ckpt_path), "seed": options.seed, "family_options": changed}
     report.write_phase(folder, results, data.prompt_tasks, options.tuner, **saying)
     if options.videos:
-        pairs = [examples(s, r, options, data.hparams["segments"], PHASE) for s, r in zip(subjects, results, strict=True)]
+        by_id = {subject.task.id: subject for subject in subjects}
+        pairs = [examples(by_id[r.task], r, options, data.hparams["segments"], PHASE) for r in results]
         film_all(folder / "videos", pairs[: options.videos], policy, config.width)
-    what = (
-        f"Prompts of {config.prompts} judged" if prompts else f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
-    )
+    if prompts:
+        what = f"Prompts of {config.prompts} judged"
+    elif options.rounds:
+        what = f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
+    else:
+        what = f"Prompts chosen without a rollout by {options.tuner}"
     other = "".join(f", {name}={value}" for name, value in changed.items())
     report.print_table(results, f"{what}, seed {options.seed}{other}")
-    filmed = ", videos/" if (folder / "videos").is_dir() else ""
-    say(f"Written to {folder}: summary.json, tuning.csv, prompts/, figures/{filmed}.")
+    left = ["summary.json", "tuning.csv", *(f"{name}/" for name in ("prompts", "figures", "videos") if (folder / name).is_dir())]
+    say(f"Written to {folder}: {', '.join(left)}.")
 
 
 def saved_prompts(folder: Path, names: Sequence[str]) -> dict[str, Recommendation]:

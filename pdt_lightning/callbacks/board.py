@@ -43,11 +43,22 @@ NO_MATTER = ("seed", "progress", "workers", "collection_workers", "tuned_trainin
 
 
 class SaveAndShowConfig(SaveConfigCallback):
-    """Saves the configuration as Lightning does, and shows it in TensorBoard."""
+    """Saves the configuration into the run's folder, as it was used, and shows it in TensorBoard."""
 
-    def save_config(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Once a process, on the first rank."""
-        for logger in trainer.loggers:
+    folder: Path | None = None  # of the run
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """As it was given, before anything can go wrong."""
+        if trainer.is_global_zero and self.folder:
+            self.parser.save(self.config, str(self.folder / self.config_filename), skip_none=False, overwrite=True)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """As it is used: a finder of Lightning's may have changed what was given."""
+        data = trainer.datamodule  # type: ignore[attr-defined]  # the trainer has it, its stub has not
+        self.config.model.learning_rate = float(pl_module.hparams["learning_rate"])
+        self.config.data.batch_size = int(data.hparams["batch_size"])
+        self.setup(trainer, pl_module, "fit")
+        for logger in trainer.loggers if trainer.is_global_zero else ():
             if isinstance(logger, TensorBoardLogger):
                 describe(logger.experiment, self.config.as_dict(), self.parser.dump(self.config, skip_none=False))
 

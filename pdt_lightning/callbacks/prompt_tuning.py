@@ -8,29 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from pdt_lightning.callbacks.board import show_phase
+from pdt_lightning.callbacks.due import epoch_is_over, only_after_a_phase, run_ends
+from pdt_lightning.callbacks.interruption import Interruption
+from pdt_lightning.callbacks.share import tune_share
 from pdt_lightning.callbacks.weights import saved_weights
-from pdt_lightning.core.distributed import attempt, gather, shard, unshard
+from pdt_lightning.core.distributed import attempt, gather, shard
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.core.plain import plain
+from pdt_lightning.core.processes import cores
 from pdt_lightning.core.ranges import NonNegativeInt, check_types
-from pdt_lightning.core.signals import Interrupted, StopRequest
-from pdt_lightning.core.terminal import progress_bar
+from pdt_lightning.core.signals import StopRequest
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import examples, film_all, log_films
 from pdt_lightning.rollouts.policy import Policy, Precision
-from pdt_lightning.rollouts.pool import RolloutPool, Width, Workers
-from pdt_lightning.rollouts.rollout import Outcome, Row
+from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
 from pdt_lightning.tuning.draws import Subject
-from pdt_lightning.tuning.journal import Journal, forget, path_of
+from pdt_lightning.tuning.journal import forget, path_of
 from pdt_lightning.tuning.objective import decide
 from pdt_lightning.tuning.options import TuningOptions
-from pdt_lightning.tuning.phase import planned_rollouts, tune
 from pdt_lightning.tuning.result import TaskResult
 
 
@@ -45,7 +47,10 @@ class PromptTuning(lightning.Callback):
         tasks: ids of the held-out tasks to tune; null: all.
         validation_tasks: ids of training tasks to tune besides. They are logged apart, as `tuning_validation/...`, so that a
             checkpoint can be chosen by tuned return without a look at the tasks that are reported.
-        workers: processes that play rollouts on the CPU, of each rank; 0: the rank itself plays; null: one a core.
+        workers: processes that play rollouts on the CPU, of each rank; 0: the rank itself plays, and what hangs or dies there takes
+            the run with it; null: one for each core that the run may use.
+        step_timeout: seconds that an environment may take to be built, to be reset or for a step before it is held to hang, its
+            worker is ended and its episode is played again; null: as long as it likes.
         width: rows in a forward pass. It decides the last bits of the results; the number of workers and ranks does not.
         precision: of the transformer in rollouts: `32-true`, or `bf16-true`, which is faster where the hardware has it.
         progress: show a bar with the time left.
@@ -58,6 +63,7 @@ class PromptTuning(lightning.Callback):
         tasks: list[str] | None = None,
         validation_tasks: list[str] | None = None,
         workers: Workers | None = 0,
+        step_timeout: StepTimeout | None = 300.0,
         width: Width = 8,
         precision: Precision = "32-true",
         progress: bool = True,
@@ -69,13 +75,17 @@ class PromptTuning(lightning.Callback):
         self.tasks = tasks
         self.validation_tasks = validation_tasks or []
         self.workers = workers
+        self.step_timeout = step_timeout
         self.width = width
         self.precision = precision
         self.progress = progress
         self.folder: Path | None = None  # where results are written; None: the trainer's log_dir
         self.request: StopRequest | None = None  # may end a phase between two blocks of rollouts
         self.phases = 0
+        self.last_update = -1  # update after which the newest phase was run
         self.final_update = -1  # update after which the last phase, with its oracle, was run
+        self._monitoring: list[lightning.Callback] = []  # callbacks that monitor a number of a phase
+        self._to_be_saved = False  # whether what was judged is not what the last validation saved
         self._pool: RolloutPool | None = None
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
@@ -86,9 +96,10 @@ class PromptTuning(lightning.Callback):
         self.check(data)
         for subject in self.subjects(data):
             decide(self.options.objective, subject.task, subject.segments.episodes)
+        self._monitoring = only_after_a_phase(trainer, lambda: self.last_update == trainer.global_step)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", trainer.num_devices))
-        workers = max(1, (os.cpu_count() or 1) // max(1, local)) if self.workers is None else self.workers
-        self._pool = RolloutPool(workers, self.width)
+        workers = max(1, cores() // max(1, local)) if self.workers is None else self.workers
+        self._pool = RolloutPool(workers, self.width, self.step_timeout)
 
     def check(self, data: MultiTaskDataModule) -> None:
         """Refuse tasks that the data do not have.
@@ -101,41 +112,52 @@ class PromptTuning(lightning.Callback):
             raise UserError(f"validation_tasks: give MultiTaskDataModule(tuned_training_tasks=[{missing[0]!r}, ...]) too.")
 
     def due(self, trainer: lightning.Trainer) -> bool:
-        """Whether a phase follows this validation; one in the middle of an epoch is never followed by any."""
+        """Whether a phase is to be run now, at a validation or at the end of an epoch; in the middle of an epoch never."""
         if trainer.sanity_checking or not self._any_tasks(trainer):
             return False
+        if trainer.state.fn != "fit":
+            return True
         every = self.every_n_epochs
-        regular = every > 0 and (trainer.current_epoch + 1) % every == 0 and self._epoch_is_over(trainer)
-        return regular or self._ends(trainer)
+        regular = every > 0 and (trainer.current_epoch + 1) % every == 0 and epoch_is_over(trainer)
+        return self.last_update != trainer.global_step and (regular or run_ends(trainer))
 
     def _any_tasks(self, trainer: lightning.Trainer) -> bool:
         return bool(self.validation_tasks or trainer.datamodule.family.heldout_tasks)  # type: ignore[attr-defined]
 
-    @staticmethod
-    def _epoch_is_over(trainer: lightning.Trainer) -> bool:
-        return trainer.fit_loop.epoch_loop.batch_progress.current.ready >= trainer.num_training_batches
-
-    def _ends(self, trainer: lightning.Trainer) -> bool:
-        by_epochs = trainer.max_epochs is not None and 0 <= trainer.max_epochs <= trainer.current_epoch + 1
-        by_steps = 0 <= trainer.max_steps <= trainer.global_step
-        return by_steps or trainer.state.fn != "fit" or (by_epochs and self._epoch_is_over(trainer))
-
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: LitPDT) -> None:  # type: ignore[override]
         """Tune, and log the same numbers on every rank, so that anything may monitor them."""
         if self.due(trainer):
-            metrics = self._run_phase(trainer, pl_module, trainer.current_epoch, final=self._ends(trainer))
+            metrics = self._run_phase(trainer, pl_module, trainer.current_epoch, final=run_ends(trainer))
             pl_module.log_dict(metrics, rank_zero_only=False, sync_dist=False)
+            self._to_be_saved = not trainer.validating
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: LitPDT) -> None:  # type: ignore[override]
+        """As after a validation, where none has come at the end of the epoch."""
+        self.on_validation_epoch_end(trainer, pl_module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: LitPDT) -> None:  # type: ignore[override]
-        """Where training ended in another way than foreseen (early stopping, max_time), the last phase comes now."""
+        """Where training ended in another way than foreseen (early stopping, max_time), the last phase comes now.
+
+        Where the last weights were tuned already, it is that phase once more, with the oracle; its rollouts are in its journal.
+        """
         if not trainer.interrupted and self.final_update != trainer.global_step and self._any_tasks(trainer):
+            tuned_already = self.last_update == trainer.global_step
+            self.phases -= tuned_already
             metrics = self._run_phase(trainer, pl_module, trainer.current_epoch - 1, final=True)
+            self._to_be_saved = True
+            new = {name: value for name, value in metrics.items() if not (tuned_already and name in trainer.callback_metrics)}
             for logger in trainer.loggers:
-                logger.log_metrics(metrics, step=trainer.global_step)
-            # What was judged is not what the last validation saved.
-            for checkpoint in trainer.checkpoint_callbacks:
-                if isinstance(checkpoint, ModelCheckpoint) and checkpoint.monitor is None and checkpoint.dirpath:
-                    trainer.save_checkpoint(Path(checkpoint.dirpath) / "last.ckpt")
+                logger.log_metrics(new, step=trainer.global_step)
+            trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
+            for callback in self._monitoring:
+                if isinstance(callback, ModelCheckpoint):  # each acts in one of the two
+                    callback.on_train_epoch_end(trainer, pl_module)
+                    callback.on_validation_end(trainer, pl_module)
+        for checkpoint in trainer.checkpoint_callbacks if self._to_be_saved else ():
+            if isinstance(checkpoint, Interruption):
+                checkpoint.save(trainer)
+            elif isinstance(checkpoint, ModelCheckpoint) and checkpoint.monitor is None and checkpoint.dirpath:
+                trainer.save_checkpoint(Path(checkpoint.dirpath) / "last.ckpt")
         self._forget_journals(trainer)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -177,8 +199,13 @@ class PromptTuning(lightning.Callback):
         ranks = (trainer.global_rank, trainer.world_size)
         with saved_weights(trainer, module, self):
             shares = gather(attempt(lambda: self._tune_share(data, module, *ranks, phase, final, journal)))
-            results = unshard(shares)
+            found = {result.task: result for share in shares for result in share}
+            wanted = [subject.task.id for subject in self.subjects(data)]
+            results = [found[name] for name in wanted if name in found]
+            if not results:
+                raise RuntimeError("All tasks were given up, as said above: there is nothing to report. Mend their environment.")
             self.phases += 1
+            self.last_update = trainer.global_step
             if final:
                 self.final_update = trainer.global_step
             # What rank 0 alone does, the writing, is reported to all, so that a full disk ends the run everywhere.
@@ -198,32 +225,9 @@ class PromptTuning(lightning.Callback):
         if not subjects:
             return []
         assert self._pool is not None
+        slots, progress = data.hparams["segments"], self.progress and rank == 0
         policy = self._policy(module)
-        total = planned_rollouts(self.options, len(subjects), final)
-        with progress_bar(f"Tuning prompts, phase {phase}", total, "rollout", self.progress and rank == 0) as advance:
-            journal = Journal(path, policy, self.width) if path else None
-            kept = 0
-
-            def count(number: int) -> None:
-                nonlocal kept
-                kept += number
-                advance(number)
-
-            def played(rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
-                count(len(outcomes))
-                if journal:
-                    journal.add(rows, outcomes)
-                if self.request and self.request.heard:
-                    raise Interrupted(f"in tuning phase {phase}, of which all {kept} rollouts so far are kept")
-
-            play = self._pool.with_policy(policy, played)
-            try:
-                if journal:
-                    play = journal.replay(play, count)
-                return tune(policy, subjects, play, self.options, data.hparams["segments"], phase, with_oracle=final)
-            finally:
-                if journal:
-                    journal.close()
+        return tune_share(policy, subjects, self._pool, self.options, slots, phase, final, path, self.request, progress)
 
     def _policy(self, module: Any) -> Policy:
         frozen = copy.deepcopy(module.model).eval().requires_grad_(False)
@@ -244,6 +248,7 @@ class PromptTuning(lightning.Callback):
             f"figures/{name}",
             checkpoint="checkpoints/last.ckpt",
             final=final,
+            given_up=[subject.task.id for subject in self.subjects(data) if subject.task.id not in {one.task for one in results}],
         )
         boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         show_phase(boards, images, results, folder / "tuning" / name, trainer.global_step)
@@ -262,14 +267,16 @@ class PromptTuning(lightning.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""
-        options = {name: getattr(self, name) for name in ("tasks", "validation_tasks", "workers", "width", "precision")}
+        own = ("tasks", "validation_tasks", "workers", "step_timeout", "width", "precision")
         return {
             "phases": self.phases,
+            "last_update": self.last_update,
             "final_update": self.final_update,
-            "options": plain({**dataclasses.asdict(self.options), **options}),
+            "options": plain({**dataclasses.asdict(self.options), **{name: getattr(self, name) for name in own}}),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the phase after the last one that the checkpoint knows."""
         self.phases = state_dict["phases"]
+        self.last_update = state_dict.get("last_update", -1)
         self.final_update = state_dict["final_update"]

@@ -7,44 +7,40 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lightning
-import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import (
+    Callback,
+    Checkpoint,
+    LearningRateFinder,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    ProgressBar,
+    RichProgressBar,
+)
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
 from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.callbacks.board import SaveAndShowConfig
-from pdt_lightning.callbacks.interruption import Interruption
+from pdt_lightning.callbacks.interruption import Best, Interruption
 from pdt_lightning.callbacks.progress import ProgressLines
 from pdt_lightning.commands.configurations import ConfigurationFile
 from pdt_lightning.commands.loggers import DEFAULT, loggers_of
 from pdt_lightning.commands.monitors import check_monitors
-from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer, missing_package
+from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer, missing_package, precision
 from pdt_lightning.commands.resume import check_same
-from pdt_lightning.commands.run_folder import checkpoint_of, find_run, make_version, requeued, sign, slurm_job, tell, told
+from pdt_lightning.commands.run_folder import checkpoint_of, find_run, hold, make_version, requeued, sign, slurm_job, tell, told
 from pdt_lightning.core.distributed import attempt, gather
 from pdt_lightning.core.errors import UserError, check_range, check_writable
 from pdt_lightning.core.terminal import in_terminal, quiet
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model import checkpoints
 from pdt_lightning.model.lit_pdt import LitPDT
-
-
-def precision(accelerator: str) -> str:
-    """`bf16-mixed` where the hardware that `accelerator` means gains by it, else `32-true`."""
-    if accelerator != "cpu" and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    capable = (
-        getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-        or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-    )
-    return "bf16-mixed" if capable else "32-true"
 
 
 class RunParser(Explaining, LightningArgumentParser):
@@ -140,6 +136,8 @@ class RunCLI(LightningCLI):
         self.checkpoint_wanted = config.ckpt_path
         self.is_new = False  # whether the run's folder was made by this process
         self._missing: list[Path] = []  # folders above it that were made with it
+        self._held: IO[str] | None = None  # keeps the run's folder to this process
+        self._why = ""  # the checkpoint is not the one that one would expect
         config.ckpt_path = None  # the saved configuration says what the run is, not where it was taken up
 
     def instantiate_classes(self) -> None:
@@ -164,22 +162,27 @@ class RunCLI(LightningCLI):
         kwargs["logger"] = False  # until the run has its folder
         # Lightning takes up what it finds there of its own under Slurm: nothing, since a job is taken up by our rules.
         kwargs["default_root_dir"] = str(self.home)
-        folder = self.home / "checkpoints"  # likewise
-        every_validation: dict[str, Any] = {"enable_version_counter": False, "save_on_train_epoch_end": False}
-        self._checkpoints = [
-            ModelCheckpoint(folder, "best", monitor="val/action_error", **every_validation),
-            ModelCheckpoint(folder, "last", **every_validation),
-        ]
-        self.interruption = Interruption(folder)
-        callbacks = [*(options.callbacks or []), *self._checkpoints, self.interruption]
+        chosen = options.callbacks or []
+        callbacks: list[Callback] = [chosen] if isinstance(chosen, Callback) else list(chosen)
+        if options.enable_checkpointing is False:
+            if any(isinstance(callback, Checkpoint) for callback in callbacks):
+                raise UserError("--trainer.enable_checkpointing=False, but --trainer.callbacks has one that saves. Leave one out.")
+            self.interruption = Interruption(None)
+        else:
+            callbacks.append(Best(self.home / "checkpoints"))  # likewise
+            self.interruption = Interruption(self.home / "checkpoints")
+        kwargs["enable_checkpointing"] = True  # what saves is among the callbacks
+        callbacks.append(self.interruption)
         if options.logger is not False:
             callbacks.append(LearningRateMonitor("step"))
-        if options.enable_progress_bar is not False:
+        if any(isinstance(callback, ProgressBar) for callback in callbacks):
+            kwargs["enable_progress_bar"] = True  # the user's own
+        elif options.enable_progress_bar is not False:
             callbacks.append(RichProgressBar(refresh_rate=20) if in_terminal() else ProgressLines())
         try:
             trainer = super().instantiate_trainer(callbacks=callbacks, **kwargs)
         # The trainer has its options from the user alone, so that what it raises on them is about them.
-        except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
+        except (MisconfigurationException, RuntimeError, ValueError, TypeError, ImportError) as error:
             raise UserError(about_trainer(str(error), self.config.trainer)) from error
         return trainer
 
@@ -225,37 +228,65 @@ class RunCLI(LightningCLI):
         assert place is not None
         self.run_folder, self.checkpoint = place
         saved = checkpoints.read(self.checkpoint) if self.checkpoint else None
+        self._begins_after = int(saved["global_step"]) if saved else 0  # this update
         self.start = "from the start"
         if saved is not None:
             self.start = f"from {self.checkpoint}, after update {saved['global_step']:,} in epoch {saved['epoch']}"
         if self.checkpoint_wanted == "last":
             self.start = f"the newest of this name, {self.start}" + ("" if saved else ", since it has no checkpoint yet")
+        if self._why:
+            self.start += f" ({self._why})"
         if slurm_job():
             self.interruption.request.listen(signal.SIGUSR1)  # in place of Lightning, which would leave a checkpoint of its own
-        for checkpoint in self._checkpoints:
-            checkpoint.dirpath = str(self.run_folder / "checkpoints")
-        self.interruption.path = self.run_folder / "checkpoints" / "last.ckpt"
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # the trainer has it, its stub has not
+        if self.interruption.path:
+            self.interruption.path = self.run_folder / "checkpoints" / "last.ckpt"
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # the trainer has it, its stub has not
+        for callback in list(callbacks):
             if isinstance(callback, PromptTuning):
                 callback.folder, callback.request = self.run_folder, self.interruption.request
+            elif isinstance(callback, SaveAndShowConfig):
+                callback.folder = self.run_folder
+            elif isinstance(callback, ModelCheckpoint) and (callback.dirpath is None or isinstance(callback, Best)):
+                callback.dirpath = str(self.run_folder / "checkpoints")
+            elif isinstance(callback, LearningRateFinder) and saved:  # it has found one
+                self.model.hparams["learning_rate"] = saved["hyper_parameters"]["learning_rate"]
+                callbacks.remove(callback)
         # What an earlier process logged into this folder is hidden from where this one goes on.
         hidden = int(saved["global_step"]) if saved else None if self.is_new else 0
         self.trainer.loggers = loggers_of(self.config_init.trainer.logger, self.run_folder, hidden)
 
     def _claim(self, args: Sequence[str]) -> tuple[Path, Path | None]:
         """Find the run's folder, or make a new one, and find the checkpoint to go on from."""
-        folder, checkpoint = find_run(self.home, self.checkpoint_wanted)
+        folder, checkpoint, self._why = find_run(self.home, self.checkpoint_wanted)
         if self.checkpoint_wanted is None and (again := requeued(self.home, args)):
-            folder, checkpoint = again, checkpoint_of(again)
+            folder, (checkpoint, self._why) = again, checkpoint_of(again)
+            if self._why and checkpoint is None:
+                raise UserError(self._why)
         if checkpoint is not None:
-            check_same(checkpoint, self.model, self.datamodule)
+            found = any(isinstance(one, LearningRateFinder) for one in self.trainer.callbacks)  # type: ignore[attr-defined]
+            check_same(checkpoint, self.model, self.datamodule, ("learning_rate",) if found else ())
         self.is_new = folder is None
         self._missing = [path for path in (self.home, *self.home.parents) if not path.exists()]
         if folder is None:
             folder = make_version(self.home)
+        self._held = hold(folder)
         sign(folder, args)
         tell(folder, checkpoint)
         return folder, checkpoint
+
+    def nothing_was_left(self) -> str:
+        """That nothing was trained, where the run had reached its end before, and what to raise; else nothing."""
+        trainer = self.trainer
+        if self.checkpoint is None or trainer.global_step > self._begins_after:
+            return ""
+        limits = {name: self.config.trainer[name] for name in ("max_epochs", "max_steps", "max_time")}
+        given = [f"--trainer.{name}={limit}" for name, limit in limits.items() if limit not in (None, -1)]
+        return f"Nothing was left to train after update {trainer.global_step:,}: {', '.join(given)} was reached. Raise it to go on."
+
+    def release(self) -> None:
+        """Let others have the run's folder."""
+        if self._held:
+            self._held.close()
 
     def forget(self) -> None:
         """Remove the folder that was made for a run which has not begun, and those above it that were made with it."""

@@ -17,13 +17,14 @@ def print_stop(folder: Path, where: str, args: Sequence[str]) -> None:
 
 def print_footer(folder: Path, look: Sequence[str]) -> None:
     """Say where everything is and what to type next; `look` says where the curves are, logger by logger."""
-    checkpoint = folder / "checkpoints" / "last.ckpt"
-    filmed = "videos/, " if (folder / "videos").is_dir() else ""
-    say(
-        f"\nWritten to {folder}: summary.json, tuning.csv, prompts/, figures/, {filmed}checkpoints/.\n"
-        "Judge the prompts on other episodes:  "
-        f"python -m pdt_lightning.tune --ckpt_path {checkpoint} "
-        f"--prompts {folder / 'prompts'} --rounds 0 --verdict_seed 99"
-    )
+    checkpoint, prompts = folder / "checkpoints" / "last.ckpt", folder / "prompts"
+    places = [name for name in ("summary.json", "tuning.csv") if (folder / name).is_file()]
+    places += [f"{name}/" for name in ("prompts", "figures", "videos", "checkpoints") if (folder / name).is_dir()]
+    say(f"\nWritten to {folder}: {', '.join(places) or 'nothing'}.")
+    if checkpoint.is_file() and prompts.is_dir():
+        say(
+            f"Judge the prompts on other episodes:  python -m pdt_lightning.tune --ckpt_path {checkpoint} "
+            f"--prompts {prompts} --rounds 0 --verdict_seed 99"
+        )
     for place in look:
         say(f"Look at the curves:                   {place}")

@@ -107,6 +107,8 @@ def check_trainer(options: Any, updates_per_epoch: int) -> None:
     Raises:
         UserError: naming the option.
     """
+    if not hasattr(options, "accumulate_grad_batches"):
+        raise UserError(f"--trainer={options}: its options are a mapping, such as trainer: {{max_epochs: 3}}.")
     least = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "log_every_n_steps": 0, "num_sanity_val_steps": -1}
     for name, value in (*least.items(), ("gradient_clip_val", 0), ("overfit_batches", 0)):
         if options[name] is not None:
@@ -130,8 +132,24 @@ def check_trainer(options: Any, updates_per_epoch: int) -> None:
             f"--trainer.val_check_interval={every}: an epoch has --data.updates_per_epoch={updates_per_epoch} updates. Lower it, "
             "or set --trainer.check_val_every_n_epoch=null to count across epochs."
         )
+    if options.barebones:
+        raise UserError(
+            "--trainer.barebones=True measures Lightning itself: it turns off the checkpoints and numbers that a run consists of. "
+            "Leave it out; --trainer.profiler=simple tells where the time goes."
+        )
     on_cpu = options.accelerator == "cpu" or (options.accelerator == "auto" and not torch.accelerator.is_available())
     if on_cpu and options.precision is not None and str(options.precision) not in CPU_PRECISIONS:
         raise UserError(
             f"--trainer.precision={options.precision} does not run on a CPU: choose one of {', '.join(CPU_PRECISIONS)}."
         )
+
+
+def precision(accelerator: str) -> str:
+    """`bf16-mixed` where the hardware that `accelerator` means gains by it, else `32-true`."""
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    capable = (
+        getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+        or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    )
+    return "bf16-mixed" if capable else "32-true"

@@ -2,7 +2,7 @@
 
 import inspect
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,24 @@ from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.tasks.base import options_of
 
 # These decide nothing of what is learned: who collects demonstrations, what is tuned besides, how the model is computed.
-MAY_DIFFER = {"data": ("collection_workers", "progress", "tuned_training_tasks"), "model": ("compile",)}
+MAY_DIFFER = {"data": ("collection_workers", "progress", "tuned_training_tasks"), "model": ("compile", "skip_not_finite")}
 # What another option sets, or what is compared by itself.
 FOLLOW = {"data": ("attention", "seed", "family_options"), "model": ("context_steps",)}
 
 
-def check_same(path: Path | str, model: LitPDT, data: MultiTaskDataModule) -> None:
+def check_same(path: Path | str, model: LitPDT, data: MultiTaskDataModule, found: Collection[str] = ()) -> None:
     """Refuse to go on from a checkpoint with other options than it was trained with.
 
     All options of the model and the data have to be the same, since they decide what the weights mean, what is trained on, or, like
     the learning rate, would be overruled by the state of the optimiser without a word. `data.updates_per_epoch` too: the epochs
     that are over had so many. May differ: `name` and all of `trainer` (hardware, and when to stop) and `tuning` (a phase
-    starts afresh), `model.compile`, `data.collection_workers` and `data.progress`.
+    starts afresh), `model.compile`, `model.skip_not_finite`, `data.collection_workers` and `data.progress`.
+
+    Args:
+        path: of the checkpoint.
+        model: as the options say it.
+        data: likewise.
+        found: options of the model that are not as they were given, but as Lightning has found them.
 
     Raises:
         UserError: naming the options that differ, with both values.
@@ -45,7 +51,8 @@ def check_same(path: Path | str, model: LitPDT, data: MultiTaskDataModule) -> No
             "data", _compared("data", MultiTaskDataModule, saved), _compared("data", MultiTaskDataModule, now)
         )
         saved = content[LitPDT.CHECKPOINT_HYPER_PARAMS_KEY]
-        different += _differences("model", _compared("model", LitPDT, saved), _compared("model", LitPDT, model.hparams))
+        before, options = (_compared("model", LitPDT, part) for part in (saved, model.hparams))
+        different += _differences("model", before, {**options, **{name: before[name] for name in found}})
     if different:
         raise UserError(
             f"--ckpt_path={path} was trained with other options: {'; '.join(different[:5])}. Give what it was trained with, or "

@@ -2,15 +2,19 @@
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from pdt_lightning.core.errors import NotFoundError, UserError
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.terminal import say
+from pdt_lightning.model.checkpoints import read
 
 TOLD = "PDT_LIGHTNING_RUN"  # environment variable by which a process tells those that it starts where the run lives
+HELD = ".held"  # in a run's folder: who works in it
 JOB = "slurm_job.json"  # in a run's folder: the Slurm job that it belongs to
 
 
@@ -20,37 +24,57 @@ def versions(home: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name[8:]))
 
 
-def checkpoint_of(folder: Path) -> Path | None:
-    """The checkpoint that a run goes on from; None before the first one."""
-    path = folder / "checkpoints" / "last.ckpt"
-    return path if path.is_file() else None
+def checkpoint_of(folder: Path) -> tuple[Path | None, str]:
+    """The checkpoint that a run goes on from: `last.ckpt`, or, where that cannot be read, the newest one that can.
+
+    Returns:
+        The checkpoint, None where there is none; and, where it is not `last.ckpt`, why, else nothing.
+    """
+    last, why = folder / "checkpoints" / "last.ckpt", ""
+    others = sorted(folder.glob("checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in dict.fromkeys([*([last] if last.is_file() else []), *others]):
+        try:
+            read(path)
+        except UserError as error:
+            why = why or str(error)
+        else:
+            return path, why
+    return None, why
 
 
-def find_run(home: Path, ckpt_path: str | None) -> tuple[Path | None, Path | None]:
-    """The folder of the run and the checkpoint to go on from.
+def find_run(home: Path, ckpt_path: str | None) -> tuple[Path | None, Path | None, str]:
+    """The folder of the run, the checkpoint to go on from, and why it is not the one that one would expect.
 
     Args:
         home: folder of all runs of this name.
-        ckpt_path: None: a new run. `last`: the newest run that has a checkpoint, or, where none has, the newest one, from the
-            start. A path goes on in the run that the checkpoint lies in, or in a new one where it lies in none.
+        ckpt_path: None: a new run. `last`: the newest run that has a checkpoint that can be read, or, where none has, the newest
+            one, from the start. A path goes on in the run that the checkpoint lies in, or in a new one where it lies in none.
 
     Returns:
-        The folder, None for one that is still to be made; the checkpoint, None to begin from the start.
+        The folder, None for one that is still to be made; the checkpoint, None to begin from the start; the reason, mostly empty.
 
     Raises:
         NotFoundError: if there is nothing to go on from.
+        UserError: if there are checkpoints, and none can be read.
     """
     if ckpt_path is None:
-        return None, None
+        return None, None, ""
     if ckpt_path != "last":
         path = Path(ckpt_path)
         inside = path.parent.name == "checkpoints" and path.parent.parent.name.startswith("version_")
-        return (path.parent.parent if inside else None), path
+        return (path.parent.parent if inside else None), path, ""
     known = versions(home)
     if not known:
         raise NotFoundError(f"--ckpt_path=last: there is no run under {home}. Leave --ckpt_path out to start one.")
-    folder = next((path for path in reversed(known) if checkpoint_of(path)), known[-1])
-    return folder, checkpoint_of(folder)
+    reasons = []
+    for folder in reversed(known):
+        checkpoint, why = checkpoint_of(folder)
+        reasons += [why] if why else []
+        if checkpoint:
+            return folder, checkpoint, " ".join(reasons)
+    if reasons:
+        raise UserError(f"--ckpt_path=last: no checkpoint under {home} can be read. {' '.join(reasons)}")
+    return known[-1], None, ""
 
 
 def make_version(home: Path) -> Path:
@@ -72,6 +96,38 @@ def make_version(home: Path) -> Path:
             raise UserError(
                 f"--trainer.default_root_dir: {folder} cannot be made: {error.strerror}. Name another folder."
             ) from error
+
+
+def hold(folder: Path) -> IO[str] | None:
+    """Keep a run's folder to this process, until the file that comes back is closed or the process ends, however it ends.
+
+    Returns:
+        The file; None where the system or the disk knows no locks.
+
+    Raises:
+        UserError: if another process has the folder.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    file = (folder / HELD).open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        raise UserError(
+            f"--ckpt_path: {folder} is in use by {holder}. Wait for that run's end, or leave --ckpt_path out to begin another."
+        ) from None
+    except OSError:
+        file.close()
+        return None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
 
 
 def tell(folder: Path, checkpoint: Path | None) -> None:

@@ -8,39 +8,40 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
-from pdt_lightning.comparison.plan import ORACLE, Job, Plan
+from pdt_lightning.comparison.plan import Job, Plan
 from pdt_lightning.comparison.work import work
 from pdt_lightning.core.processes import process_pool
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import progress_bar, quiet
-from pdt_lightning.tuning import oracle
 
 
 def run(plan: Plan, jobs: Sequence[Job], folder: Path, workers: int) -> None:
-    """Do jobs in worker processes.
+    """Do jobs in worker processes, and where all others are done then, by whomever, look for the best found too.
 
     Raises:
         Interrupted: if asked to stop; its text is the number of the signal.
     """
-    if not jobs:
+    last = [job for job in plan.oracles() if not job.done(folder)]
+    if not jobs and not (last and _all_tried(plan, folder)):
         return
     context, request = multiprocessing.get_context("spawn"), StopRequest()
     count, stop = context.Value("q", 0), context.Value("b", 0)
-    total, shown, planned_of_done = sum(plan.rollouts(job) for job in jobs), 0, 0
-    doing = f"Looking for the {oracle.NAME}" if all(job.name == ORACLE for job in jobs) else f"Comparing {len(plan.names)} tuners"
+    total, shown, planned_of_done = sum(plan.rollouts(job) for job in [*jobs, *last]), 0, 0
     request.listen()
     try:
         with (
             process_pool(workers, _share, count, stop) as pool,
-            progress_bar(doing, total, "rollout") as advance,
+            progress_bar(f"Comparing {len(plan.names)} tuners", total, "rollout") as advance,
         ):
             waiting = {pool.submit(_work, plan, job, folder) for job in jobs}
             try:
-                while waiting:
+                while waiting or (last and _all_tried(plan, folder)):
+                    if not waiting:
+                        waiting, last = {pool.submit(_work, plan, job, folder) for job in last}, []
                     done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                     # A job may take fewer rollouts than planned: then it counts as much as was planned once it is done.
                     planned_of_done += sum(job.result() for job in done)
-                    now = min(total, count.value + planned_of_done)
+                    now = max(shown, min(total, count.value + planned_of_done))
                     advance(now - shown)
                     shown = now
                     if request.heard and not stop.value:
@@ -55,6 +56,10 @@ def run(plan: Plan, jobs: Sequence[Job], folder: Path, workers: int) -> None:
         raise Interrupted(str(int(request.signal or signal.SIGTERM))) from None
     finally:
         request.cease()
+
+
+def _all_tried(plan: Plan, folder: Path) -> bool:
+    return all(job.done(folder) for job in plan.jobs())
 
 
 class _Shared:

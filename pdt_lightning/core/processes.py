@@ -6,9 +6,20 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import torch
+
+
+def cores() -> int:
+    """CPU cores that this process may use: those that it may run on, and no more than its control group gives it time for."""
+    known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(known, int(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such groups, or no limit
+        return known
 
 
 def process_pool(workers: int, first: Callable[..., object] | None = None, *given: Any) -> ProcessPoolExecutor:

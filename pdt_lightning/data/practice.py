@@ -138,8 +138,8 @@ def train(family: type[LearnedFamily], path: Path, steps: int, seed: int, comman
 
 
 def learning_rate(left: float) -> float:
-    """The rate when the share `left` of the training is still to come."""
-    return LAST_RATE + left * (FIRST_RATE - LAST_RATE)
+    """The rate when the share `left` of the training is still to come; below 0 in the last round, which is played whole."""
+    return LAST_RATE + max(left, 0.0) * (FIRST_RATE - LAST_RATE)
 
 
 def network_of(model: Any, envs: Any) -> Network:

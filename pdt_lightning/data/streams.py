@@ -1,5 +1,6 @@
 """Batches in the order in which Lightning takes them: new ones for every update, the same ones for every validation."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,11 +10,13 @@ from pdt_lightning.data.batches import Batch
 
 
 class UpdateStream(IterableDataset):
-    """Batches of one epoch, from the trainer's current update on, so that a resumed run goes on where it stopped.
+    """Batches from the trainer's current update on, so that a resumed run goes on where it stopped, whatever an epoch is.
+
+    Lightning alone knows when an epoch ends: after `updates` of them, or, with `limit_train_batches`, earlier.
 
     Args:
         batch: makes a rank's share of a batch, from its number, the rank and the number of ranks.
-        updates: of an epoch.
+        updates: of a whole epoch.
         trainer: Lightning's, which knows how far training has come; None outside of it.
     """
 
@@ -28,10 +31,14 @@ class UpdateStream(IterableDataset):
         return self.updates * self._batches_per_update
 
     def __iter__(self) -> Iterator[Batch]:
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        first = self.trainer.global_step * self._batches_per_update if self.trainer else 0
-        for number in range(first, first + len(self) - first % len(self)):
-            yield self.batch(number, rank, world_size)
+        trainer, each = self.trainer, self._batches_per_update
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        update = trainer.global_step if trainer else 0
+        # With `overfit_batches` every epoch has the same ones.
+        repeated = trainer.num_training_batches if trainer and trainer.overfit_batches else None
+        first = (update % math.ceil(repeated / each) if repeated else update) * each
+        for number in range(first, first + len(self)):
+            yield self.batch(number % repeated if repeated else number, rank, world_size)
 
 
 class FixedBatches(IterableDataset):

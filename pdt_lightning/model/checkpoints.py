@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from pdt_lightning.core.errors import NotFoundError, UserError
@@ -16,7 +17,15 @@ EXAMPLE = "runs/<name>/version_0/checkpoints/last.ckpt"
 FROM_DATA = ("state_size", "action_size", "max_timesteps")
 SIZES = (*FROM_DATA, "width", "layers", "heads", "inner", "use_prompt", "use_return_to_go", "attention", "transformer")
 
-
+# NumPy's numbers and arrays, which a callback of the user's may keep in its state; Lightning reads them too, when a run goes on.
+NUMPY: list[Any] = [
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in "?bhilqBHILQefdgFDG"},
+    np.float64(0).__reduce__()[0],
+    np.zeros(0).__reduce__()[0],
+]
+torch.serialization.add_safe_globals(NUMPY)
 NEEDED = {"hyper_parameters": FROM_DATA, "state_dict": (), "datamodule_hyper_parameters": ("family",)}
 
 
@@ -41,6 +50,11 @@ def read(path: Path | str, option: str = "ckpt_path", parts: Sequence[str] = tup
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises many kinds, all of them on account of the file
+        if strange := _strange(path):
+            raise UserError(
+                f"`{option}`={path}: a callback has saved {', '.join(strange)} in it, which is not read, since reading could run "
+                "code. Let the callback's state_dict hold numbers, strings, lists, dicts, tensors and NumPy arrays alone."
+            ) from error
         raise UserError(
             f"`{option}`={path}: its {path.stat().st_size:,} bytes are no checkpoint, or not the whole of one "
             f"({textwrap.shorten(str(error), 120)}). Name one that pdt_lightning.fit wrote, such as {EXAMPLE}."
@@ -52,6 +66,14 @@ def read(path: Path | str, option: str = "ckpt_path", parts: Sequence[str] = tup
                 f"pdt_lightning.fit wrote, such as {EXAMPLE}."
             )
     return content
+
+
+def _strange(path: Path) -> list[str]:
+    """Names of what a whole checkpoint holds that is neither plain nor of torch or NumPy."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # it is no checkpoint, or not the whole of one
+        return []
 
 
 def load_module(path: Path | str, option: str = "ckpt_path") -> LitPDT:

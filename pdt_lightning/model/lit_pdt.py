@@ -8,8 +8,8 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torchmetrics import Metric
 
+from pdt_lightning.core.distributed import gather
 from pdt_lightning.core.errors import UserError, check_memory
 from pdt_lightning.core.plain import plain
 from pdt_lightning.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, check_types, number
@@ -17,6 +17,7 @@ from pdt_lightning.core.seeding import integer
 from pdt_lightning.data.batches import Batch
 from pdt_lightning.data.datamodule import Attention
 from pdt_lightning.model.guests import check_options, make_transformer
+from pdt_lightning.model.task_error import TaskError
 
 if TYPE_CHECKING:
     Dropout = float
@@ -25,31 +26,7 @@ else:
     Dropout = number(float, 0, 1, below=True)
     LearningRate = number(float, 0, 1, above=True)
 
-
-class TaskError(Metric):
-    """Mean squared error of the actions, task by task, over all ranks.
-
-    Args:
-        tasks: how many tasks there are.
-    """
-
-    full_state_update = False
-
-    def __init__(self, tasks: int):
-        super().__init__()
-        self.total: Tensor
-        self.count: Tensor
-        self.add_state("total", torch.zeros(tasks), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros(tasks), dist_reduce_fx="sum")
-
-    def update(self, error: Tensor, mask: Tensor, task: Tensor) -> None:
-        """Add rows: `error (B, T)` of each step, `mask (B, T)` of the valid ones, `task (B,)`."""
-        self.total.index_add_(0, task, (error * mask).sum(-1).to(self.total.dtype))
-        self.count.index_add_(0, task, mask.sum(-1).to(self.count.dtype))
-
-    def compute(self) -> Tensor:
-        """`(tasks,)`; NaN for a task without windows."""
-        return self.total / self.count
+LOOK_EVERY = 10  # updates between two looks whether they were finite, for each of which the device has to be waited for
 
 
 class LitPDT(lightning.LightningModule):
@@ -77,6 +54,7 @@ class LitPDT(lightning.LightningModule):
         warmup_updates: updates over which the learning rate rises from 0.
         schedule: after the warm-up `constant`, as published, or `cosine`, down to 0 at the end of the run.
         gradient_clip: largest norm of the gradient; applies where the trainer's own gradient_clip_val is not set.
+        skip_not_finite: pass over updates whose gradient is not finite, and count them, instead of stopping.
         seed: of initialisation and dropout.
 
     Source: Xu et al. 2022 (arXiv 2206.13499), table 5, for the defaults.
@@ -104,6 +82,7 @@ class LitPDT(lightning.LightningModule):
         warmup_updates: NonNegativeInt = 10_000,
         schedule: Literal["constant", "cosine"] = "constant",
         gradient_clip: NonNegativeFloat = 0.25,
+        skip_not_finite: bool = False,
         seed: int = 0,
     ):
         super().__init__()
@@ -140,6 +119,11 @@ class LitPDT(lightning.LightningModule):
         self.task_errors = torch.nn.ModuleList()
         self._validation_names: list[tuple[str, list[str]]] = []
         self._clock: tuple[int, float] | None = None
+        self.skipped = 0  # updates that were passed over
+        # Since it was last looked at, on the device: whether each update was passed over; of each batch the tasks of its rows, and
+        # whether their errors are not finite.
+        self._passed_over: list[Tensor] = []
+        self._rows: list[tuple[list[int], Tensor]] = []
 
     def setup(self, stage: str) -> None:
         """Take the statistics and the names of the tasks from the data module."""
@@ -162,6 +146,16 @@ class LitPDT(lightning.LightningModule):
         self._validation_names = data.validation_names()
         self.task_errors = torch.nn.ModuleList(TaskError(len(tasks)) for _, tasks in self._validation_names)
 
+    def on_fit_start(self) -> None:
+        """Take over the learning rate that a finder of Lightning's has just found, from which the schedule would lead back."""
+        rate = self.hparams["learning_rate"] = float(self.hparams["learning_rate"])
+        for config in self.trainer.lr_scheduler_configs:
+            scheduler: Any = config.scheduler
+            for place, group in enumerate(scheduler.optimizer.param_groups):
+                if group["initial_lr"] != rate:
+                    scheduler.base_lrs[place] = group["initial_lr"] = rate
+                    group["lr"] = rate * scheduler.lr_lambdas[place](scheduler.last_epoch)
+
     def errors(self, batch: Batch) -> Tensor:
         """`(B, T)` squared error of the actions, in units of half the action box, averaged over their coordinates."""
         predicted = self.model(batch.context, batch.prompt)
@@ -173,12 +167,16 @@ class LitPDT(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean squared error over the valid context steps of the global batch."""
-        loss = (self.errors(batch) * batch.context.mask).sum() / batch.steps
+        errors = self.errors(batch) * batch.context.mask
+        self._rows.append((batch.task, ~errors.detach().isfinite().all(-1)))
+        loss = errors.sum() / batch.steps
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Log updates per second, since the last time it was logged."""
+        """Look whether updates were finite, and log updates per second, since the last time it was logged."""
+        if len(self._passed_over) >= LOOK_EVERY or batch_idx + 1 >= self.trainer.num_training_batches:
+            self._check_finite()
         step, every = self.trainer.global_step, self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and step % every == 0:
             now = time.monotonic()
@@ -231,11 +229,48 @@ class LitPDT(lightning.LightningModule):
         """Clip as the trainer says; where it says nothing, by the module's own `gradient_clip`."""
         value = self.hparams["gradient_clip"] if gradient_clip_val is None else gradient_clip_val
         algorithm = gradient_clip_algorithm or "norm"
-        if not optimizer.defaults["fused"]:
+        if not optimizer.defaults["fused"]:  # there is a loss scaler, which passes over what is not finite by itself
             self.clip_gradients(optimizer, value, algorithm)
-        elif value:  # Lightning refuses to clip for fused optimisers, scaler or not
-            clip = torch.nn.utils.clip_grad_norm_ if algorithm == "norm" else torch.nn.utils.clip_grad_value_
-            clip(self.parameters(), value)
+            return
+        norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in self.parameters() if parameter.grad is not None])
+        if value and algorithm == "norm":  # Lightning refuses to clip for fused optimisers, scaler or not
+            torch.nn.utils.clip_grads_with_norm_(self.parameters(), value, norm)
+        elif value:
+            torch.nn.utils.clip_grad_value_(self.parameters(), value)
+        # A fused optimiser leaves weights and state as they are where this is 1, and nobody has to wait for it.
+        optimizer.found_inf = (~norm.isfinite()).float()
+        self._passed_over.append(optimizer.found_inf)
+
+    def _check_finite(self) -> None:
+        """Where updates were passed over, count them, or stop; all ranks see the same, since they share the gradient."""
+        passed_over = torch.stack(self._passed_over).tolist() if self._passed_over else []
+        rows, first = self._rows, self.trainer.global_step - len(passed_over)
+        self._passed_over, self._rows = [], []
+        if not any(passed_over):
+            return
+        if self.hparams["skip_not_finite"]:
+            self.skipped += int(sum(passed_over))
+            self.log("train/skipped_updates", float(self.skipped), rank_zero_only=True)
+            return
+        number = passed_over.index(1.0)
+        each = self.trainer.accumulate_grad_batches
+        names, batches = self._validation_names[0][1], rows[number * each : (number + 1) * each]
+        wrong = {names[task] for tasks, row in batches for task, bad in zip(tasks, row.tolist(), strict=True) if bad}
+        share = wrong or {names[task] for tasks, _ in batches for task in tasks}
+        tasks = sorted(set().union(*gather(share)))
+        raise UserError(
+            f"Update {first + number:,}: the loss or its gradient is not finite, with windows of {', '.join(tasks)}. It was not "
+            "made: weights and checkpoints are without it. Look at these data, lower `model.learning_rate`, take "
+            "`trainer.precision`=32-true, or pass over such updates with `model.skip_not_finite`=true."
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the count."""
+        checkpoint["skipped_updates"] = self.skipped
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Count on."""
+        self.skipped = checkpoint.get("skipped_updates", 0)
 
 
 def _unchanged(batch: Any) -> Any:

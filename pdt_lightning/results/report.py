@@ -238,6 +238,7 @@ def cell(figures: dict[str, float | None] | None) -> str:
     ends = "(n/a)" if figures["low"] is None else f"[{figures['low']:.1f}, {figures['high']:.1f}]"
     text += f"return {figures['return']:.1f} {ends}"
     if figures["success"] is not None:
-        last = "" if figures["last_success"] is None else f"\nat the last step {figures['last_success']:.2f}"
+        same = figures["last_success"] in (None, figures["success"])
+        last = "" if same else f"\nat the last step {figures['last_success']:.2f}"
         text = f"success {figures['success']:.2f} [{figures['success_low']:.2f}, {figures['success_high']:.2f}]{last}\n{text}"
     return text

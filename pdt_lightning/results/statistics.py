@@ -91,9 +91,9 @@ def hierarchical_interval(cells: np.ndarray) -> Interval:
     Of one pretraining it covers the luck of tuning and of the episodes alone: tuning and episodes of a task are independent of
     those of others, so that it is the t interval stratified over tasks, with Satterthwaite's degrees of freedom.
 
-    Of several, a pretraining is one draw however many seeds are tuned on it; yet seed `s` plays the same episodes, and as
-    untuned the same prompts, with every pretraining. The two are crossed: the variance of the mean is that of pretrainings'
-    means, plus what a seed has in common over pretrainings, and never less than seeds alone show. Degrees of freedom are
+    Of several, a pretraining is one draw however many seeds are tuned on it; and a seed may have something in common over them.
+    The two are taken as crossed: the variance of the mean is that of pretrainings' means, plus what a seed has in common
+    over pretrainings, and never less than seeds alone show. Degrees of freedom are
     Satterthwaite's, at least `P - 1`, and of two pretrainings exactly that, which is wide.
 
     In simulation it covers 92 to 98 % at 1 x 3 x 5, 1 x 5 x 3, 3 x 3 x 5 and 3 x 5 x 3 cells, whatever the shares of the

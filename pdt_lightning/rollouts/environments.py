@@ -1,8 +1,11 @@
 """Environments on loan: built once, kept for the next episode of the same task, and asked what they report."""
 
 import pickle
+from collections.abc import Sequence
+from contextlib import suppress
 
 import gymnasium as gym
+import numpy as np
 
 from pdt_lightning.tasks.base import Task
 from pdt_lightning.tasks.success import of_step
@@ -31,15 +34,23 @@ class Environments:
                 return env
         if self._idle and len(self._idle) + self._lent > self.limit:
             self._idle.pop(0)[1].close()
-        return task.make_env()
+        try:
+            return task.make_env()
+        except Exception:
+            self._lent -= 1
+            raise
 
     def take_back(self, task: Task, env: gym.Env, sound: bool = True) -> None:
-        """Keep it for the next episode, or close it if it raised."""
+        """Keep it for the next episode, or, if something went wrong in it, do away with it.
+
+        An environment that hands its simulator on when it is closed has a method `discard` that does not.
+        """
         self._lent -= 1
         if sound:
             self._idle.append((self._key(task), env))
         else:
-            env.close()
+            with suppress(Exception):  # what is broken may not even close
+                getattr(getattr(env, "unwrapped", env), "discard", env.close)()
 
     def close(self) -> None:
         """Close the idle ones."""
@@ -51,20 +62,33 @@ class Environments:
         return pickle.dumps((task.env_id, sorted(task.env_kwargs.items())))
 
 
-def reports_success(task: Task) -> bool:
-    """Whether the task's environment reports success, found out by an episode of random actions; one that raises does not."""
+def reports_success(task: Task, demonstrated: Sequence[np.ndarray] = ()) -> bool:
+    """Whether the task's environment reports success, in an episode of random actions or in one with demonstrated actions.
+
+    An environment that raises reports none: rollouts will meet that too.
+
+    Args:
+        task: whose environment is asked.
+        demonstrated: `(T, A)` actions of episodes, where success may be reported only when it happens.
+    """
     env = task.make_env()
     try:
-        _, info = env.reset(seed=0)
         env.action_space.seed(0)
-        for _ in range(task.horizon or 1000):
+        random = np.array([env.action_space.sample() for _ in range(task.horizon or 1000)])
+        return _reports(env, random) or any(_reports(env, actions) for actions in demonstrated)
+    finally:
+        env.close()
+
+
+def _reports(env: gym.Env, actions: np.ndarray) -> bool:
+    try:
+        _, info = env.reset(seed=0)
+        for action in actions:
             if of_step(info) is not None:
                 return True
-            _, _, terminated, truncated, info = env.step(env.action_space.sample())
+            _, _, terminated, truncated, info = env.step(action)
             if terminated or truncated:
                 break
         return of_step(info) is not None
-    except Exception:  # whatever a simulator raises, rollouts will meet it too
+    except Exception:  # whatever a simulator raises
         return False
-    finally:
-        env.close()

@@ -1,24 +1,32 @@
-"""Rollouts in worker processes, whose outcomes are those of this process to the bit."""
+"""Rollouts in worker processes, whose outcomes are those of this process to the bit, and those of a clean simulator."""
 
-import functools
+import copy
+import dataclasses
 import pickle
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
-from pdt_lightning.core.processes import process_pool
 from pdt_lightning.core.ranges import check_types, number
-from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.rollouts.environments import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import OnOutcomes, Outcome, Rollout, Row, rollout
+from pdt_lightning.rollouts.workers import Frozen, Worker
+
+TRIES = 3  # of an episode, before it has failed
+GIVEN_UP = 3  # episodes of a task that failed one after the other, before it is given up
+
+Played = tuple[list[int], list[Outcome | None]]  # numbers of rows and their outcomes; None: it fell with a neighbour
 
 if TYPE_CHECKING:
     Workers = int
     Width = int
+    StepTimeout = float
 else:
     Workers = number(int, 0, 1024)
     Width = number(int, 1, 65_536)
+    StepTimeout = number(float, 0, above=True)
 
 
 class RolloutPool:
@@ -26,79 +34,127 @@ class RolloutPool:
 
     Processes start when first needed, environments are built when first needed, and both stay until `close`, across policies.
 
+    An episode whose environment raises, returns what is not finite, hangs, or takes its worker with it, is played again, in a fresh
+    environment and at last in a fresh worker. Where that does not help, it has failed; where it fails for several episodes of a
+    task one after the other, the task is given up until there is another policy: its episodes fail without being played. What is
+    played here can be neither timed nor survived.
+
     Args:
         workers: processes, each with one torch thread.
         width: rows in a forward pass.
+        step_timeout: seconds after which an environment hangs that a worker waits for; None: it may take as long as it likes.
     """
 
-    def __init__(self, workers: Workers = 0, width: Width = 8):
+    def __init__(self, workers: Workers = 0, width: Width = 8, step_timeout: StepTimeout | None = 300.0):
         check_types("tuning", RolloutPool.__init__, locals())
-        self.workers, self.width = workers, width
-        self._pool: ProcessPoolExecutor | None = None
+        self.workers, self.width, self.step_timeout = workers, width, step_timeout
+        self.faults: Counter[str] = Counter()  # tries that went wrong, by how
+        self.given_up: dict[str, str] = {}  # tasks, and why
+        self._failing: Counter[str] = Counter()  # episodes of a task that have failed one after the other
+        self._pool: list[Worker] = []
         self._environments = Environments(2 * width)
 
     def with_policy(self, policy: Policy, on_outcomes: OnOutcomes = lambda rows, outcomes: None) -> Rollout:
         """A function from rows to outcomes.
 
         Args:
-            policy: must not change while the function is used.
+            policy: must not change while the function is used. Workers play with it on the CPU, wherever it is.
             on_outcomes: given the rows and outcomes of each block when it has been played, and none every second of waiting: for a
                 progress bar, and for whoever keeps them or wants to stop.
         """
-        here = self.workers == 0 or policy.model.state_mean.device.type != "cpu"
-        frozen = b"" if here else pickle.dumps(policy.model)
-
-        def start(block: Sequence[Row]) -> Callable[[], list[Outcome]]:
-            if here:
-                return functools.partial(rollout, policy, block, self.width, self._environments)
-            # Pickled here, so that tensors travel as bytes and not as shared files, of which there are only so many.
-            job = pickle.dumps((policy.context_steps, policy.precision, block, self.width))
-            return functools.partial(_patiently, self._processes().submit(_play_frozen, frozen, job), on_outcomes)
+        frozen = None
+        if self.workers:
+            on_cpu = policy.model.state_mean.device.type == "cpu"
+            model = policy.model if on_cpu else copy.deepcopy(policy.model).cpu()
+            frozen = (pickle.dumps(model), policy.context_steps, policy.precision)
+        self.faults.clear()
+        self.given_up.clear()
+        self._failing.clear()
 
         def play(rows: Sequence[Row]) -> list[Outcome]:
-            blocks = [rows[first : first + self.width] for first in range(0, len(rows), self.width)]
-            outcomes: list[Outcome] = []
-            for block, result in [(block, start(block)) for block in blocks]:
-                own = result()
-                on_outcomes(block, own)
-                outcomes += own
-            return outcomes
+            outcomes: dict[int, Outcome] = {}
+            failures: Counter[int] = Counter()
+            waiting = [n for n, row in enumerate(rows) if row.task.id not in self.given_up]
+            for n in set(range(len(rows))) - set(waiting):
+                outcomes[n] = Outcome(0.0, None, 0, f"{rows[n].task.id} was given up: {self.given_up[rows[n].task.id]}")
+            on_outcomes([rows[n] for n in sorted(outcomes)], [outcomes[n] for n in sorted(outcomes)])
+            while waiting:
+                again: list[int] = []
+                for numbers, played in self._played(policy, frozen, rows, waiting):
+                    over = []
+                    for n, outcome in zip(numbers, played, strict=True):
+                        failures[n] += outcome is not None and outcome.failed is not None
+                        if outcome is None or (outcome.failed and failures[n] < TRIES):
+                            again.append(n)
+                        else:
+                            outcomes[n] = dataclasses.replace(outcome, replays=failures[n] - (outcome.failed is not None))
+                            over.append(n)
+                        if outcome is not None and outcome.failed:
+                            self.faults[outcome.failed.partition(":")[0]] += 1
+                    on_outcomes([rows[n] for n in over], [outcomes[n] for n in over])
+                waiting = sorted(again)
+                if any(failures[n] == TRIES - 1 for n in waiting):
+                    self.close()
+            for n, row in enumerate(rows):
+                self._judge(row.task.id, outcomes[n].failed)
+            return [outcomes[n] for n in range(len(rows))]
 
         return play
 
-    def _processes(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            self._pool = process_pool(self.workers)
-        return self._pool
+    def report(self) -> str:
+        """What went wrong with this policy's episodes so far, and what became of it."""
+        kinds = ", ".join(f"{count} x {kind}" for kind, count in sorted(self.faults.items()))
+        lost = "".join(f" {task} was given up: {why}." for task, why in self.given_up.items())
+        return f"Episodes went wrong and were played again, each at most {TRIES - 1} times: {kinds}.{lost}"
+
+    def _judge(self, task: str, failed: str | None) -> None:
+        """Count the task's failed episodes, and give it up where there is no hope."""
+        self._failing[task] = self._failing[task] + 1 if failed else 0
+        if failed and self._failing[task] == GIVEN_UP:
+            self.given_up[task] = f"{GIVEN_UP} episodes failed one after the other, each {TRIES} times; the last one: {failed}"
+
+    def _played(self, policy: Policy, frozen: Frozen | None, rows: Sequence[Row], waiting: Sequence[int]) -> Iterator[Played]:
+        """Each block when it has been played; none every second."""
+        blocks = deque(list(waiting[first : first + self.width]) for first in range(0, len(waiting), self.width))
+        if frozen is None:
+            for numbers in blocks:
+                yield numbers, list(rollout(policy, [rows[n] for n in numbers], self.width, self._environments))
+            return
+        at_work: dict[Worker, list[int]] = {}
+        try:
+            while blocks or at_work:
+                while blocks and len(at_work) < self.workers:
+                    worker = self._idle_worker()
+                    at_work[worker] = blocks.popleft()
+                    worker.start(frozen, [rows[n] for n in at_work[worker]])
+                wait([sign for worker in at_work for sign in worker.signs], timeout=1)
+                yield [], []
+                for worker, numbers in list(at_work.items()):
+                    news = worker.news(self.step_timeout)
+                    if isinstance(news, list):
+                        yield at_work.pop(worker), list(news)
+                    elif news is not None:
+                        self._end(worker)
+                        guilty, how = news
+                        fell = Outcome(0.0, None, 0, how)
+                        yield at_work.pop(worker), [fell if guilty in (None, place) else None for place in range(len(numbers))]
+        finally:
+            for worker in at_work:  # whoever asked wants no more
+                self._end(worker)
+
+    def _idle_worker(self) -> Worker:
+        idle = next((worker for worker in self._pool if not worker.busy), None)
+        if idle is None:
+            idle = Worker(self.width)
+            self._pool.append(idle)
+        return idle
+
+    def _end(self, worker: Worker) -> None:
+        self._pool.remove(worker)
+        worker.end()
 
     def close(self) -> None:
         """End the processes and close the environments."""
         self._environments.close()
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
-
-
-def _patiently(job: Future[list[Outcome]], on_outcomes: OnOutcomes) -> list[Outcome]:
-    while True:
-        try:
-            return job.result(timeout=1)
-        except TimeoutError:
-            if job.done():  # it was the job's own
-                raise
-            on_outcomes([], [])
-
-
-@functools.lru_cache(maxsize=1)
-def _thaw(frozen: bytes) -> PromptDecisionTransformer:
-    return pickle.loads(frozen).eval()
-
-
-@functools.cache
-def _workers_environments(limit: int) -> Environments:
-    return Environments(limit)
-
-
-def _play_frozen(frozen: bytes, job: bytes) -> list[Outcome]:
-    context_steps, precision, block, width = pickle.loads(job)
-    return rollout(Policy(_thaw(frozen), context_steps, precision), block, width, _workers_environments(2 * width))
+        while self._pool:
+            self._pool.pop().end()

@@ -1,9 +1,11 @@
 """What is tried: rows of (task, prompt, episode seed) → outcomes."""
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import gymnasium as gym
 import numpy as np
 import torch
 
@@ -39,6 +41,8 @@ class Outcome:
         length: steps.
         failed: None, or why the episode could not be played; the other fields then mean nothing.
         last_success: what the last step reports; None where it reports none.
+        replays: how often it was played again since it had gone wrong, which is no part of what came of it: where several episodes
+            of a block go wrong, one may hide another.
     """
 
     total: float
@@ -46,13 +50,20 @@ class Outcome:
     length: int
     failed: str | None = None
     last_success: float | None = None
+    replays: int = field(default=0, compare=False)
 
 
 Rollout = Callable[[Sequence[Row]], list[Outcome]]
 OnOutcomes = Callable[[Sequence[Row], Sequence[Outcome]], object]
 
 
-def rollout(policy: Policy, rows: Sequence[Row], width: int = 8, environments: Environments | None = None) -> list[Outcome]:
+def rollout(
+    policy: Policy,
+    rows: Sequence[Row],
+    width: int = 8,
+    environments: Environments | None = None,
+    watch: MutableSequence[float] | None = None,
+) -> list[Outcome]:
     """Play all rows, in blocks of a fixed width.
 
     Short blocks are padded with inert rows and one torch thread is used on the CPU, so that for one width an outcome depends on
@@ -63,6 +74,8 @@ def rollout(policy: Policy, rows: Sequence[Row], width: int = 8, environments: E
         rows: any number, of any tasks with equal observation and action sizes.
         width: rows in a forward pass.
         environments: to borrow from, where more is to be played later; None: they are built here and closed at the end.
+        watch: `(2,)`, for whoever looks on from another process: number of the row, within its block, whose environment is at work,
+            and since when, by `time.monotonic`; 0 while none is.
 
     Returns:
         An outcome for every row, in order; none is dropped for finishing late.
@@ -73,7 +86,7 @@ def rollout(policy: Policy, rows: Sequence[Row], width: int = 8, environments: E
             return [
                 outcome
                 for first in range(0, len(rows), width)
-                for outcome in _play(policy, rows[first : first + width], width, lender)
+                for outcome in _play(policy, rows[first : first + width], width, lender, [0.0, 0.0] if watch is None else watch)
             ]
     finally:
         if environments is None:
@@ -97,7 +110,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _play(policy: Policy, rows: Sequence[Row], width: int, environments: Environments) -> list[Outcome]:
+def _play(
+    policy: Policy, rows: Sequence[Row], width: int, environments: Environments, watch: MutableSequence[float]
+) -> list[Outcome]:
     padded = [*rows, *[rows[0]] * (width - len(rows))]
     policy.reset(
         Prompt.cat([row.prompt for row in padded]),
@@ -106,11 +121,11 @@ def _play(policy: Policy, rows: Sequence[Row], width: int, environments: Environ
     )
     observations = np.zeros((width, policy.model.state_mean.numel()))
     rewards = np.zeros(width)
-    episodes = [_Episode(row, environments, observations, rewards, number) for number, row in enumerate(rows)]
-    low, high = (
-        np.stack([np.broadcast_to(bound, len(policy.model.action_mid)) for bound in bounds])
-        for bounds in zip(*[(episode.env.action_space.low, episode.env.action_space.high) for episode in episodes], strict=True)
-    )
+    episodes = [_Episode(row, environments, observations, rewards, number, watch) for number, row in enumerate(rows)]
+    low, high = np.zeros((2, len(rows), len(policy.model.action_mid)))
+    for episode in episodes:
+        if episode.env is not None:
+            low[episode.number], high[episode.number] = episode.env.action_space.low, episode.env.action_space.high
     _fail_what_is_not_finite(episodes, observations, rewards)
     first = True
     # Checks and clipping are done for all rows at once: one by one they would cost as much as a fast simulator's step.
@@ -120,9 +135,11 @@ def _play(policy: Policy, rows: Sequence[Row], width: int, environments: Environ
         sound, clipped = np.isfinite(actions).all(axis=1), np.clip(actions, low, high)
         for episode in running:
             if sound[episode.number]:
+                watch[0], watch[1] = episode.number, time.monotonic()
                 episode.step(clipped[episode.number])
             else:
                 episode.fail(FloatingPointError(f"the policy's action is {actions[episode.number]}"))
+        watch[1] = 0.0
         _fail_what_is_not_finite(episodes, observations, rewards)
     return [episode.close() for episode in episodes]
 
@@ -138,7 +155,15 @@ class _Episode:
     It writes what it sees into its row of `observations` and `rewards`.
     """
 
-    def __init__(self, row: Row, environments: Environments, observations: np.ndarray, rewards: np.ndarray, number: int):
+    def __init__(
+        self,
+        row: Row,
+        environments: Environments,
+        observations: np.ndarray,
+        rewards: np.ndarray,
+        number: int,
+        watch: MutableSequence[float],
+    ):
         self.row, self.environments, self.observations, self.rewards, self.number = row, environments, observations, rewards, number
         self.total, self.length = 0.0, 0
         self.failed: str | None = None
@@ -146,15 +171,19 @@ class _Episode:
         self.last_success: float | None = None
         self.horizon = row.task.horizon or 0
         self.running = True
-        self.env = environments.lend(row.task)
+        self.env: gym.Env | None = None
+        watch[0], watch[1] = number, time.monotonic()
         try:
+            self.env = environments.lend(row.task)
             observations[number], info = self.env.reset(seed=row.seed)
             self._see(info)
         except Exception as error:  # whatever a simulator raises is the outcome of this row
             self.fail(error)
+        watch[1] = 0.0
 
     def step(self, action: np.ndarray) -> None:
         """Act once."""
+        assert self.env is not None
         try:
             self.observations[self.number], reward, terminated, truncated, info = self.env.step(action)
             self.rewards[self.number] = reward
@@ -178,5 +207,6 @@ class _Episode:
 
     def close(self) -> Outcome:
         """What came of it; the environment goes back, unless it raised."""
-        self.environments.take_back(self.row.task, self.env, sound=self.failed is None)
+        if self.env is not None:
+            self.environments.take_back(self.row.task, self.env, sound=self.failed is None)
         return Outcome(self.total, self.success, self.length, self.failed, self.last_success)

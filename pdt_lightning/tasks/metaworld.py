@@ -120,6 +120,10 @@ class ML1Env(gym.Env):
             _idle_simulators[self.env_name, self.render_mode].append(self._simulator)
             self._simulator = None
 
+    def discard(self) -> None:
+        """Leave the simulator to nobody: something went wrong in it."""
+        self._simulator = None
+
 
 def scripted(env: gym.Env) -> Expert:
     """Meta-World's scripted expert, which is shown the goal that the observation hides."""

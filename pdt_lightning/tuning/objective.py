@@ -15,6 +15,7 @@ from pdt_lightning.tasks.base import Task
 Option = Literal["auto", "return", "success", "success_only"]
 # Share of the return in a value of `success`. The average of 1,000 episodes changes by more with one of them won or lost.
 TIE_BREAKER = 5e-4
+REPLAYED = 3  # demonstrations
 
 
 @dataclass(frozen=True)
@@ -61,23 +62,36 @@ class Objective:
         return outcome.total if self.unit == "return" else outcome.success or 0.0
 
 
-def decide(option: Option, task: Task, demonstrations: Episodes) -> Objective:
-    """The objective of a task, by the option and by what its demonstrations and an episode of random actions report.
+def decide(option: Option, task: Task, demonstrations: Episodes, plays: bool = True) -> Objective:
+    """The objective of a task, by the option and by whether its environment reports success.
+
+    That is found out by an episode of random actions and by some with the actions of the best demonstrations; or demonstrations
+    tell, some of which report it and others none: where it appears only when it happens.
 
     Args:
         option: what the user asked for; `auto` is `success` where success is reported, else `return`.
         task: with its return scale settled.
         demonstrations: its candidates for prompts.
+        plays: whether episodes are to be played; where not, the demonstrations alone are asked.
 
     Raises:
-        UserError: if success is asked for and nothing reports any.
+        UserError: if success is asked for and the environment reports none.
     """
-    reported = bool((~np.isnan(demonstrations.index.successes)).any()) or reports_success(task)
-    if option.startswith("success") and not reported:
+    unknown = np.isnan(demonstrations.index.successes)
+    reported = 0 < unknown.sum() < len(unknown) or (plays and reports_success(task, _best_actions(demonstrations)))
+    if plays and option.startswith("success") and not reported:
         raise UserError(
-            f"`tuning.objective`={option}: {task.env_name}, the environment of {task.id}, reports no success in its info, nor do "
-            "its demonstrations. Choose return or auto."
+            f"`tuning.objective`={option}: {task.env_name}, the environment of {task.id}, has no success in its info. "
+            "Choose return or auto."
         )
     kind = option if option != "auto" else "success" if reported else "return"
     objective = Objective(kind, reported, task.return_scale or 1.0)
     return replace(objective, worst=objective.of(float(demonstrations.index.returns.min()), 0.0))
+
+
+def _best_actions(demonstrations: Episodes) -> list[np.ndarray]:
+    """`(T, A)` executed actions of the best few."""
+    known = demonstrations.index
+    best = np.lexsort((-known.returns, -np.nan_to_num(known.successes)))[:REPLAYED]
+    executed = slice(demonstrations.state_size, demonstrations.state_size + demonstrations.action_size)
+    return [np.array(demonstrations.steps[known.offsets[one] : known.offsets[one + 1], executed]) for one in best]

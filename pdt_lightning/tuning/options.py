@@ -28,12 +28,12 @@ class TuningOptions:
             `raw` values), `reward_model` (`linear`), `exploration` (`thompson`, `ucb`, `epsilon_greedy`), `credit` (each slot of
             a prompt has its `own` share of the return, or the `whole`, as published) and `prior` (what the `demonstrations` tell
             before the first rollout, or `none`); `flat` the first three. What they name may be yours too, by its path.
-        rounds: rollouts that the tuner may spend on a task.
+        rounds: rollouts that the tuner may spend on a task; 0: prompts are chosen from what the demonstrations tell.
         parallel: rollouts of a task between two fits of the tuner.
         objective: `return`; `success`, the highest of an episode, ties broken by return; `success_only`, without that; `auto`:
-            `success` where demonstrations or environment report it, else `return`, decided for each task before its first rollout.
+            `success` where the environment reports it, else `return`, decided for each task before its first rollout.
         yardstick_episodes: untuned episodes of a task before tuning, each with a random prompt.
-        verdict_episodes: fresh episodes on which the recommended prompt is judged, and as many untuned ones.
+        verdict_episodes: fresh episodes on which the recommended prompt is judged, and as many untuned ones; 0: none.
         oracle_candidates: random prompts tried at the end of a run, which with all that tuning has tried compete for the best
             found; 0: none.
         oracle_episodes: of each random prompt; of these and all others a quarter as many stay and get as many more, twice.
@@ -48,7 +48,7 @@ class TuningOptions:
     parallel: Count = 1
     objective: Option = "auto"
     yardstick_episodes: Count = 10
-    verdict_episodes: Count = 25
+    verdict_episodes: CountOrNone = 25
     oracle_candidates: CountOrNone = 100
     oracle_episodes: Count = 2
     videos: CountOrNone = 0

@@ -9,6 +9,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from pdt_lightning.core.seeding import generator
+from pdt_lightning.core.terminal import say
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, one_thread, play_groups
@@ -19,7 +20,7 @@ from pdt_lightning.tuning.objective import Objective, decide
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.record import Record, record
 from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
-from pdt_lightning.tuning.search import Cell, search
+from pdt_lightning.tuning.search import Cell, TaskGivenUp, search
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Recommendation:
 
 def planned_rollouts(options: TuningOptions, tasks: int, with_oracle: bool, judged_only: bool = False) -> int:
     """Rollouts of a phase, for its progress bar."""
-    each = 2 * options.verdict_episodes + (0 if judged_only else options.rounds + options.yardstick_episodes)
+    search = options.rounds > 0 and not judged_only
+    each = 2 * options.verdict_episodes + (options.rounds + options.yardstick_episodes if search else 0)
     if with_oracle and options.oracle_candidates:
         each += oracle.planned_rollouts(options.oracle_candidates, options.oracle_episodes) + options.verdict_episodes
     return tasks * each
@@ -57,6 +59,9 @@ def tune(
 ) -> list[TaskResult]:
     """Run a phase for some tasks; what comes out for a task does not depend on which others run beside it.
 
+    A task of which no episode can be played is given up, which is said, and the phase is run again for the others; what a journal
+    has of it is not played again.
+
     Args:
         policy: frozen.
         subjects: the tasks.
@@ -67,12 +72,39 @@ def tune(
         with_oracle: whether to look for the best that can be found.
         chosen: prompts to judge, by task; with them no prompt is searched.
 
+    Returns:
+        What was found, without the tasks that were given up.
+
     Raises:
-        RuntimeError: if all rollouts of a task failed.
+        TaskGivenUp: if all of them were.
         UserError: if the objective is success and a task reports none.
     """
+    left = list(subjects)
+    while True:
+        try:
+            return _tuned(policy, left, play, options, slots, phase, with_oracle, chosen)
+        except TaskGivenUp as lost:
+            left = [subject for subject in left if subject.task.id != lost.task]
+            say(f"{lost.task} is given up: {lost}.{' The other tasks go on.' if left else ''}")
+            if not left:
+                raise
+
+
+def _tuned(
+    policy: Policy,
+    subjects: Sequence[Subject],
+    play: Rollout,
+    options: TuningOptions,
+    slots: int,
+    phase: int,
+    with_oracle: bool,
+    chosen: Mapping[str, Recommendation] | None,
+) -> list[TaskResult]:
+    """A phase in which every task can be played."""
     draws = Draws.of(options, slots, phase)
-    objectives = [decide(options.objective, subject.task, subject.segments.episodes) for subject in subjects]
+    # Where nothing is played no environment is asked for: prompts are chosen from demonstrations alone.
+    plays = bool(options.rounds or options.verdict_episodes)
+    objectives = [decide(options.objective, subject.task, subject.segments.episodes, plays) for subject in subjects]
     with ExitStack() as held:
         # Encoding and the bandit's linear algebra too run on one thread, or ranks with other numbers of threads would differ.
         held.enter_context(torch.autocast(policy.model.state_mean.device.type, enabled=False))
@@ -81,7 +113,8 @@ def tune(
         before: list[list[Outcome]] = [[] for _ in subjects]
         cells: list[Cell] = []
         if chosen is None:
-            before = play_groups(play, [draws.untuned(s, "yardstick", options.yardstick_episodes) for s in subjects])
+            if options.rounds:
+                before = play_groups(play, [draws.untuned(s, "yardstick", options.yardstick_episodes) for s in subjects])
             cells = searched(policy, subjects, objectives, play, options, draws)
             chosen = {cell.task.id: recommended(subject, cell) for subject, cell in zip(subjects, cells, strict=True)}
         prompts = [chosen[subject.task.id].prompt for subject in subjects]
@@ -115,7 +148,7 @@ def tune(
             origin=found.origin,
             recommended_value=found.value,
         )
-        if cells:
+        if cells and everything:
             result.record = recorded(result, subject, cells[number], options)
         results.append(result)
     return results

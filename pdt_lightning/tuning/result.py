@@ -10,7 +10,7 @@ from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.failures import counted
 from pdt_lightning.rollouts.rollout import Outcome
 from pdt_lightning.tuning.record import Record
-from pdt_lightning.tuning.search import Trial
+from pdt_lightning.tuning.search import TaskGivenUp, Trial
 
 
 @dataclass
@@ -40,11 +40,11 @@ class EpisodeStatistics:
             known: returns of other episodes of the task, played or demonstrated: a failed one counts as no better.
 
         Raises:
-            RuntimeError: if all have failed.
+            TaskGivenUp: if all have failed.
         """
         failed = [outcome.failed is not None for outcome in outcomes]
         if all(failed):
-            raise RuntimeError(f"every episode of {task} failed; the last one: {outcomes[-1].failed}")
+            raise TaskGivenUp(task, f"every episode of {task} failed; the last one: {outcomes[-1].failed}")
         returns = counted([None if out else outcome.total for outcome, out in zip(outcomes, failed, strict=True)], known)
         if not reports_success:
             return cls(returns, failed=sum(failed))

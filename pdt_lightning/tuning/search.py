@@ -13,6 +13,19 @@ from pdt_lightning.tuners.base import Candidate, Choice, Tuner
 from pdt_lightning.tuning.objective import Objective
 
 
+class TaskGivenUp(RuntimeError):
+    """No episode of a task could be played, whether alone among others or as one of them.
+
+    Args:
+        task: its id.
+        why: as a clause.
+    """
+
+    def __init__(self, task: str, why: str):
+        super().__init__(why)
+        self.task = task
+
+
 @dataclass(frozen=True)
 class Trial:
     """One rollout of a search.
@@ -82,7 +95,7 @@ def search(
         parallel: candidates that each cell tries in one round.
 
     Raises:
-        RuntimeError: if all rollouts of a cell failed.
+        TaskGivenUp: if all rollouts of a cell failed.
     """
     while True:
         asked = []
@@ -113,4 +126,5 @@ def search(
             cell.prompts += [candidate.prompt for candidate, _, _ in played[id(cell)]]
     for cell in cells:
         if cell.trials and all(trial.outcome.failed for trial in cell.trials):
-            raise RuntimeError(f"every rollout of {cell.task.id} failed; the last one: {cell.trials[-1].outcome.failed}")
+            last = cell.trials[-1].outcome.failed
+            raise TaskGivenUp(cell.task.id, f"every rollout of {cell.task.id} failed; the last one: {last}")

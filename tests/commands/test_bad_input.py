@@ -343,7 +343,6 @@ RESUMED = [
 TUNED = [
     Wrong("misspelt option of tune", ["--round=8"], ["--rounds=8"], ["--round", "Did you mean --rounds?"]),
     option("--rounds=-1", 8, "at least 0"),
-    Wrong("no rounds and no prompts", ["--rounds=0"], ["--rounds=8"], ["--rounds=0 tunes nothing"]),
     option("--tuner=magic", "uniform", "choose one of structured"),
     option("--tasks=[point/00]", "[point/03]", "point/00 is not a held-out task"),
     option("--family_options.expert_share=2", 1.0, "at most 1"),

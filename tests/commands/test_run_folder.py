@@ -11,8 +11,9 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from pdt_lightning.commands.run_folder import TOLD, find_run, make_version, requeued, sign, tell, told
+from pdt_lightning.commands.run_folder import TOLD, find_run, hold, make_version, requeued, sign, tell, told
 from pdt_lightning.core.errors import UserError
+from pdt_lightning.model.checkpoints import FROM_DATA
 from tests.conftest import POINT_FLAGS
 from tests.processes import ROOT, command
 
@@ -112,12 +113,17 @@ def test_a_file_in_the_way_is_named(tmp_path):
 def test_last_is_the_newest_run_with_a_checkpoint(tmp_path):
     for number in (0, 2, 10):
         (tmp_path / f"version_{number}" / "checkpoints").mkdir(parents=True)
-    assert find_run(tmp_path, "last") == (tmp_path / "version_10", None)
+    assert find_run(tmp_path, "last") == (tmp_path / "version_10", None, "")
     checkpoint = tmp_path / "version_2" / "checkpoints" / "last.ckpt"
-    checkpoint.write_text("")
-    assert find_run(tmp_path, "last") == (tmp_path / "version_2", checkpoint)
-    assert find_run(tmp_path, None) == (None, None)
-    assert find_run(tmp_path, str(checkpoint)) == (tmp_path / "version_2", checkpoint)
+    written = {
+        "hyper_parameters": dict.fromkeys(FROM_DATA, 2),
+        "state_dict": {},
+        "datamodule_hyper_parameters": {"family": "point"},
+    }
+    torch.save(written, checkpoint)
+    assert find_run(tmp_path, "last") == (tmp_path / "version_2", checkpoint, "")
+    assert find_run(tmp_path, None) == (None, None, "")
+    assert find_run(tmp_path, str(checkpoint)) == (tmp_path / "version_2", checkpoint, "")
     assert find_run(tmp_path, "elsewhere.ckpt")[0] is None
     with pytest.raises(FileNotFoundError, match="there is no run under"):
         find_run(tmp_path / "other", "last")
@@ -199,3 +205,35 @@ def test_lightnings_loggers_take_a_version_late(tmp_path, kind):
     logger = kind(tmp_path)
     logger._version = 7
     assert logger.log_dir.endswith("version_7")
+
+
+def test_last_is_the_newest_that_can_be_read_and_why(tmp_path):
+    written = {
+        "hyper_parameters": dict.fromkeys(FROM_DATA, 2),
+        "state_dict": {},
+        "datamodule_hyper_parameters": {"family": "point"},
+    }
+    for number in (0, 1):
+        (tmp_path / f"version_{number}" / "checkpoints").mkdir(parents=True)
+    older, newer = (tmp_path / f"version_{number}" / "checkpoints" / "last.ckpt" for number in (0, 1))
+    torch.save(written, older)
+    newer.write_bytes(older.read_bytes()[:100])  # as a full disk leaves it
+    folder, checkpoint, why = find_run(tmp_path, "last")
+    assert (folder, checkpoint) == (tmp_path / "version_0", older)
+    assert f"{newer}: its 100 bytes are no checkpoint" in why
+    torch.save(written, newer.with_name("best.ckpt"))
+    folder, checkpoint, why = find_run(tmp_path, "last")
+    assert (folder, checkpoint) == (tmp_path / "version_1", newer.with_name("best.ckpt"))
+    assert "no checkpoint" in why
+    newer.with_name("best.ckpt").unlink()
+    older.unlink()
+    with pytest.raises(UserError, match=rf"no checkpoint under {tmp_path} can be read.*{newer}: its 100 bytes"):
+        find_run(tmp_path, "last")
+
+
+def test_a_folder_is_one_process_s_at_a_time(tmp_path):
+    first = hold(tmp_path)
+    with pytest.raises(UserError, match=rf"{tmp_path} is in use by process {os.getpid()} on "):
+        hold(tmp_path)
+    first.close()
+    hold(tmp_path).close()

@@ -70,7 +70,7 @@ def test_worker_processes_play_the_same_episodes(point_policy, rows):
         assert pool.with_policy(point_policy, lambda own, outcomes: seen.append((list(own), list(outcomes))))(rows) == here
     finally:
         pool.close()
-    blocks = [block for block in seen if block != ([], [])]
+    blocks = sorted((block for block in seen if block != ([], [])), key=lambda block: block[0][0].seed)
     assert blocks == [(rows[n : n + 4], here[n : n + 4]) for n in (0, 4, 8)]
     assert RolloutPool(0, 4).with_policy(point_policy)(rows) == here
 

@@ -59,25 +59,30 @@ def environments():
 
 @pytest.fixture
 def known(point_data):
-    """A task of an environment, and its demonstrations, which report success or not."""
+    """A task of an environment, and its demonstrations, of which so many report success."""
 
-    def made(name, demonstrated):
+    def made(name, reporting=0):
         task, episodes = point_data.heldout_tasks[0], point_data.segments("point/03").episodes
-        if not demonstrated:
-            index = dataclasses.replace(episodes.index, successes=np.full(len(episodes), np.nan))
-            episodes = dataclasses.replace(episodes, index=index)
+        successes = np.where(np.arange(len(episodes)) < reporting, episodes.index.successes, np.nan)
+        episodes = dataclasses.replace(episodes, index=dataclasses.replace(episodes.index, successes=successes))
         return dataclasses.replace(task, env_id=f"test/{name}-v0" if name else task.env_id), episodes
 
     return made
 
 
 @pytest.mark.parametrize(
-    ("name", "demonstrated", "kind"),
-    [("", True, "success"), ("", False, "success"), ("OnlyWhenWon", True, "success"), ("Silent", False, "return"),
-     ("Failing", False, "success"), ("Failing", True, "success")],
-)  # fmt: skip
-def test_auto_is_decided_by_what_demonstrations_or_environment_report(known, name, demonstrated, kind):
-    task, episodes = known(name, demonstrated)
+    ("name", "reporting", "kind"),
+    [
+        ("", 0, "success"),
+        ("OnlyWhenWon", 0, "success"),  # which the demonstrated actions do
+        ("Silent", 0, "return"),
+        ("Silent", 3, "return"),  # the demonstrations are of an environment that did report it
+        ("Silent", 2, "success"),  # where it appears only when it happens
+        ("Failing", 0, "success"),  # before it fails
+    ],
+)
+def test_auto_is_decided_by_what_environment_and_demonstrations_report(known, name, reporting, kind):
+    task, episodes = known(name, reporting)
     assert decide("auto", task, episodes).kind == kind
     assert decide("return", task, episodes).kind == "return"
 
@@ -85,7 +90,7 @@ def test_auto_is_decided_by_what_demonstrations_or_environment_report(known, nam
 @pytest.mark.parametrize("option", ["success", "success_only"])
 def test_success_that_nothing_reports_is_refused(known, option):
     with pytest.raises(UserError, match=rf"`tuning.objective`={option}: test/Silent-v0, the environment of point/03"):
-        decide(option, *known("Silent", False))
+        decide(option, *known("Silent"))
 
 
 def test_what_is_maximised():
@@ -113,7 +118,7 @@ def test_no_return_outweighs_one_success_in_a_thousand(scale):
 
 def test_units_are_not_mixed_where_success_appears_only_when_it_happens(point_policy, known, point_data):
     """An episode without it was lost, in the search and in the tables."""
-    task, episodes = known("OnlyWhenWon", True)
+    task, episodes = known("OnlyWhenWon", 3)
     segments = point_data.segments("point/03")
     segments.episodes = episodes
     (result,) = tune(point_policy, [Subject(task, segments)], RolloutPool(0, 4).with_policy(point_policy), OPTIONS, 2, 0)

@@ -68,6 +68,22 @@ def test_phases_and_seeds_differ_and_repeat(point_policy, subjects, play):
     assert len({tuple(run(0, 0)), tuple(run(0, 1)), tuple(run(1, 0))}) == 3
 
 
+def test_without_rollouts_and_verdict_prompts_are_chosen_and_no_environment_is_asked_for(point_policy, subjects, monkeypatch):
+    def no(*args, **kwargs):
+        raise AssertionError("nothing is to be played")
+
+    monkeypatch.setattr("pdt_lightning.rollouts.environments.gym.make", no)
+    options = TuningOptions(rounds=0, verdict_episodes=0)
+    results = tune(point_policy, subjects, lambda rows: [] if not rows else no(), options, 2, 0)
+    assert planned_rollouts(options, 3, with_oracle=False) == 0
+    for result, subject in zip(results, subjects, strict=True):
+        best = make_tuner("demonstration_loss", subject.segments, 0, np.random.default_rng(0), 2, point_policy).best()
+        assert result.prompt.tobytes() == best.prompt.tobytes()
+        assert result.origin == [subject.segments.describe(segment) for segment in best.choice]
+        assert result.trials == result.tuned.returns == result.yardstick.returns == []
+        assert result.record is None
+
+
 @pytest.mark.parametrize("candidates", [0, 1, 2])
 def test_few_oracle_candidates_are_enough(point_policy, subjects, play, candidates):
     options = dataclasses.replace(OPTIONS, oracle_candidates=candidates)

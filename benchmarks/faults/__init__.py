@@ -1,0 +1,1 @@
+"""Reliability, measured: each script is one claim of docs/reliability.md."""
