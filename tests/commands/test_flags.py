@@ -69,7 +69,7 @@ def test_help_shows_ranges_and_choices(capsys):
         "(type: 0<=float<1, default: 0.1)",
         "--model.schedule {constant,cosine}",
         "(type: 1<=int<=1_024 | null, default: null)",
-        "--tuning.objective {auto,return,success}",
+        "--tuning.objective {auto,return,success",
         "(type: 0<=int<=1_000_000, default: 100)",
     ):
         assert words in shown
