@@ -65,6 +65,7 @@ def _try_out(name: str, model: PromptDecisionTransformer, state_size: int, actio
     for method, call, shape in (
         ("forward", lambda: model(context, prompt), (2, 3, action_size)),
         ("act", act, (2, action_size)),
+        ("answers", lambda: model.answers(prompt, context.singly(), model.folded()), (2, 6, 1, action_size)),
         ("encode", lambda: model.encode(prompt.singly(), torch.tensor([0, 3]), 3, model.folded()), (2, None)),
     ):
         found = tuple(_attempt(name, method, call).shape)

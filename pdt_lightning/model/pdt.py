@@ -60,7 +60,7 @@ class PromptDecisionTransformer(nn.Module):
             the window form, in which contexts have any length and a token sees the prompt and the last `K` steps.
 
     A transformer of your own derives from it and may replace every part. Training calls `forward`, rollouts call `memory` and
-    `act`, tuners call `encode`. Its constructor takes these parameters, and options of its own after them.
+    `act`, tuners call `answers` and `encode`. Its constructor takes these parameters, and options of its own after them.
 
     Source: Xu et al. 2022 (arXiv 2206.13499), section 4; sizes as published.
     """
@@ -203,12 +203,16 @@ class PromptDecisionTransformer(nn.Module):
         Returns:
             `(B, W, T, A)`, in the environment's unit, equal to what `forward` gives for each pair, to rounding.
         """
+        folded = folded or self.folded()
+        if folded is None:  # in a transformer of other blocks each pair goes by itself
+            behind = prompts[torch.arange(len(prompts)).repeat_interleave(len(contexts))]
+            return self(contexts[torch.arange(len(contexts)).repeat(len(prompts))], behind).unflatten(0, (len(prompts), -1))
         tokens, valid = self.tokens(self.embed_context, contexts)
         # The action of the last step is what is asked for: nothing attends to it.
         tokens, valid = self.norm_context(tokens)[:, :-1], valid[:, :-1]
         states = slice(self.tokens_per_step - 2, None, self.tokens_per_step)
         before, _ = self._prompt_tokens(prompts)
-        return self._act((folded or FoldedTransformer(self.transformer)).answers(before, tokens, valid, states))
+        return self._act(folded.answers(before, tokens, valid, states))
 
     def encode(self, steps: Prompt, first: Tensor, length: int, folded: FoldedTransformer | None = None) -> Tensor:
         """What the model makes of segments: the last layer's hidden state at each one's final action token.
