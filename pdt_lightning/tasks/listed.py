@@ -31,7 +31,9 @@ class ListedFamily(TaskFamily):
         if not training:
             raise UserError("`data.family_options.training` is empty: list at least one task to train on.")
         self._versions: dict[str, tuple[str, EnvSpec]] = {}  # by name without version, a dataset and what it names
+        self._trained: dict[str, int | None] = {}  # horizons
         self.training_tasks = tuple(self._task(entry, "training", "training_data") for entry in training)
+        self._trained = {task.id: task.horizon for task in self.training_tasks}
         self.heldout_tasks = tuple(self._task(entry, "held_out", "prompt_data") for entry in held_out)
 
     def _task(self, entry: Mapping[str, Any], group: str, needed: str) -> Task:
@@ -45,11 +47,12 @@ class ListedFamily(TaskFamily):
         for one in known:
             spec = one.spec(only_recorded)
             self._check_same(one, spec, specifications.identity(spec), first, environment, identity)
-        limit = min([max(one.longest for one in known), *specifications.limits(environment)])
+        deciding = known[: len(training_data)] or known  # what a task is trained on decides, where there is any
+        limit = min([max(one.longest for one in deciding), *specifications.limits(environment)])
         return Task(
             id=str(entry["id"]),
             env_id=environment,
-            horizon=limit if entry.get("horizon") is None else int(entry["horizon"]),
+            horizon=(self._trained.get(str(entry["id"])) or limit) if entry.get("horizon") is None else int(entry["horizon"]),
             target_return=entry.get("target_return"),
             return_scale=entry.get("return_scale"),
             training_data=training_data,

@@ -20,13 +20,14 @@ from gymnasium.wrappers import (
 
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.data.datamodule import MultiTaskDataModule
-from pdt_lightning.data.facts import resolve
+from pdt_lightning.data.facts import Facts
 from pdt_lightning.data.minari import path_of
 from pdt_lightning.rollouts.environments import reports_success
 from pdt_lightning.rollouts.prompted import PromptedPolicy
 from pdt_lightning.rollouts.replay import replayed
 from pdt_lightning.tasks import Task, make_family
 from pdt_lightning.tasks.spaces import flatten, from_text
+from pdt_lightning.tuning.objective import decide
 from pdt_lightning.tuning.result import EpisodeStatistics
 from tests.walks import edit, record, walk
 
@@ -184,14 +185,13 @@ def test_tasks_of_other_action_boxes_share_one_that_holds_both(own):
 
 
 def test_success_is_looked_for_in_every_task(own):
-    from pdt_lightning.tuning.options import check_objective
-
     for name in ("is_success", "none"):
         record(f"own/{name}-v0", walk(success=name))
-    known, unknown = (laid_out([f"own/{name}-v0"], f"own/{name}-v0").heldout_tasks[0] for name in ("is_success", "none"))
-    assert (reports_success(known), reports_success(unknown)) == (True, False)
-    check_objective("success", [known])
-    refused("has no success", making=lambda: check_objective("success", [known, unknown]))
+    known, unknown = (laid_out([f"own/{name}-v0"], f"own/{name}-v0") for name in ("is_success", "none"))
+    assert [reports_success(data.heldout_tasks[0]) for data in (known, unknown)] == [True, False]
+    decided = [(data.heldout_tasks[0], data.segments(data.heldout_tasks[0].id).episodes) for data in (known, unknown)]
+    assert decide("success", *decided[0]).reports_success
+    refused("has no success", making=lambda: decide("success", *decided[1]))
 
 
 # Units
@@ -374,7 +374,8 @@ def test_rewards_of_small_units_have_a_scale(own):
     data = laid_out(["own/a-v0"], "own/a-v0")
     episodes = data.training_pool.episodes
     small = dataclasses.replace(episodes.index, returns=episodes.index.returns * 1e-7)
-    ((task,), _) = resolve(data.family.training_tasks, dataclasses.replace(episodes, index=small))
+    opened = dataclasses.replace(episodes, index=small)
+    ((task,), _) = Facts().resolve(data.family.training_tasks, "training_data", lambda *_: opened)
     assert task.return_scale == pytest.approx(1e-7 * np.abs(episodes.index.returns).max())
 
 

