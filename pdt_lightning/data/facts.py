@@ -8,7 +8,6 @@ import numpy as np
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.tasks.base import Task
 
-
 SMALL = 0.01  # no return in a unit that anybody chose on purpose is smaller: the scale follows the unit
 
 
