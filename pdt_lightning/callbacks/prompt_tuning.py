@@ -18,7 +18,7 @@ from pdt_lightning.callbacks.interruption import Interruption
 from pdt_lightning.callbacks.share import tune_share
 from pdt_lightning.callbacks.weights import saved_weights
 from pdt_lightning.core.distributed import attempt, gather, shard
-from pdt_lightning.core.errors import UserError
+from pdt_lightning.core.errors import UserError, check_range
 from pdt_lightning.core.plain import plain
 from pdt_lightning.core.processes import cores
 from pdt_lightning.core.ranges import NonNegativeInt, check_types
@@ -71,6 +71,7 @@ class PromptTuning(lightning.Callback):
     ):
         check_types("tuning", PromptTuning.__init__, locals())
         self.options = TuningOptions(**options)
+        check_range("`tuning.verdict_episodes`", self.options.verdict_episodes, 1)  # `tune` alone may leave them out
         self.every_n_epochs = every_n_epochs
         self.tasks = tasks
         self.validation_tasks = validation_tasks or []

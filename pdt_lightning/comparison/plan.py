@@ -84,6 +84,7 @@ class Plan:
     def __post_init__(self) -> None:
         check_range("`comparison.seeds`", self.seeds, 1, 10_000)
         check_range("`tuning.rounds`", self.options.rounds, 1, 1_000_000)
+        check_range("`tuning.verdict_episodes`", self.options.verdict_episodes, 1, 1_000_000)
         check_range("`tuning.oracle_candidates`", self.options.oracle_candidates, 1, 1_000_000)
         for name in self.names:
             variant(name, self.options)

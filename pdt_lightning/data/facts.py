@@ -10,6 +10,7 @@ from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.tasks.base import Task
 
 NAMES = ("horizon", "target_return", "return_scale")
+SMALL = 0.01  # no return in a unit that anybody chose on purpose is smaller: the scale follows the unit
 
 
 class Facts:
@@ -17,7 +18,7 @@ class Facts:
 
     Of a task that is not trained on its candidates for prompts decide. Horizon: the longest episode. Target: the highest
     demonstrated return of a whole episode, cut to the horizon. Scale: the target's size, at least 1, or as much as the largest
-    demonstrated return where even that is smaller.
+    demonstrated return where even that is below 0.01.
 
     Args:
         saved: by task, what a checkpoint keeps: `known` of its run.
@@ -45,7 +46,8 @@ class Facts:
             horizon = task.horizon or int(own.lengths.max())
             returns = own.index.returns[own.whole(horizon)]
             target = float(returns.max()) if task.target_return is None else task.target_return
-            least = min(1.0, float(np.abs(returns).max())) or 1.0
+            largest = float(np.abs(returns).max())
+            least = largest if 0 < largest < SMALL else 1.0
             scale = task.return_scale or max(least, abs(target))
             resolved.append(replace(task, horizon=horizon, target_return=target, return_scale=scale))
             found = {name: getattr(resolved[-1], name) for name in NAMES}

@@ -148,7 +148,7 @@ def _tuned(
             origin=found.origin,
             recommended_value=found.value,
         )
-        if cells and everything:
+        if cells and options.verdict_episodes:
             result.record = recorded(result, subject, cells[number], options)
         results.append(result)
     return results

@@ -9,6 +9,9 @@ from pdt_lightning import collect, fit, tune
 from tests.processes import ROOT
 from tests.walks import record, walk
 
+# jsonargparse's, of what Lightning calls.
+pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
+
 
 @pytest.fixture
 def own_data(tmp_path, monkeypatch):

@@ -233,7 +233,7 @@ def test_all_rollouts_failing_is_an_error_that_names_the_task(point_policy, subj
         ("objective", "fame"),
         ("rounds", -1),
         ("parallel", 0),
-        ("verdict_episodes", 0),
+        ("verdict_episodes", -1),
     ],
 )
 def test_bad_options_are_named(option, value):
