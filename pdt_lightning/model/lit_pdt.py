@@ -250,9 +250,7 @@ class LitPDT(lightning.LightningModule):
         """Clip as the trainer says; where it says nothing, by the module's own `gradient_clip`."""
         value = self.hparams["gradient_clip"] if gradient_clip_val is None else gradient_clip_val
         algorithm = gradient_clip_algorithm or "norm"
-        if not optimizer.defaults.get(
-            "fused"
-        ):  # it is the user's, or there is a loss scaler, which passes over what is not finite by itself
+        if not optimizer.defaults.get("fused"):  # the user's own, or with a loss scaler, which passes over by itself
             self.clip_gradients(optimizer, value, algorithm)
             return
         norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in self.parameters() if parameter.grad is not None])
