@@ -12,7 +12,9 @@ import torch
 
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
+from pdt_lightning.rollouts import workers  # noqa: F401  # before the next one, which changes what it sets
 from pdt_lightning.rollouts.policy import Policy
+from tests import processes  # noqa: F401
 
 POINT = {
     "family": "point",

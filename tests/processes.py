@@ -14,6 +14,11 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+os.environ["OMP_NUM_THREADS"] = "1"  # of the server: what imported torch with more could not be told to use one
+# Of the server, whoever starts it first: rollouts have workers from it too, and have set what these take.
+multiprocessing.set_forkserver_preload(
+    [f"pdt_lightning.{name}" for name in ("commands.cli", "callbacks", "results.figures", "results.videos", "rollouts.workers")]
+)
 
 
 def command(module, *flags, limit=240, check=True, bare=False, **environment):
@@ -38,12 +43,7 @@ def command(module, *flags, limit=240, check=True, bare=False, **environment):
 
 @functools.cache
 def _server() -> ForkServerContext:
-    os.environ["OMP_NUM_THREADS"] = "1"  # what imported torch with more could not be told to use one
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [f"pdt_lightning.{name}" for name in ("commands.cli", "callbacks", "results.figures", "results.videos")]
-    )
-    return context
+    return multiprocessing.get_context("forkserver")
 
 
 def _run(arguments, outputs, environment):

@@ -120,6 +120,7 @@ class LitPDT(lightning.LightningModule):
         self.task_errors = torch.nn.ModuleList()
         self._validation_names: list[tuple[str, list[str]]] = []
         self._clock: tuple[int, float] | None = None
+        self._rate: float | None = None  # that our own schedule begins with
         self.skipped = 0  # updates that were passed over
         # Since it was last looked at, on the device: whether each update was passed over; of each batch the tasks of its rows, and
         # whether their errors are not finite.
@@ -150,12 +151,11 @@ class LitPDT(lightning.LightningModule):
     def on_fit_start(self) -> None:
         """Take over the learning rate that a finder of Lightning's has just found, from which the schedule would lead back."""
         rate = self.hparams["learning_rate"] = float(self.hparams["learning_rate"])
-        for config in self.trainer.lr_scheduler_configs:
+        for config in self.trainer.lr_scheduler_configs if self._rate not in (None, rate) else ():
             scheduler: Any = config.scheduler
             for place, group in enumerate(scheduler.optimizer.param_groups):
-                if group["initial_lr"] != rate:
-                    scheduler.base_lrs[place] = group["initial_lr"] = rate
-                    group["lr"] = rate * scheduler.lr_lambdas[place](scheduler.last_epoch)
+                scheduler.base_lrs[place] = group["initial_lr"] = rate
+                group["lr"] = rate * scheduler.lr_lambdas[place](scheduler.last_epoch)
 
     def errors(self, batch: Batch) -> Tensor:
         """`(B, T)` squared error of the actions, in units of half the action box, averaged over their coordinates."""
@@ -204,6 +204,7 @@ class LitPDT(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with linear warm-up."""
+        self._rate = self.hparams["learning_rate"]
         optimizer = torch.optim.AdamW(
             self.parameters(),
             lr=self.hparams["learning_rate"],
@@ -235,7 +236,7 @@ class LitPDT(lightning.LightningModule):
         """Clip as the trainer says; where it says nothing, by the module's own `gradient_clip`."""
         value = self.hparams["gradient_clip"] if gradient_clip_val is None else gradient_clip_val
         algorithm = gradient_clip_algorithm or "norm"
-        if not optimizer.defaults["fused"]:  # there is a loss scaler, which passes over what is not finite by itself
+        if not optimizer.defaults.get("fused"):  # the user's own, or with a loss scaler, which passes over by itself
             self.clip_gradients(optimizer, value, algorithm)
             return
         norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in self.parameters() if parameter.grad is not None])

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -123,10 +124,11 @@ def _play(
     observations = np.zeros((width, policy.model.state_mean.numel()))
     rewards = np.zeros(width)
     episodes = [_Episode(row, environments, observations, rewards, number, watch) for number, row in enumerate(rows)]
-    low, high = np.zeros((2, len(rows), len(policy.model.action_mid)))
-    for episode in episodes:
-        if episode.env is not None:
-            low[episode.number], high[episode.number] = episode.env.action_space.low, episode.env.action_space.high
+    nothing = np.zeros(len(policy.model.action_mid), np.float32)  # of an environment that could not be built
+    low, high = (
+        np.stack([np.broadcast_to(bound, len(nothing)) for bound in bounds])  # in the type of the environments' own
+        for bounds in zip(*[episode.bounds or (nothing, nothing) for episode in episodes], strict=True)
+    )
     _fail_what_is_not_finite(episodes, observations, rewards)
     first = True
     # Checks and clipping are done for all rows at once: one by one they would cost as much as a fast simulator's step.
@@ -180,6 +182,12 @@ class _Episode:
         except Exception as error:  # whatever a simulator raises is the outcome of this row
             self.fail(error)
         watch[1] = 0.0
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Lowest and highest action; None where there is no environment."""
+        space: Any = None if self.env is None else self.env.action_space
+        return None if space is None else (space.low, space.high)
 
     def step(self, action: np.ndarray) -> None:
         """Act once."""

@@ -14,6 +14,7 @@ from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 
 Frozen = tuple[bytes, int, str]  # a policy as it travels: its model, pickled, so that tensors are bytes; context steps; precision
 
+multiprocessing.set_forkserver_preload([__name__])  # once, so that a program may have others loaded besides
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
@@ -29,7 +30,6 @@ class Worker:
 
     def __init__(self, width: int):
         context: Any = multiprocessing.get_context(METHOD)
-        context.set_forkserver_preload([__name__])
         self._connection, theirs = context.Pipe()
         # The number of the row whose environment is at work, and since when; see `rollout`.
         self._watch: Any = context.Array("d", 2, lock=False)
