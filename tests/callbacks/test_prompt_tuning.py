@@ -207,6 +207,7 @@ def test_numpy_numbers_among_the_options_make_checkpoints_that_are_read(tmp_path
         accelerator="cpu",
         max_epochs=1,
         logger=False,
+        default_root_dir=tmp_path,
         callbacks=[tuning, ModelCheckpoint(tmp_path, "last")],
         enable_progress_bar=False,
         enable_model_summary=False,
