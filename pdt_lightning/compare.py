@@ -15,7 +15,7 @@ from pdt_lightning.commands.flags import COMPARE, flags_of
 from pdt_lightning.commands.options import Explaining
 from pdt_lightning.comparison import report
 from pdt_lightning.comparison.figures import write_figures
-from pdt_lightning.comparison.plan import Plan, claim, named
+from pdt_lightning.comparison.plan import BUDGETS, Plan, claim, named
 from pdt_lightning.comparison.run import run
 from pdt_lightning.comparison.summary import Results
 from pdt_lightning.core.errors import UserError, check_writable, command
@@ -44,6 +44,12 @@ def parser() -> Explaining:
         help="`all`, or names of tuners, or variants such as structured:exploration=ucb,credit=whole.",
     )
     add("--seeds", type=PositiveInt, default=5, help="How many seeds each task is tuned with.")
+    add(
+        "--budgets",
+        type=list[PositiveInt],
+        default=list(BUDGETS),
+        help="After how many rollouts recommendations are judged, besides all of them.",
+    )
     add("--out", type=str, required=True, help="The folder for the results. What is done there is not done again.")
     add("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks. Null means all.")
     add(
@@ -127,7 +133,8 @@ def planned(config: Namespace, options: TuningOptions) -> Plan:
     slots = config.segments or trained
     paths = tuple(config.ckpt_path)
     family_options = dict(config.family_options or {})
-    return Plan(paths, names, named(config.tuners), config.seeds, slots, options, config.precision, config.width, family_options)
+    run = (config.precision, config.width, family_options, tuple(config.budgets))
+    return Plan(paths, names, named(config.tuners), config.seeds, slots, options, *run)
 
 
 def place() -> tuple[int, int]:

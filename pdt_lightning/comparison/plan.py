@@ -14,7 +14,7 @@ from pdt_lightning.core.files import write_atomically
 from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.options import TuningOptions
 
-BUDGETS = (10, 25, 50, 100, 250)  # rollouts after which a recommendation is judged
+BUDGETS = (10, 25, 50, 100, 250)  # rollouts after which a recommendation is judged, unless others are asked for
 DEFAULT, UNTUNED, FINETUNE, ORACLE = "structured", "uniform", "finetune", "oracle"
 ALL = (
     DEFAULT,
@@ -66,6 +66,7 @@ class Plan:
         precision: of the transformer.
         width: rows in a forward pass.
         family_options: in place of those that the checkpoints were trained with.
+        after: rollouts after which recommendations are judged, besides all of them.
 
     Raises:
         UserError: naming the option that is out of range.
@@ -80,10 +81,13 @@ class Plan:
     precision: str
     width: int
     family_options: dict[str, Any] = field(default_factory=dict)
+    after: tuple[int, ...] = BUDGETS
 
     def __post_init__(self) -> None:
         check_range("`comparison.seeds`", self.seeds, 1, 10_000)
         check_range("`tuning.rounds`", self.options.rounds, 1, 1_000_000)
+        for budget in self.after:
+            check_range("`comparison.budgets`", budget, 1, 1_000_000)
         check_range("`tuning.verdict_episodes`", self.options.verdict_episodes, 1, 1_000_000)
         check_range("`tuning.oracle_candidates`", self.options.oracle_candidates, 1, 1_000_000)
         for name in self.names:
@@ -92,7 +96,7 @@ class Plan:
     @property
     def budgets(self) -> list[int]:
         """Rollouts after which recommendations are judged, the last one being all."""
-        return sorted({*(budget for budget in BUDGETS if budget < self.options.rounds), self.options.rounds})
+        return sorted({*(budget for budget in self.after if budget < self.options.rounds), self.options.rounds})
 
     def budgets_of(self, name: str) -> list[int]:
         """The same for one way of prompting: 0 where it needs no rollouts, all where it recommends nothing."""
@@ -166,7 +170,7 @@ def claim(folder: Path, plan: Plan) -> None:
     if not file.is_file():
         write_atomically(file, json.dumps(described, indent=1) + "\n")
         return
-    known = {"family_options": {}, **json.loads(file.read_text())}  # which earlier versions did not have
+    known = {"family_options": {}, "after": list(BUDGETS), **json.loads(file.read_text())}  # which earlier versions did not have
     different = [name for name in described if name != "options" and known.get(name) != described[name]]
     different += [name for name, value in described["options"].items() if known.get("options", {}).get(name) != value]
     if different:

@@ -45,7 +45,7 @@ def lines(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     plan, tuners, goal = summary["plan"], summary["tuners"], summary["goal"]
     other = "success" if goal == "return" else "return"
     budgets = sorted({int(budget) for figures in tuners.values() for budget in figures["by_rollouts"]} - {0})
-    shown = [budget for budget in budgets if budget in (50, plan["options"]["rounds"])]
+    shown = [budget for budget in budgets if budget in (10, 50, plan["options"]["rounds"])]
     header = ["tuner", *(f"{goal}, {budget} rollouts" for budget in shown), "interquartile mean"]
     figured = [summary["oracle"], *tuners.values()]
     others = ["interquartile_mean"]

@@ -242,6 +242,9 @@ def test_budgets_end_with_all_rounds():
     assert plan().budgets == [10, 25, 50]
     assert plan(options=TuningOptions(rounds=250)).budgets == list(BUDGETS)
     assert plan(options=TuningOptions(rounds=30)).budgets == [10, 25, 30]
+    assert plan(options=TuningOptions(rounds=30), after=(1, 3, 100)).budgets == [1, 3, 30]
+    with pytest.raises(ValueError, match="budgets`=0"):
+        plan(after=(0,))
 
 
 def test_variants_are_the_options_they_name():
