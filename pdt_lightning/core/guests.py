@@ -88,6 +88,12 @@ def checked(group: str, name: str, constructor: Callable[..., Any], after: str, 
     if wrong := sorted(set(options) - set(parameters)):
         takes = f"It takes: {', '.join(parameters)}." if parameters else "It takes none."
         raise UserError(f"`{group}.{wrong[0]}` is not an option of {name}. {takes}{suggestion(wrong[0], parameters)}")
+    if missing := [
+        option for option, parameter in parameters.items() if parameter.default is parameter.empty and option not in options
+    ]:
+        raise UserError(f"`{group}.{missing[0]}` is missing: {name} needs it.")
+    if not options:
+        return {}
     parser = ArgumentParser(exit_on_error=False)
     for option, parameter in parameters.items():
         kind = Any if parameter.annotation is inspect.Parameter.empty else parameter.annotation
@@ -97,8 +103,4 @@ def checked(group: str, name: str, constructor: Callable[..., Any], after: str, 
         parsed = parser.parse_object(dict(options))
     except ArgumentError as error:
         raise UserError(explained(str(error), lambda option: f"`{group}.{option}`")) from error
-    if missing := [
-        option for option, parameter in parameters.items() if parameter.default is parameter.empty and option not in options
-    ]:
-        raise UserError(f"`{group}.{missing[0]}` is missing: {name} needs it.")
     return {option: parsed[option] for option in options}

@@ -16,6 +16,8 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
+from pdt_lightning.tasks import specifications
+
 # Distributions whose versions decide what an environment does, by the packages that they bring.
 SIMULATORS = {
     "gymnasium": "gymnasium",
@@ -62,7 +64,7 @@ def _distributions(package: str) -> tuple[str, ...]:
 def identity_of_environment(env_id: str | EnvSpec) -> tuple[str, ...]:
     """The same of what makes an environment; nothing of one that cannot be imported here, where nothing can be made of it."""
     try:
-        made = (gym.spec(env_id) if isinstance(env_id, str) else env_id).entry_point
+        made = (specifications.find(env_id) if isinstance(env_id, str) else env_id).entry_point
         return identity_of(load_env_creator(made) if isinstance(made, str) else made)
     except (gym.error.Error, ImportError, AttributeError):
         return ()
