@@ -144,7 +144,7 @@ class Simulator:
     """Stands for a simulator: takes as long as half-cheetah for a step, 27 microseconds, and is deterministic."""
 
     def __init__(self) -> None:
-        self.action_space = SimpleNamespace(low=-np.ones(ACTION), high=np.ones(ACTION))
+        self.action_space = SimpleNamespace(low=-np.ones(ACTION), high=np.ones(ACTION), dtype=np.dtype(np.float32))
 
     def reset(self, seed: int) -> tuple[np.ndarray, dict]:
         """A random state."""
