@@ -7,11 +7,12 @@ from pathlib import Path
 
 from benchmarks.absent import OTHERS
 
+# Lightning asks for the metadata of omegaconf by itself, so that it cannot be hidden.
 ALONE = f"""
 import lightning, torch  # which look for what is installed in ways of their own
 import sys
 from importlib.machinery import PathFinder
-find, hidden = PathFinder.find_spec, set({OTHERS}) - set(sys.modules) - {{"omegaconf"}}  # for which Lightning asks the package's metadata
+find, hidden = PathFinder.find_spec, set({OTHERS}) - set(sys.modules) - {{"omegaconf"}}
 PathFinder.find_spec = lambda name, *given: None if name.partition(".")[0] in hidden else find(name, *given)
 from benchmarks.gpu import main
 main(sys.argv[1:])
