@@ -143,10 +143,19 @@ def test_ranks_share_the_jobs_and_find_the_same(checkpoints, tmp_path):
     assert (tmp_path / "one" / "recommended.csv").read_bytes() == (tmp_path / "two" / "recommended.csv").read_bytes()
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_and_taken_up_again_it_finds_the_same(checkpoints, tmp_path, sent):
-    more = [*SMALL, "--verdict_episodes=400", "--tuners", "random_search"]
+@pytest.fixture(scope="module")
+def uninterrupted(checkpoints, tmp_path_factory):
+    """Flags of a comparison that takes a while, and the folder of its results."""
+    more = [*SMALL, "--verdict_episodes=200", "--tuners", "random_search"]
     flags = [str(flag) for flag in ("--ckpt_path", checkpoints[0], "--workers=2", *more)]
+    folder = tmp_path_factory.mktemp("whole")
+    command("compare", *flags, f"--out={folder}")
+    return flags, folder
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_taken_up_again_it_finds_the_same(uninterrupted, tmp_path, sent):
+    flags, whole = uninterrupted
     arguments = [sys.executable, "-m", "pdt_lightning.compare", *flags, f"--out={tmp_path / 'part'}"]
     with (tmp_path / "said").open("w") as said:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -165,9 +174,8 @@ def test_interrupted_and_taken_up_again_it_finds_the_same(checkpoints, tmp_path,
     kept = [path for path in (tmp_path / "part" / "journal").rglob("*.jsonl") if path.stat().st_size]
     assert kept
     command("compare", *flags, f"--out={tmp_path / 'part'}")
-    command("compare", *flags, f"--out={tmp_path / 'whole'}")
     for name in ("results.csv", "recommended.csv"):
-        assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (tmp_path / "part" / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_fewer_segments_than_in_pretraining(checkpoints, tmp_path):
