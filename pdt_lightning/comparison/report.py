@@ -132,7 +132,7 @@ def print_table(summary: Mapping[str, Any]) -> None:
         caption_justify="left",
     )
     for column in header:
-        table.add_column(column, justify="left" if column == "tuner" else "right")
+        table.add_column(column, justify="left" if column == "tuner" else "right", no_wrap=column == "tuner")
     for row in rows[:-1]:
         table.add_row(*row)
     table.add_section()
