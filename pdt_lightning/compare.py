@@ -26,7 +26,7 @@ from pdt_lightning.data.option_types import Workers
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.rollouts.policy import Precision
 from pdt_lightning.rollouts.pool import Width
-from pdt_lightning.tuning.objective import decide
+from pdt_lightning.tuning.objective import check_objective
 from pdt_lightning.tuning.options import TuningOptions
 
 NOT_COMPARED = {"tuner", "tuner_options", "yardstick_episodes", "videos", "seed", "verdict_seed"}  # of the tuning options
@@ -117,8 +117,7 @@ def planned(config: Namespace, options: TuningOptions) -> Plan:
         if number == 0:
             first = (names, trained)
             data.prepare_candidates()
-            for name in names:
-                decide(options.objective, data.prompt_tasks[name], data.segments(name).episodes)
+            check_objective(options.objective, ((data.prompt_tasks[name], data.segments(name).episodes) for name in names))
         elif (names, trained) != first:
             raise UserError(
                 f"--ckpt_path: {path} has other held-out tasks, or another number of segments in a prompt, than "

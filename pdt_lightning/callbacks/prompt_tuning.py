@@ -31,7 +31,7 @@ from pdt_lightning.rollouts.policy import Policy, Precision
 from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
 from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.journal import forget, path_of
-from pdt_lightning.tuning.objective import decide
+from pdt_lightning.tuning.objective import check_objective
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.result import TaskResult
 
@@ -95,8 +95,7 @@ class PromptTuning(lightning.Callback):
         if not isinstance(data, MultiTaskDataModule):
             raise UserError("PromptTuning needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...)).")
         self.check(data)
-        for subject in self.subjects(data):
-            decide(self.options.objective, subject.task, subject.segments.episodes)
+        check_objective(self.options.objective, ((subject.task, subject.segments.episodes) for subject in self.subjects(data)))
         self._monitoring = only_after_a_phase(trainer, lambda: self.last_update == trainer.global_step)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", trainer.num_devices))
         workers = max(1, cores() // max(1, local)) if self.workers is None else self.workers

@@ -134,6 +134,11 @@ class Episodes:
         whole = self.index.ended | (self.lengths >= horizon)
         return whole if whole.any() else ~whole
 
+    def ranked(self) -> np.ndarray:
+        """`(E,)` numbers of the episodes, the best first: by success, then by return; those that were cut off come last."""
+        cut_off = ~self.whole(int(self.lengths.max()))
+        return np.lexsort((-self.index.returns, -np.nan_to_num(self.index.successes), cut_off))
+
     def of_task(self, task: int) -> "Episodes":
         """The episodes of one task, sharing memory."""
         first, last = np.searchsorted(self.task, [task, task + 1])

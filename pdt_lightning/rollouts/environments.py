@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from pdt_lightning.tasks.base import Task
+from pdt_lightning.tasks.spaces import as_action
 from pdt_lightning.tasks.success import of_step
 
 
@@ -86,7 +87,7 @@ def _reports(env: gym.Env, actions: np.ndarray) -> bool:
         for action in actions:
             if of_step(info) is not None:
                 return True
-            _, _, terminated, truncated, info = env.step(action)
+            _, _, terminated, truncated, info = env.step(as_action(action, env.action_space))
             if terminated or truncated:
                 break
         return of_step(info) is not None

@@ -26,10 +26,10 @@ def best_demonstrations(episodes: Episodes) -> np.ndarray:
 
     Those of highest success, and of these the ones whose return is near the best, `MOST` of them at most.
     """
-    successes, returns = np.nan_to_num(episodes.index.successes), np.array(episodes.index.returns, np.float64)
-    order = np.lexsort((np.arange(len(returns)), -returns, -successes))
-    good = (successes == successes.max()) & (returns >= returns[order[0]] - MARGIN * float(episodes.scales[0]))
-    return order[good[order]][:MOST]
+    order = episodes.ranked()
+    successes, returns = np.nan_to_num(episodes.index.successes)[order], episodes.index.returns[order]
+    good = (successes == successes[0]) & (returns >= returns[0] - MARGIN * float(episodes.scales[0]))
+    return order[good][:MOST]
 
 
 class References:

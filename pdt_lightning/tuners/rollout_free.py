@@ -8,7 +8,6 @@ from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import Choice, SegmentTuner
 from pdt_lightning.tuners.prior import from_demonstrations
-from pdt_lightning.tuners.references import best_demonstrations
 
 
 class RolloutFree(SegmentTuner):
@@ -36,9 +35,8 @@ class BestDemonstration(RolloutFree):
 
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
         super().__init__(segments, budget, rng, slots)
-        ranked = best_demonstrations(segments.episodes)
         # A demonstration that is shorter than a segment has none.
-        best = next((e for e in ranked if (segments.episode == e).any()), segments.episode[0])
+        best = next(number for number in segments.episodes.ranked() if (segments.episode == number).any())
         self.pick = tuple(rng.choice(np.flatnonzero(segments.episode == best), size=slots).tolist())
 
 

@@ -1,6 +1,7 @@
 """What is maximised on a task, decided once, before its first rollout, so that all its outcomes have one unit."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -89,9 +90,24 @@ def decide(option: Option, task: Task, demonstrations: Episodes, plays: bool = T
     return replace(objective, worst=objective.of(float(demonstrations.index.returns.min()), 0.0))
 
 
+def check_objective(option: Option, tasks: Iterable[tuple[Task, Episodes]]) -> None:
+    """Refuse to look for success where it is not reported, before a run finds out; other options are never refused.
+
+    Args:
+        option: what the user asked for.
+        tasks: each with its candidates for prompts.
+
+    Raises:
+        UserError: see `decide`.
+    """
+    if option.startswith("success"):
+        for task, demonstrations in tasks:
+            decide(option, task, demonstrations)
+
+
 def _best_actions(demonstrations: Episodes) -> list[np.ndarray]:
     """`(T, A)` executed actions of the best few."""
     known = demonstrations.index
-    best = np.lexsort((-known.returns, -np.nan_to_num(known.successes)))[:REPLAYED]
+    best = demonstrations.ranked()[:REPLAYED]
     executed = slice(demonstrations.state_size, demonstrations.state_size + demonstrations.action_size)
     return [np.array(demonstrations.steps[known.offsets[one] : known.offsets[one + 1], executed]) for one in best]

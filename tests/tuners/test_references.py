@@ -14,11 +14,6 @@ from pdt_lightning.tuners.references import References, best_demonstrations, lea
 from tests.conftest import untrained
 
 
-@pytest.fixture
-def segments(point_data):
-    return point_data.segments("point/03")
-
-
 @pytest.fixture(scope="module", params=["window", "published"])
 def policy(point_data, request):
     return Policy(untrained(point_data, attention=request.param).model, 5)
@@ -62,6 +57,18 @@ def test_neither_random_nor_failed_demonstrations_set_the_standard(segments):
     successes[0] = 1.0
     # A success counts before any return, and without one there is none to set the standard but it.
     assert best_demonstrations(with_index(segments, returns=returns, successes=successes).episodes).tolist() == [0]
+
+
+def test_a_demonstration_that_was_cut_off_is_not_the_best_for_having_lost_less(segments):
+    lengths = segments.episodes.lengths
+    whole = lengths == lengths.max()
+    assert not whole.all()
+    returns = -lengths.astype(np.float64)  # each step costs
+    cut_off = with_index(segments, returns=returns, ended=np.zeros(len(lengths), bool)).episodes
+    assert whole[cut_off.ranked()].tolist() == sorted(whole, reverse=True)
+    assert whole[best_demonstrations(cut_off)[0]]
+    ended = with_index(segments, returns=returns, ended=np.ones(len(lengths), bool)).episodes
+    assert ended.ranked()[0] == lengths.argmin()
 
 
 def test_a_prompt_is_not_compared_on_what_it_shows(segments, policy):

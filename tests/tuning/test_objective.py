@@ -11,7 +11,7 @@ from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome
 from pdt_lightning.tasks.point import PointEnv
 from pdt_lightning.tuning.draws import Subject
-from pdt_lightning.tuning.objective import Objective, decide
+from pdt_lightning.tuning.objective import Objective, check_objective, decide
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import tune
 
@@ -40,6 +40,18 @@ class OnlyWhenWon(PointEnv):
         return *rest, ({"is_success": np.bool_(True)} if info["success"] else {"is_success": float("nan")})
 
 
+class Particular(OnlyWhenWon):
+    """Takes actions of its own type alone."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float64)
+
+    def step(self, action):
+        assert action.dtype == np.float64
+        return super().step(action)
+
+
 class Failing(PointEnv):
     """Raises in the first step."""
 
@@ -49,7 +61,7 @@ class Failing(PointEnv):
 
 @pytest.fixture(autouse=True)
 def environments():
-    kinds = (Silent, OnlyWhenWon, Failing)
+    kinds = (Silent, OnlyWhenWon, Particular, Failing)
     for kind in kinds:
         gym.register(f"test/{kind.__name__}-v0", entry_point=f"tests.tuning.test_objective:{kind.__name__}")
     yield
@@ -75,6 +87,7 @@ def known(point_data):
     [
         ("", 0, "success"),
         ("OnlyWhenWon", 0, "success"),  # which the demonstrated actions do
+        ("Particular", 0, "success"),
         ("Silent", 0, "return"),
         ("Silent", 3, "return"),  # the demonstrations are of an environment that did report it
         ("Silent", 2, "success"),  # where it appears only when it happens
@@ -91,6 +104,14 @@ def test_auto_is_decided_by_what_environment_and_demonstrations_report(known, na
 def test_success_that_nothing_reports_is_refused(known, option):
     with pytest.raises(UserError, match=rf"`tuning.objective`={option}: test/Silent-v0, the environment of point/03"):
         decide(option, *known("Silent"))
+    with pytest.raises(UserError, match="has no success in its info"):
+        check_objective(option, [known(""), known("Silent")])
+
+
+@pytest.mark.parametrize("option", ["auto", "return"])
+def test_before_a_run_nothing_is_played_that_could_not_refuse_it(known, option, monkeypatch):
+    monkeypatch.setattr("pdt_lightning.tasks.base.Task.make_env", lambda self: pytest.fail("an environment was built"))
+    check_objective(option, [known("Silent")])
 
 
 def test_what_is_maximised():
