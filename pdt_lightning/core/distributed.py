@@ -55,12 +55,3 @@ def gather(outcome: T | Exception) -> list[T]:
 def anywhere(flag: bool) -> bool:
     """Whether the flag is up on any rank; a collective."""
     return any(gather(flag))
-
-
-def unshard(shares: Sequence[Sequence[T]]) -> list[T]:
-    """All items in their order before `shard`.
-
-    >>> unshard([["a", "c"], ["b"]])
-    ['a', 'b', 'c']
-    """
-    return [shares[n % len(shares)][n // len(shares)] for n in range(sum(len(share) for share in shares))]

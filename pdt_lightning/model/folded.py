@@ -179,12 +179,9 @@ class FoldedTransformer:
             wanted: tokens of a context whose hidden states are wanted.
         """
         (count, length, width), rows = contexts.shape, len(prompts)
-        place = torch.arange(length, device=contexts.device)
-        forbidden = ((place > place[:, None]) | ~valid[:, None]) & (place != place[:, None])
-        mask = self.mask(forbidden.repeat_interleave(self.heads, dim=1))
+        mask = self.causal(length, valid)[..., :length]
         x = contexts.to(self.dtype).reshape(1, count * length, width).expand(rows, -1, -1)
-        causal = self.causal(prompts.shape[1], None)
-        for block, (_, past) in zip(self.blocks, self.layers(prompts, causal), strict=True):
+        for block, (_, past) in zip(self.blocks, self.layers(prompts, self.causal(prompts.shape[1], None)), strict=True):
             x = block.perceive(block.attend_apart(x, block.norm(x), past, mask))
         return self.norm(x.view(rows, count, length, width)[:, :, wanted])
 

@@ -79,10 +79,10 @@ def tune(
         TaskGivenUp: if all of them were.
         UserError: if the objective is success and a task reports none.
     """
-    left = list(subjects)
+    draws, left = Draws.of(options, slots, phase), list(subjects)
     while True:
         try:
-            return _tuned(policy, left, play, options, slots, phase, with_oracle, chosen)
+            return _tuned(policy, left, play, options, draws, with_oracle, chosen)
         except TaskGivenUp as lost:
             left = [subject for subject in left if subject.task.id != lost.task]
             say(f"{lost.task} is given up: {lost}.{' The other tasks go on.' if left else ''}")
@@ -95,13 +95,11 @@ def _tuned(
     subjects: Sequence[Subject],
     play: Rollout,
     options: TuningOptions,
-    slots: int,
-    phase: int,
+    draws: Draws,
     with_oracle: bool,
     chosen: Mapping[str, Recommendation] | None,
 ) -> list[TaskResult]:
     """A phase in which every task can be played."""
-    draws = Draws.of(options, slots, phase)
     # Where nothing is played no environment is asked for: prompts are chosen from demonstrations alone.
     plays = bool(options.rounds or options.verdict_episodes)
     objectives = [decide(options.objective, subject.task, subject.segments.episodes, plays) for subject in subjects]
