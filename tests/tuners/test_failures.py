@@ -9,11 +9,6 @@ from pdt_lightning.tuners import HillClimbing, ZORankSGD, make_tuner
 from pdt_lightning.tuners.zo_rank_sgd import rank_gradient
 
 
-@pytest.fixture
-def segments(point_data):
-    return point_data.segments("point/03")
-
-
 @pytest.mark.parametrize("floor", [-50.0, 100.0])
 @pytest.mark.parametrize("name", ["structured", "random_search", "flat"])
 def test_a_finalist_that_crashes_is_not_recommended(segments, point_policy, name, floor):

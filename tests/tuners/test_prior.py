@@ -11,11 +11,6 @@ from pdt_lightning.tuners.reward_models import LinearModel
 from tests.conftest import untrained
 
 
-@pytest.fixture
-def segments(point_data):
-    return point_data.segments("point/03")
-
-
 @pytest.fixture(scope="module")
 def policy(point_data):
     return Policy(untrained(point_data, attention="window").model, 5)

@@ -18,11 +18,6 @@ from pdt_lightning.tuners.structured import StructuredBandit
 from pdt_lightning.tuners.zo_rank_sgd import ZORankSGD, rank_gradient
 
 
-@pytest.fixture
-def segments(point_data):
-    return point_data.segments("point/03")
-
-
 def rng(seed=0):
     return np.random.default_rng(seed)
 

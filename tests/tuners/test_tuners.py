@@ -22,11 +22,6 @@ VARIANTS = [
 ]
 
 
-@pytest.fixture
-def segments(point_data):
-    return point_data.segments("point/03")
-
-
 @pytest.fixture(scope="module")
 def point_policy(point_data):
     """In one form of attention: a tuner sees no more of it than the features."""
