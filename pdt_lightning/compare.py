@@ -19,6 +19,7 @@ from pdt_lightning.comparison.plan import BUDGETS, Plan, claim, named
 from pdt_lightning.comparison.run import run
 from pdt_lightning.comparison.summary import Results
 from pdt_lightning.core.errors import UserError, check_writable, command
+from pdt_lightning.core.processes import cores
 from pdt_lightning.core.ranges import PositiveInt
 from pdt_lightning.core.signals import Interrupted
 from pdt_lightning.core.terminal import quiet, say
@@ -87,7 +88,7 @@ def main(args: list[str]) -> None:
     claim(folder, plan)
     rank, ranks = place()
     mine = [job for job in plan.jobs()[rank::ranks] if not job.done(folder)]
-    workers = min(config.workers or os.cpu_count() or 1, max(1, len(mine)))
+    workers = min(config.workers or cores(), max(1, len(mine)))
     again = "python -m pdt_lightning.compare " + shlex.join(args)
     try:
         run(plan, mine, folder, workers)

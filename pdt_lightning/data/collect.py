@@ -1,14 +1,13 @@
 """Experts → demonstrations, in parallel processes, atomically."""
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 
 import numpy as np
 
 from pdt_lightning.core import cache
-from pdt_lightning.core.processes import process_pool
+from pdt_lightning.core.processes import cores, process_pool
 from pdt_lightning.core.seeding import generator, integer
 from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.data import minari
@@ -38,7 +37,7 @@ def collect(dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: 
         raise cache.not_found(unknown[0])
     if not missing:
         return 0
-    workers = min(workers or os.cpu_count() or 1, len(missing))
+    workers = min(workers or cores(), len(missing))
     with (
         process_pool(workers) as pool,
         progress_bar("Collecting demonstrations", sum(recipes[name].episodes for name in missing), "episode", progress) as advance,
