@@ -1,7 +1,7 @@
 """All rows: `python -m benchmarks` prints a table and writes benchmarks/results.json; `--only NAME ...` measures some of them.
 
-Ours against the plain way (`plain.py`), in turns and in one run; where a simulator plays, against the simulator alone too. Nothing
-else should be running: on two cores a busy neighbour slows two torch threads down many times.
+Ours against the plain way (`plain.py`), in turns and in one run; where a simulator plays, against the simulator alone
+too. Nothing else should be running: on two cores a busy neighbour slows two torch threads down many times.
 """
 
 import argparse
@@ -112,7 +112,9 @@ def training() -> Iterator[Row]:
 # Rollouts
 
 
-def rollouts(name: str, window: bool, precision: str, tasks: Callable, sizes: tuple[int, int]) -> Callable[[], Iterator[Row]]:
+def rollouts(
+    name: str, window: bool, precision: str, tasks: Callable, sizes: tuple[int, int]
+) -> Callable[[], Iterator[Row]]:
     """Environment steps a second; the plain way plays the published form."""
 
     def measured() -> Iterator[Row]:
@@ -194,7 +196,11 @@ def bandit_round(name: str, count: int) -> Callable[[], Iterator[Row]]:
 def tuning() -> Iterator[Row]:
     """A whole tuning of five half-cheetah-sized tasks by 250 rollouts each, verdicts left out; the plain way from its parts."""
     torch.set_num_threads(setting.PROCESSES)
-    parts = {row.name: row.plain for part in (encode("encode", setting.SEGMENT_STEPS), ROWS["bandit_round"]) for row in part()}
+    parts = {
+        row.name: row.plain
+        for part in (encode("encode", setting.SEGMENT_STEPS), ROWS["bandit_round"])
+        for row in part()
+    }
     tasks = setting.half_cheetah()
     rate = measure(setting.model(), tasks, setting.SEGMENTS * setting.SEGMENT_STEPS, repeats=1).plain
     plain_seconds = 250 * setting.HORIZON / rate + (250 * parts["bandit_round"] + parts["encode"]) / 1e3
@@ -222,12 +228,19 @@ def memory() -> Iterator[Row]:
 
         def measured(episodes: int, *flags: str) -> dict[str, float]:
             command = [sys.executable, "-m", "benchmarks.memory", folder, str(episodes), *flags]
-            return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+            return json.loads(
+                subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+            )
 
         small, large = (measured(episodes) for episodes in (4, 400))
         plain_small, plain_large = (measured(episodes, "--plain") for episodes in (4, 400))
     growth = {who: large[who] / small[who] for who in small}
-    yield less("memory", "times RssAnon, 1 to 100 x data", max(growth.values()), plain_large["trainer"] / plain_small["trainer"])
+    yield less(
+        "memory",
+        "times RssAnon, 1 to 100 x data",
+        max(growth.values()),
+        plain_large["trainer"] / plain_small["trainer"],
+    )
     for who in small:
         yield less(f"memory, {who}, 100 x data", "MB RssAnon", large[who], plain_large["trainer"])
 
@@ -240,7 +253,10 @@ def loader_growth() -> Iterator[Row]:
             np.broadcast_to(episodes.steps, (times, *episodes.steps.shape)).reshape(-1, episodes.steps.shape[1]),
             Index(
                 np.concatenate([[0], np.tile(episodes.lengths, times).cumsum()]),
-                *(np.concatenate([getattr(episodes.index, n)] * times) for n in ("returns", "successes", "moments", "ranges")),
+                *(
+                    np.concatenate([getattr(episodes.index, n)] * times)
+                    for n in ("returns", "successes", "moments", "ranges")
+                ),
             ),
             np.sort(np.tile(episodes.task, times)),
             episodes.scales,
@@ -278,7 +294,9 @@ def main() -> None:
     options = parser.parse_args()
     start, measured = time.monotonic(), []
     for number, name in enumerate(options.only):
-        print(f"[{number + 1}/{len(options.only)}, {time.monotonic() - start:.0f} s] {name}", file=sys.stderr, flush=True)
+        print(
+            f"[{number + 1}/{len(options.only)}, {time.monotonic() - start:.0f} s] {name}", file=sys.stderr, flush=True
+        )
         measured += ROWS[name]()
     rows = {row.name: dataclasses.asdict(row) for row in measured}
     if options.only != list(ROWS) and RESULTS.exists():
@@ -289,7 +307,9 @@ def main() -> None:
         table.add_column(column, justify="left" if column in ("", "unit") else "right")
     for row in measured:
         figures = [f"{value:,.3g}" if value < 1000 else f"{value:,.0f}" for value in (row.ours, row.plain)]
-        limit, share = (f"{row.limit:,.0f}", f"{row.share_of_limit:.0%}") if row.limit and row.share_of_limit else ("", "")
+        limit, share = (
+            (f"{row.limit:,.0f}", f"{row.share_of_limit:.0%}") if row.limit and row.share_of_limit else ("", "")
+        )
         table.add_row(row.name, row.unit, *figures, f"{row.ratio:.1f} x", limit, share)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     print(f"Written to {RESULTS}.")

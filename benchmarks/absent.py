@@ -1,7 +1,7 @@
 """Packages that a machine lacks, such as Gymnasium on one without network: their names are there, and do nothing.
 
-The package imports simulators and readers of data where what is measured needs neither; what does need them fails when it is used,
-and is reported as left out.
+The package imports simulators and readers of data where what is measured needs neither; what does need them fails when
+it is used, and is reported as left out.
 """
 
 import importlib.util

@@ -1,9 +1,10 @@
 """The published and the window form of attention compared: wall-clock to an error, untuned and tuned return, over seeds.
 
-python -m benchmarks.attention --config conf/point.yaml --out p.jsonl --published=" --data.chunk_steps=null --data.batch_size=64"
+python -m benchmarks.attention --config conf/point.yaml --out p.jsonl --published=" --data.chunk_steps=null
+--data.batch_size=64"
 
-A cell is a form and a seed; each is trained and tuned as `fit` does it, and appended to the file when it is done, so that a second
-call goes on where the first was stopped. What the file holds is printed at the end.
+A cell is a form and a seed; each is trained and tuned as `fit` does it, and appended to the file when it is done, so
+that a second call goes on where the first was stopped. What the file holds is printed at the end.
 """
 
 import argparse
@@ -28,7 +29,9 @@ FORMS = ("published", "window")
 
 
 @torch.no_grad()
-def acting_error(model: PromptDecisionTransformer, pool: Pool, prompts: Pool, context_steps: int, segments: int) -> float:
+def acting_error(
+    model: PromptDecisionTransformer, pool: Pool, prompts: Pool, context_steps: int, segments: int
+) -> float:
     """Squared error of the action at every step of the pool's episodes, each seen as in a rollout: with all of its past.
 
     The forms train on different rows, so that their own losses cannot be compared; this can.
@@ -107,7 +110,9 @@ def report(cells: list[dict[str, Any]]) -> None:
             span = np.mean([expert[key] - untuned[key] for key in both]) / 100  # a percent of it
             low, high = (differences.mean(),) * 2
             if np.ptp(differences) > 0:
-                low, high = bootstrap((differences,), np.mean, rng=np.random.default_rng(0), method="basic").confidence_interval
+                low, high = bootstrap(
+                    (differences,), np.mean, rng=np.random.default_rng(0), method="basic"
+                ).confidence_interval
             print(
                 f"{name}: window - published = {differences.mean():.3f} [{low:.3f}, {high:.3f}], "
                 f"{differences.mean() / span:.1f} [{low / span:.1f}, {high / span:.1f}] % of the span to the expert"
@@ -116,8 +121,12 @@ def report(cells: list[dict[str, Any]]) -> None:
         curves = {cell["form"]: cell["curve"] for cell in cells if cell["seed"] == seed}
         if len(curves) == 2:
             _, seconds, error = curves["published"][-1]
-            reached = next((f"{s:.0f} s" for _, s, e in curves["window"] if e <= error), f"not in {curves['window'][-1][1]:.0f} s")
-            print(f"seed {seed}: published reaches an acting error of {error:.5f} in {seconds:.0f} s; window: {reached}")
+            reached = next(
+                (f"{s:.0f} s" for _, s, e in curves["window"] if e <= error), f"not in {curves['window'][-1][1]:.0f} s"
+            )
+            print(
+                f"seed {seed}: published reaches an acting error of {error:.5f} in {seconds:.0f} s; window: {reached}"
+            )
             print(f"  window's own: {curves['window'][-1][2]:.5f}")
 
 

@@ -1,10 +1,11 @@
 """Speed on a GPU, in at most 8 minutes and without network: `python -m benchmarks.gpu`.
 
-It takes torch, Lightning and NumPy; where others are missing it says so and goes on. It prints a table for benchmarks/README.md and
-writes benchmarks/gpu.json. `--small` measures the same at sizes that a CPU gets through in a minute, to see that it runs.
+It takes torch, Lightning and NumPy; where others are missing it says so and goes on. It prints a table for
+benchmarks/README.md and writes benchmarks/gpu.json. `--small` measures the same at sizes that a CPU gets through in a
+minute, to see that it runs.
 
-Of a training step, the share of the peak is 6 operations a weight and token, attention not counted, over what the card reaches in a
-matrix product of bf16, measured in the same run.
+Of a training step, the share of the peak is 6 operations a weight and token, attention not counted, over what the card
+reaches in a matrix product of bf16, measured in the same run.
 """
 
 import argparse
@@ -32,17 +33,26 @@ def plan(device: Any, small: bool, least: float, top: float) -> Iterator[tuple[s
     yield "resume", lambda: resume(sizes[0], device)
     for compiled in compiles:
         for size in sizes:
-            yield f"training, {size.name}", lambda size=size, compiled=compiled: training(size, compiled, device, least, top)
+            yield (
+                f"training, {size.name}",
+                lambda size=size, compiled=compiled: training(size, compiled, device, least, top),
+            )
     for size in sizes:
         yield f"encoding, {size.name}", lambda size=size: encoding(size, device, least, small)
     for width in (8,) if small else (8, 64, 512):
         for size in sizes[:2]:
-            yield f"rollouts, {size.name}", lambda size=size, width=width: rollouts(size, width, device, 5 if small else 100)
+            yield (
+                f"rollouts, {size.name}",
+                lambda size=size, width=width: rollouts(size, width, device, 5 if small else 100),
+            )
 
 
 def table(results: dict[str, Any]) -> str:
     """For benchmarks/README.md."""
-    lines = [f"{results['device']}, torch {results['torch']}; matrix product in bf16: {results['peak'] / 1e12:.1f} TFLOP/s.", ""]
+    lines = [
+        f"{results['device']}, torch {results['torch']}; matrix product in bf16: {results['peak'] / 1e12:.1f} TFLOP/s.",
+        "",
+    ]
     lines += ["| row | value | unit | share of the peak |", "|---|---|---|---|"]
     for row in results["rows"]:
         share = f"{100 * row['share']:.1f} %" if "share" in row else ""
@@ -71,10 +81,19 @@ def main(args: list[str] | None = None) -> dict[str, Any]:
     least = 0.05 if options.small else 5.0
     top = peak(device, least, options.small)
     rows: list[Figures] = []
-    results = {"device": name, "torch": torch.__version__, "missing": missing, "small": options.small, "peak": top, "rows": rows}
+    results = {
+        "device": name,
+        "torch": torch.__version__,
+        "missing": missing,
+        "small": options.small,
+        "peak": top,
+        "rows": rows,
+    }
     for what, measure in plan(device, options.small, least, top):
         try:
-            if time.monotonic() - begin > 60 * (options.minutes - 1.0):  # the longest row, compiled, takes about a minute
+            if time.monotonic() - begin > 60 * (
+                options.minutes - 1.0
+            ):  # the longest row, compiled, takes about a minute
                 raise TimeoutError("no time was left")
             rows += measure()
         except Exception as error:  # whatever a machine lacks is no reason to measure nothing

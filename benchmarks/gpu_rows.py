@@ -272,4 +272,9 @@ def resume(size: Size, device: torch.device) -> Iterator[Figures]:
             trainer.save_checkpoint(path if updates == 5 else f"{folder}/end.ckpt")
             ends.append([parameter.detach().cpu() for parameter in module.parameters()])
     worst = max(float((a - b).abs().max()) for a, b in zip(ends[0], ends[2], strict=True))
-    yield {"row": "resume after 5 of 10 updates", "value": worst, "unit": "largest difference of a weight", "holds": worst <= 1e-5}
+    yield {
+        "row": "resume after 5 of 10 updates",
+        "value": worst,
+        "unit": "largest difference of a weight",
+        "holds": worst <= 1e-5,
+    }

@@ -1,7 +1,7 @@
 """Anonymous memory of a process that trains and of one that plays, for a given amount of data.
 
-python -m benchmarks.memory FOLDER EPISODES [--plain] prints megabytes. It is run as a process of its own for each measurement, with
-`FOLDER` as the place of the datasets, which it writes where they are missing.
+python -m benchmarks.memory FOLDER EPISODES [--plain] prints megabytes. It is run as a process of its own for each
+measurement, with `FOLDER` as the place of the datasets, which it writes where they are missing.
 """
 
 import argparse
@@ -32,7 +32,9 @@ def write(episodes: int) -> None:
         name = f"bench/task-{task}-{episodes}-v0"
         if not minari.exists(name):
             made = setting.demonstrations(episodes, seed=task)
-            minari.write(name, made, [np.zeros(setting.STATE_SIZE)] * episodes, env, [False] * episodes, "random numbers")
+            minari.write(
+                name, made, [np.zeros(setting.STATE_SIZE)] * episodes, env, [False] * episodes, "random numbers"
+            )
 
 
 def ours(episodes: int) -> dict[str, float]:
@@ -43,7 +45,9 @@ def ours(episodes: int) -> dict[str, float]:
     from pdt_lightning.rollouts.pool import RolloutPool
     from pdt_lightning.rollouts.rollout import Row
 
-    listed = [{"id": f"bench/{task}", "training_data": [f"bench/task-{task}-{episodes}-v0"]} for task in range(setting.TASKS)]
+    listed = [
+        {"id": f"bench/{task}", "training_data": [f"bench/task-{task}-{episodes}-v0"]} for task in range(setting.TASKS)
+    ]
     held_out = [{"id": "bench/held-out", "prompt_data": [f"bench/task-0-{episodes}-v0"]}]
     data = MultiTaskDataModule(
         "minari", {"training": listed, "held_out": held_out}, segments=setting.SEGMENTS, segment_steps=setting.SEGMENT_STEPS,

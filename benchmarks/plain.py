@@ -1,8 +1,9 @@
 """The plain way: the published procedure as one would write it down, without tricks and without malice.
 
-One environment and one prompt a rollout, the whole transformer over prompt and context for every step; batches gathered by a Python
-loop over samples, in float32; segments encoded one at a time; a bandit that refits its perceptrons from scratch each round. It uses
-our weights and our random draws, so that its numbers can be checked against ours (`tests/test_benchmarks.py`).
+One environment and one prompt a rollout, the whole transformer over prompt and context for every step; batches gathered
+by a Python loop over samples, in float32; segments encoded one at a time; a bandit that refits its perceptrons from
+scratch each round. It uses our weights and our random draws, so that its numbers can be checked against ours
+(`tests/test_benchmarks.py`).
 
 Source: public code of Xu et al. 2022 and Rietz et al. 2025, for what is computed and in which order.
 """
@@ -34,7 +35,9 @@ class PlainPDT(PromptDecisionTransformer):
         x = torch.cat([first, self.norm_context(own)], dim=1)
         valid = torch.cat([first_valid, own_valid], dim=1)
         tokens = x.shape[1]
-        mask = torch.ones(tokens, tokens, dtype=torch.bool).tril() & valid[:, None, :] | torch.eye(tokens, dtype=torch.bool)
+        mask = torch.ones(tokens, tokens, dtype=torch.bool).tril() & valid[:, None, :] | torch.eye(
+            tokens, dtype=torch.bool
+        )
         dropout = self.transformer.dropout
         x = dropout(x)
         for block in self.transformer.blocks:
@@ -99,7 +102,9 @@ def rollout(model: PlainPDT, row: Row, context_steps: int) -> Outcome:
         )
         action = model(context, row.prompt)[0, -1]
         actions[-1] = action
-        state, reward, terminated, truncated, info = env.step(action.numpy().clip(env.action_space.low, env.action_space.high))
+        state, reward, terminated, truncated, info = env.step(
+            action.numpy().clip(env.action_space.low, env.action_space.high)
+        )
         to_go = torch.cat([to_go, to_go[-1:] - float(reward) / task.return_scale])
         total, length, over = total + float(reward), length + 1, terminated or truncated
         if "success" in info:
@@ -165,7 +170,12 @@ def members(pool: Pool) -> list[np.ndarray]:
 
 
 def draws(
-    episodes: Episodes, members: list[np.ndarray], each: int, segments: int, segment_steps: int, rng: np.random.Generator
+    episodes: Episodes,
+    members: list[np.ndarray],
+    each: int,
+    segments: int,
+    segment_steps: int,
+    rng: np.random.Generator,
 ) -> tuple[list[tuple[int, int]], list[list[tuple[int, int]]]]:
     """What `batch` is made of: `each` samples for every task, whose episodes `members` lists."""
     contexts, prompts = [], []
@@ -182,7 +192,9 @@ def draws(
     return contexts, prompts
 
 
-def train_step(model: PlainPDT, optimizer: torch.optim.Optimizer, context: Steps, prompt: Prompt, labels: Tensor) -> float:
+def train_step(
+    model: PlainPDT, optimizer: torch.optim.Optimizer, context: Steps, prompt: Prompt, labels: Tensor
+) -> float:
     """One update in float32."""
     predicted = model(context, prompt)
     loss = functional.mse_loss(
@@ -208,7 +220,8 @@ class Bandit:
         self.features = torch.from_numpy(features).float()
         size = features.shape[1]
         self.initial = [
-            nn.Sequential(nn.Linear(size, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1)) for _ in range(slots)
+            nn.Sequential(nn.Linear(size, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 1))
+            for _ in range(slots)
         ]
 
     def round(self, choices: np.ndarray, returns: np.ndarray) -> list[int]:

@@ -2,9 +2,11 @@
 
 python -m benchmarks.pretraining --updates 400 --threads 1
 
-Ours and the plain way make as many updates of the same size, the window form more and smaller ones (2.5 times fewer steps in all).
+Ours and the plain way make as many updates of the same size, the window form more and smaller ones (2.5 times fewer
+steps in all).
 
-Prints seconds of training, the acting error on validation episodes, and untuned return and success on the held-out goals.
+Prints seconds of training, the acting error on validation episodes, and untuned return and success on the held-out
+goals.
 """
 
 import argparse
@@ -46,14 +48,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--updates", type=int, default=400)
     parser.add_argument(
-        "--batch_size", type=int, default=64, help="Windows; the window form takes a quarter as many chunks of 2 K steps."
+        "--batch_size",
+        type=int,
+        default=64,
+        help="Windows; the window form takes a quarter as many chunks of 2 K steps.",
     )
-    parser.add_argument("--variants", nargs="+", default=["ours", "window", "plain"], choices=["ours", "window", "plain"])
+    parser.add_argument(
+        "--variants", nargs="+", default=["ours", "window", "plain"], choices=["ours", "window", "plain"]
+    )
     parser.add_argument("--threads", type=int, default=setting.PROCESSES)
     parser.add_argument("--episodes", type=int, default=25, help="Untuned ones, of each held-out goal.")
     options = parser.parse_args()
     published: dict[str, Any] = {"batch_size": options.batch_size}
-    chunks: dict[str, Any] = {"attention": "window", "chunk_steps": 2 * setting.K, "batch_size": options.batch_size // 4}
+    chunks: dict[str, Any] = {
+        "attention": "window",
+        "chunk_steps": 2 * setting.K,
+        "batch_size": options.batch_size // 4,
+    }
     for name in options.variants:
         updates = round(options.updates * (1.6 if name == "window" else 1))
         data = MultiTaskDataModule(
@@ -83,7 +94,9 @@ def main() -> None:
                 tasks = balanced_tasks(0, update * options.batch_size, options.batch_size, len(members))
                 own = [members[task] for task in tasks]
                 drawn = plain.draws(pool.episodes, own, 1, setting.SEGMENTS, setting.SEGMENT_STEPS, rng)
-                plain.train_step(module.model, optimizer, *plain.batch(pool.episodes, *drawn, setting.K, setting.SEGMENT_STEPS))
+                plain.train_step(
+                    module.model, optimizer, *plain.batch(pool.episodes, *drawn, setting.K, setting.SEGMENT_STEPS)
+                )
             scheduler.step()
         seconds = time.perf_counter() - start
         if name == "plain":

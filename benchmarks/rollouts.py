@@ -103,7 +103,9 @@ def measure(
         outcomes = rollout(recording, block, rows_each)
         bounds = block[0].task.make_env().action_space
         actions = np.clip(np.stack(recording.actions), bounds.low, bounds.high)
-        recorded += [(row.task, row.seed, actions[: o.length, n]) for n, (row, o) in enumerate(zip(block, outcomes, strict=True))]
+        recorded += [
+            (row.task, row.seed, actions[: o.length, n]) for n, (row, o) in enumerate(zip(block, outcomes, strict=True))
+        ]
     workers = RolloutPool(setting.PROCESSES, rows_each)
     simulators: ProcessPoolExecutor = process_pool(setting.PROCESSES)
     rates: list[tuple[float, float, float]] = []

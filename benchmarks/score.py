@@ -2,9 +2,9 @@
 
 python -m benchmarks.score --ckpt_path runs/metaworld/version_0/checkpoints/last.ckpt
 
-The plain way is a forward pass over every whole demonstration but its own behind every segment, all of them setting the standard.
-It is run for some of the segments and counted up to all. Both ways are timed in one run, on the same threads. The last column says
-how alike the two order those segments.
+The plain way is a forward pass over every whole demonstration but its own behind every segment, all of them setting the
+standard. It is run for some of the segments and counted up to all. Both ways are timed in one run, on the same threads.
+The last column says how alike the two order those segments.
 """
 
 import argparse
@@ -36,7 +36,9 @@ def plain_loss(policy: Policy, segments: Segments, number: int, slots: int) -> f
                 predicted = model(context, Prompt.cat([prompt] * len(context)))[:, -1]
                 labels = labels[:, -1]
             else:
-                context, labels = context_windows(episodes, np.array([other]), np.array([0]), int(episodes.lengths[other]))
+                context, labels = context_windows(
+                    episodes, np.array([other]), np.array([0]), int(episodes.lengths[other])
+                )
                 predicted = model(context, prompt)
             losses.append(float(((predicted - labels) / model.action_half).square().mean()))
     return float(np.mean(losses))

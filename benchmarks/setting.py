@@ -22,7 +22,9 @@ STATE_SIZE, ACTION_SIZE, HORIZON, TASKS = 20, 6, 200, 35
 ROWS, PROCESSES = 32, 2  # rows a process
 
 
-def model(window: bool = False, state_size: int = STATE_SIZE, action_size: int = ACTION_SIZE) -> PromptDecisionTransformer:
+def model(
+    window: bool = False, state_size: int = STATE_SIZE, action_size: int = ACTION_SIZE
+) -> PromptDecisionTransformer:
     """The published size with random weights, which cost what trained ones do."""
     torch.manual_seed(0)
     made = PromptDecisionTransformer(state_size, action_size, HORIZON, window_steps=K if window else None)
@@ -34,7 +36,9 @@ def demonstrations(episodes: int, seed: int = 0) -> list[Demonstration]:
     rng = np.random.default_rng(seed)
     sizes = (STATE_SIZE, ACTION_SIZE)
     drawn = [[rng.standard_normal((HORIZON, size), np.float32) for size in sizes] for _ in range(episodes)]
-    return [Demonstration(states, np.tanh(actions), np.tanh(actions), rng.normal(size=HORIZON)) for states, actions in drawn]
+    return [
+        Demonstration(states, np.tanh(actions), np.tanh(actions), rng.normal(size=HORIZON)) for states, actions in drawn
+    ]
 
 
 def training_episodes(each: int = 5) -> Episodes:

@@ -2,8 +2,8 @@
 
 python -m benchmarks.sparse_point --out runs/sparse_point
 
-Trains what is not trained yet, compares what is not compared yet and prints the tables of docs/sparse_point.md, which it also
-writes to `tables.md`; stopped, it goes on with the same command. About an hour on two cores.
+Trains what is not trained yet, compares what is not compared yet and prints the tables of docs/sparse_point.md, which
+it also writes to `tables.md`; stopped, it goes on with the same command. About an hour on two cores.
 """
 
 import argparse
@@ -30,10 +30,15 @@ from pdt_lightning.tasks.point import HUB, STEP_LENGTH
 SLOTS, PRETRAININGS, ROUNDS = (1, 2, 4), (0, 1, 2), 250
 VARIANTS = tuple(f"{DEFAULT}:{change}" for change in ("credit=whole", "exploration=ucb", "features=raw"))
 SHOWN, JUDGED = (10, 25, 50, 250), (50, 250)  # rollouts
-SEEDS = 5  # of tuning, fixed before any result is seen: more runs only where ours has not won would make it win too often
+SEEDS = (
+    5  # of tuning, fixed before any result is seen: more runs only where ours has not won would make it win too often
+)
 FLOORS = (9.0, 9.5)  # of a cell's return, after those that are judged
 # What the papers report after 250 rollouts, by segments in a prompt (Rietz et al. 2025; their layout is not published).
-PUBLISHED = {"untuned": ("0.0 ± 2.1", "6.3 ± 0.8", "8.3 ± 0.6"), "hill climbing": ("5.8 ± 3.8", "7.9 ± 1.6", "6.2 ± 4.0")}
+PUBLISHED = {
+    "untuned": ("0.0 ± 2.1", "6.3 ± 0.8", "8.3 ± 0.6"),
+    "hill climbing": ("5.8 ± 3.8", "7.9 ± 1.6", "6.2 ± 4.0"),
+}
 PUBLISHED["Thompson sampling"] = ("9.9", "9.9", "9.8")
 
 
@@ -53,9 +58,19 @@ def pretrain(out: Path, slots: int, seed: int) -> None:
     if summary.is_file() and json.loads(summary.read_text())["final"]:
         return
     print(f"Pretraining, {slots} segments, seed {seed} ...", file=sys.stderr, flush=True)
-    flags = [f"--data.segments={slots}", f"--seed={seed}", f"--name=J{slots}_S{seed}", f"--trainer.default_root_dir={out}"]
+    flags = [
+        f"--data.segments={slots}",
+        f"--seed={seed}",
+        f"--name=J{slots}_S{seed}",
+        f"--trainer.default_root_dir={out}",
+    ]
     flags += ["--trainer.enable_progress_bar=false", "--tuning.progress=false", "--data.progress=false"]
-    flags += ["--tuning.rounds=1", "--tuning.verdict_episodes=1", "--tuning.yardstick_episodes=1", "--tuning.oracle_candidates=0"]
+    flags += [
+        "--tuning.rounds=1",
+        "--tuning.verdict_episodes=1",
+        "--tuning.yardstick_episodes=1",
+        "--tuning.oracle_candidates=0",
+    ]
     flags += ["--ckpt_path=last"] if run_folder(out, slots, seed).exists() else []
     command = [sys.executable, "-m", "pdt_lightning.fit", "--config", "conf/point.yaml", *flags]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
@@ -88,8 +103,8 @@ def informative(out: Path, slots: int, prompts: int = 60) -> tuple[float, float,
     from the hub.
 
     Returns:
-        Share of the attention to the prompt that goes to that segment, share of the prompts in which it gets the most, and the
-        share of all attention that goes to the prompt.
+        Share of the attention to the prompt that goes to that segment, share of the prompts in which it gets the most,
+        and the share of all attention that goes to the prompt.
     """
     shares, most, whole = [], [], []
     for seed in PRETRAININGS:
@@ -108,7 +123,9 @@ def informative(out: Path, slots: int, prompts: int = 60) -> tuple[float, float,
                 choice[place] = rng.choice(np.flatnonzero(spoke))
                 episode = number % len(segments.episodes)
                 prompt = segments.gather(choice[None])
-                along = attention_along(model, module.hparams["context_steps"], segments.episodes, episode, prompt, slots)
+                along = attention_along(
+                    model, module.hparams["context_steps"], segments.episodes, episode, prompt, slots
+                )
                 last = along[-1, 10:].mean(axis=0)  # from the hub on, where it has to be known
                 shares.append(last[place] / last.sum())
                 most.append(last.argmax() == place)
@@ -142,13 +159,18 @@ def tables(out: Path, summaries: dict[int, dict]) -> str:
     text.append("| --- |" + " ---: |" * len(SLOTS))
     line("untuned", [own_interval(summaries[slots]["untuned"]) for slots in SLOTS])
     for rollouts, floor in zip(JUDGED, FLOORS, strict=True):
-        line(f"{rollouts} rollouts", [own_interval(summaries[s]["tuners"][DEFAULT]["by_rollouts"][str(rollouts)]) for s in SLOTS])
+        line(
+            f"{rollouts} rollouts",
+            [own_interval(summaries[s]["tuners"][DEFAULT]["by_rollouts"][str(rollouts)]) for s in SLOTS],
+        )
         middle = [summaries[s]["tuners"][DEFAULT]["by_rollouts"][str(rollouts)]["interquartile_mean"] for s in SLOTS]
         line("interquartile mean", [f"{value:.2f}" for value in middle])
         own = [cells(out, slots, DEFAULT, rollouts) for slots in SLOTS]
         line(f"cells at {floor} or more", [f"{np.mean(values >= floor):.0%} of {len(values)}" for values in own])
     line("rollouts to 95 %", [str(summaries[slots]["tuners"][DEFAULT]["rollouts_to_95"]) for slots in SLOTS])
-    text.append("\n| default minus rival, paired | " + " | ".join(f"J={slots}, {n}" for slots in SLOTS for n in JUDGED) + " |")
+    text.append(
+        "\n| default minus rival, paired | " + " | ".join(f"J={slots}, {n}" for slots in SLOTS for n in JUDGED) + " |"
+    )
     text.append("| --- |" + " ---: |" * (len(JUDGED) * len(SLOTS)))
     for name in (name for name in names if name != DEFAULT):
         own = [summaries[slots]["default_minus"][name][str(n)] for slots in SLOTS for n in JUDGED]
@@ -157,14 +179,22 @@ def tables(out: Path, summaries: dict[int, dict]) -> str:
     text.append("\n| attention of the last layer | " + " | ".join(f"J={slots}" for slots in several) + " |")
     text.append("| --- |" + " ---: |" * len(several))
     alone = [informative(out, slots) for slots in several]
-    line("one informative segment among others: its share of the attention to the prompt", [f"{own[0]:.1%}" for own in alone])
+    line(
+        "one informative segment among others: its share of the attention to the prompt",
+        [f"{own[0]:.1%}" for own in alone],
+    )
     line("prompts in which it gets the most", [f"{own[1]:.1%}" for own in alone])
     line("share of all attention that goes to the prompt", [f"{own[2]:.0%}" for own in alone])
     for kind in ("random", "tuned"):
         ranks = [summaries[slots]["attention"][kind]["by_rank"][-1] for slots in several]
-        line(f"{kind} prompts: share of each segment, most first", [", ".join(f"{share:.0%}" for share in own) for own in ranks])
+        line(
+            f"{kind} prompts: share of each segment, most first",
+            [", ".join(f"{share:.0%}" for share in own) for own in ranks],
+        )
     covered = covers(summaries[SLOTS[0]]["plan"])
-    text.append(f"\nIntervals are 95 % t intervals {covered}; p-values are Holm's, over all rivals and budgets of a column's `J`.")
+    text.append(
+        f"\nIntervals are 95 % t intervals {covered}; p-values are Holm's, over all rivals and budgets of a column's `J`."
+    )
     return "\n".join(text) + "\n"
 
 

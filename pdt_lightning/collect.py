@@ -33,7 +33,11 @@ def parser() -> Explaining:
     """The parser of the command that collects."""
     parser = Explaining(prog="python -m pdt_lightning.collect", description=__doc__, epilog=DEBUG, allow_abbrev=False)
     add = parser.add_argument
-    add("family", type=str, help=f"The task family: {', '.join(families())}; or {IMPORT} or {CHECK}, which have their own --help.")
+    add(
+        "family",
+        type=str,
+        help=f"The task family: {', '.join(families())}; or {IMPORT} or {CHECK}, which have their own --help.",
+    )
     add("--family_options", type=dict[str, Any] | None, default=None, help="Options of the family, as fit takes them.")
     add("--train", action="store_true", help="Train the experts first, which needs Stable-Baselines3.")
     add("--out", type=str | None, default=None, help="The file for the experts. Null means <family>.safetensors here.")
@@ -47,10 +51,15 @@ def parser() -> Explaining:
 def import_parser() -> Explaining:
     """The parser of the command that imports."""
     parser = Explaining(
-        prog=f"python -m pdt_lightning.collect {IMPORT}", description=prompt_dt.__doc__, epilog=DEBUG, allow_abbrev=False
+        prog=f"python -m pdt_lightning.collect {IMPORT}",
+        description=prompt_dt.__doc__,
+        epilog=DEBUG,
+        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("folder", type=str, help="A folder with files such as cheetah_vel-7-prompt-expert.pkl, or with folders of them.")
+    add(
+        "folder", type=str, help="A folder with files such as cheetah_vel-7-prompt-expert.pkl, or with folders of them."
+    )
     add("--family", type=str, required=True, help="The family whose files they are, such as half-cheetah-vel.")
     add("--progress", type=bool, default=True, help="Whether to show a bar.")
     return parser
@@ -70,7 +79,9 @@ def main(args: list[str]) -> None:
     config = parser().parse_args(args)
     for option in ("out", "steps", "seed"):
         if not config.train and (given := config[option]) is not None:
-            raise UserError(f"--{option}={given} is of training experts, without --train. Add --train, or leave --{option} out.")
+            raise UserError(
+                f"--{option}={given} is of training experts, without --train. Add --train, or leave --{option} out."
+            )
     options = dict(config.family_options or {})
     if config.train:
         options["experts"] = str(train(config, options, args))
@@ -84,7 +95,9 @@ def main(args: list[str]) -> None:
     check_datasets(family.training_tasks, "training_data", family.recipes)
     check_datasets(family.heldout_tasks, "prompt_data", family.recipes)
     check_writable("MINARI_DATASETS_PATH", minari.path_of(""))
-    new = collect([name for names in datasets.values() for name in names], family.recipes, config.workers, config.progress)
+    new = collect(
+        [name for names in datasets.values() for name in names], family.recipes, config.workers, config.progress
+    )
     summarise(config.family, datasets)
     say(f"{new} of them are new. They are Minari datasets, under {minari.path_of('')}.")
     if config.train:
@@ -96,10 +109,14 @@ def import_published(args: list[str]) -> None:
     config = import_parser().parse_args(args)
     family: Any = family_class(config.family)
     if not issubclass(family, LearnedFamily) or not family.file_prefix:
-        raise UserError(f"--family={config.family}: no files of it were published. Choose one such as half-cheetah-vel.")
+        raise UserError(
+            f"--family={config.family}: no files of it were published. Choose one such as half-cheetah-vel."
+        )
     check_writable("MINARI_DATASETS_PATH", minari.path_of(""))
     checked = prompt_dt.import_folder(Path(config.folder), family, config.progress)
-    table = Table(title=f"{config.family}: files of {config.folder}, {prompt_dt.REPLAYED} steps or more of each replayed")
+    table = Table(
+        title=f"{config.family}: files of {config.folder}, {prompt_dt.REPLAYED} steps or more of each replayed"
+    )
     for column in (
         "file",
         "episodes",
@@ -112,20 +129,26 @@ def import_published(args: list[str]) -> None:
         table.add_column(column, justify="left" if column in ("file", "Minari dataset") else "right")
     for one in checked:
         errors = (", ".join(f"{error:.0e}" for error in pair) for pair in (one.reward_error, one.observation_error))
-        table.add_row(one.path.name, str(one.episodes), f"{one.steps:,}", f"{one.mean_return:.1f}", *errors, one.dataset_id)
+        table.add_row(
+            one.path.name, str(one.episodes), f"{one.steps:,}", f"{one.mean_return:.1f}", *errors, one.dataset_id
+        )
     show(table)
     say(f"{sum(one.new for one in checked)} of them are new. They are Minari datasets, under {minari.path_of('')}.")
     training = set(family.splits["published"][0])
     for kind, source in (("expert", "prompt-dt"), ("prompt-expert", "prompt-dt-prompts")):
         if not any(one.kind == kind for one in checked):
             continue
-        if missing := sorted(number for number in training if not minari.exists(imported_id(family.name, number, kind))):
+        if missing := sorted(
+            number for number in training if not minari.exists(imported_id(family.name, number, kind))
+        ):
             say(
                 f"To train on them, {len(missing)} of {len(training)} tasks still want their file, such as "
                 f"{family.file_prefix}-{missing[0]}-{kind}.pkl"
             )
         else:
-            say(f"A run trains on them with --data.family={config.family} --data.family_options.training_source={source}")
+            say(
+                f"A run trains on them with --data.family={config.family} --data.family_options.training_source={source}"
+            )
 
 
 def train(config: Any, options: Mapping[str, Any], args: Sequence[str]) -> Path:
@@ -147,7 +170,9 @@ def train(config: Any, options: Mapping[str, Any], args: Sequence[str]) -> Path:
     check_writable("--out", path.parent)
     if path.exists():
         raise UserError(f"--out={path} is there already. Name another file, or remove it.")
-    practice.train(kind, path, steps, config.seed or 0, f"python -m pdt_lightning.collect {shlex.join(args)}", config.progress)
+    practice.train(
+        kind, path, steps, config.seed or 0, f"python -m pdt_lightning.collect {shlex.join(args)}", config.progress
+    )
     return path
 
 
@@ -181,7 +206,9 @@ def summarise(family: str, datasets: dict[str, list[str]]) -> None:
         returns = [[float(one.rewards.sum()) for one in minari.read(name)] for name in dict.fromkeys(names)]
         means = [float(np.mean(episode_returns)) for episode_returns in returns]
         flat = [value for episode_returns in returns for value in episode_returns]
-        table.add_row(role, str(len(returns)), str(len(flat)), *(f"{x:.1f}" for x in (np.mean(flat), min(means), max(means))))
+        table.add_row(
+            role, str(len(returns)), str(len(flat)), *(f"{x:.1f}" for x in (np.mean(flat), min(means), max(means)))
+        )
     show(table)
 
 

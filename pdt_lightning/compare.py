@@ -1,6 +1,7 @@
 """Compare tuners under one rollout budget on frozen checkpoints, all on the same fresh episodes.
 
-python -m pdt_lightning.compare --ckpt_path runs/point/version_0/checkpoints/last.ckpt --rounds 250 --seeds 5 --out report/
+python -m pdt_lightning.compare --ckpt_path runs/point/version_0/checkpoints/last.ckpt --rounds 250 --seeds 5 --out
+report/
 """
 
 import os
@@ -30,7 +31,14 @@ from pdt_lightning.rollouts.pool import Width
 from pdt_lightning.tuning.objective import check_objective
 from pdt_lightning.tuning.options import TuningOptions
 
-NOT_COMPARED = {"tuner", "tuner_options", "yardstick_episodes", "videos", "seed", "verdict_seed"}  # of the tuning options
+NOT_COMPARED = {
+    "tuner",
+    "tuner_options",
+    "yardstick_episodes",
+    "videos",
+    "seed",
+    "verdict_seed",
+}  # of the tuning options
 
 
 def parser() -> Explaining:
@@ -97,7 +105,9 @@ def main(args: list[str]) -> None:
         raise SystemExit(128 + int(str(stop))) from None
     everything = [*plan.jobs(), *plan.oracles()]
     if left := [job for job in everything if not job.done(folder)]:
-        say(f"This rank is done. Others are at {len(left)} of {len(everything)} jobs; the last one to end does the rest.")
+        say(
+            f"This rank is done. Others are at {len(left)} of {len(everything)} jobs; the last one to end does the rest."
+        )
         return
     results = Results(plan, folder)
     summary = report.write(results, folder, again)
@@ -118,7 +128,9 @@ def planned(config: Namespace, options: TuningOptions) -> Plan:
         if number == 0:
             first = (names, trained)
             data.prepare_candidates()
-            check_objective(options.objective, ((data.prompt_tasks[name], data.segments(name).episodes) for name in names))
+            check_objective(
+                options.objective, ((data.prompt_tasks[name], data.segments(name).episodes) for name in names)
+            )
         elif (names, trained) != first:
             raise UserError(
                 f"--ckpt_path: {path} has other held-out tasks, or another number of segments in a prompt, than "

@@ -44,7 +44,9 @@ def cpu_features() -> str:
     import torch
 
     features = {"avx512_bf16": "_is_avx512_bf16_supported", "amx": "_is_amx_tile_supported"}
-    return ", ".join(f"{name} {'yes' if getattr(torch.cpu, check, lambda: False)() else 'no'}" for name, check in features.items())
+    return ", ".join(
+        f"{name} {'yes' if getattr(torch.cpu, check, lambda: False)() else 'no'}" for name, check in features.items()
+    )
 
 
 def accelerators() -> str:
@@ -53,7 +55,10 @@ def accelerators() -> str:
 
     if torch.cuda.is_available():
         devices = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-        return ", ".join(f"{one.name} ({one.total_memory / 2**30:.0f} GiB)" for one in devices) + f"; CUDA {torch.version.cuda}"
+        return (
+            ", ".join(f"{one.name} ({one.total_memory / 2**30:.0f} GiB)" for one in devices)
+            + f"; CUDA {torch.version.cuda}"
+        )
     return "Apple MPS" if torch.backends.mps.is_available() else "none"
 
 
@@ -125,7 +130,9 @@ def main() -> None:
         **{f"MUJOCO_GL={name}": lambda name=name: renderer(name) for name in RENDERERS},  # type: ignore[misc]
         "datasets": datasets,
         "cache": cache,
-        "variables": lambda: ", ".join(f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ) or "none set",
+        "variables": lambda: (
+            ", ".join(f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ) or "none set"
+        ),
     }
     width = max(map(len, sections))
     for name, section in sections.items():

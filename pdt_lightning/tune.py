@@ -37,7 +37,12 @@ def parser() -> Explaining:
     add("--ckpt_path", type=str, required=True, help="The checkpoint whose prompts are tuned.")
     add("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks to tune. Null means all.")
     add("--prompts", type=str | None, default=None, help="A folder of saved prompts to judge; it needs --rounds 0.")
-    add("--out", type=str | None, default=None, help="The folder for the results. Null means tune_N in the run's folder.")
+    add(
+        "--out",
+        type=str | None,
+        default=None,
+        help="The folder for the results. Null means tune_N in the run's folder.",
+    )
     add("--oracle", type=bool, default=False, help="Whether to look for the best that can be found too.")
     add("--workers", type=Workers | None, default=0, help="How many processes play. 0 means this one, null one a core.")
     add(
@@ -112,7 +117,11 @@ def main(args: list[str]) -> None:
         what = f"Prompts chosen without a rollout by {options.tuner}"
     other = "".join(f", {name}={value}" for name, value in changed.items())
     report.print_table(results, f"{what}, seed {options.seed}{other}")
-    left = ["summary.json", "tuning.csv", *(f"{name}/" for name in ("prompts", "figures", "videos") if (folder / name).is_dir())]
+    left = [
+        "summary.json",
+        "tuning.csv",
+        *(f"{name}/" for name in ("prompts", "figures", "videos") if (folder / name).is_dir()),
+    ]
     say(f"Written to {folder}: {', '.join(left)}.")
 
 

@@ -15,8 +15,16 @@ import numpy as np
 from PIL import Image
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-# Curves are drawn by the graphics card where Chromium thinks there is one, and then stay blank without one: --disable-3d-apis.
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-3d-apis", "--disable-dev-shm-usage", "--hide-scrollbars")
+# Curves are drawn by the graphics card where Chromium thinks there is one, and then stay blank without one:
+# --disable-3d-apis.
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-3d-apis",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+)
 # Elements that match, also those inside the shadow roots of TensorBoard's components: text, and place on the page.
 FIND = """
 (() => {
@@ -55,7 +63,12 @@ def look(url, wanted, size=(1600, 1400), limit=60):
         What `wanted` returned in the end, true or not, and the `(height, width, 3)` screenshot.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        flags = [*FLAGS, f"--window-size={size[0]},{size[1]}", f"--user-data-dir={profile}", "--remote-debugging-port=0"]
+        flags = [
+            *FLAGS,
+            f"--window-size={size[0]},{size[1]}",
+            f"--user-data-dir={profile}",
+            "--remote-debugging-port=0",
+        ]
         browser = subprocess.Popen(
             [chromium(), *flags, "about:blank"], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
@@ -97,7 +110,9 @@ async def _look(address, url, wanted, size, limit):
             picture = await call("Page.captureScreenshot", format="png")
             return np.asarray(Image.open(io.BytesIO(base64.b64decode(picture["data"]))).convert("RGB"))
 
-        await call("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False)
+        await call(
+            "Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False
+        )
         await call("Page.navigate", url=url)
         end = time.monotonic() + limit
         while not await wanted(find) and time.monotonic() < end:

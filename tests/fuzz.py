@@ -1,7 +1,7 @@
 """Hostile input, drawn by seed: mutated configurations, checkpoints, prompts, pickles and datasets.
 
-Each is to end in an error of the user's, or in what it would have done: without another exception, without a hang, and without
-running what stands in it. `python -m tests.fuzz --count 500` tries as many of each kind; the tests try a few.
+Each is to end in an error of the user's, or in what it would have done: without another exception, without a hang, and
+without running what stands in it. `python -m tests.fuzz --count 500` tries as many of each kind; the tests try a few.
 """
 
 import argparse
@@ -170,7 +170,9 @@ def prompt() -> bytes:
     """A saved one."""
     with tempfile.TemporaryDirectory() as folder:
         ones = torch.ones(1, 6, 2)
-        made = Prompt(ones[..., :1].clone(), ones, ones.clone(), torch.arange(6)[None], torch.ones(1, 6, dtype=torch.bool))
+        made = Prompt(
+            ones[..., :1].clone(), ones, ones.clone(), torch.arange(6)[None], torch.ones(1, 6, dtype=torch.bool)
+        )
         made.save(Path(folder) / "a.safetensors", ["here"], task="point/03")
         return (Path(folder) / "a.safetensors").read_bytes()
 
@@ -211,7 +213,9 @@ def datasets(folder: Path, canary: Path, rng: np.random.Generator) -> None:
         files = sorted(path for path in place.rglob("*") if path.is_file())
         chosen = files[rng.integers(len(files))]
         content = chosen.read_bytes()
-        chosen.write_bytes(content[: rng.integers(len(content))] if chosen.suffix == ".hdf5" else mutated_bytes(content, rng))
+        chosen.write_bytes(
+            content[: rng.integers(len(content))] if chosen.suffix == ".hdf5" else mutated_bytes(content, rng)
+        )
         open_episodes([[name]], True, False)
     finally:
         shutil.rmtree(place)

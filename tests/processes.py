@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[1]
 os.environ["OMP_NUM_THREADS"] = "1"  # of the server: what imported torch with more could not be told to use one
 # Of the server, whoever starts it first: rollouts have workers from it too, and have set what these take.
 multiprocessing.set_forkserver_preload(
-    [f"pdt_lightning.{name}" for name in ("commands.cli", "callbacks", "results.figures", "results.videos", "rollouts.workers")]
+    [
+        f"pdt_lightning.{name}"
+        for name in ("commands.cli", "callbacks", "results.figures", "results.videos", "rollouts.workers")
+    ]
 )
 
 
@@ -26,7 +29,9 @@ def command(module, *flags, limit=240, check=True, bare=False, **environment):
     arguments = [sys.executable, "-m", f"pdt_lightning.{module}", *map(str, flags)]
     variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     if bare:
-        return subprocess.run(arguments, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=limit, check=check)
+        return subprocess.run(
+            arguments, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=limit, check=check
+        )
     with tempfile.TemporaryDirectory() as folder:
         outputs = [os.path.join(folder, name) for name in ("stdout", "stderr")]
         process = _server().Process(target=_run, args=(arguments, outputs, variables))

@@ -46,7 +46,9 @@ def test_a_batch(point_data):
 
 def test_an_update(model, point_module, point_data):
     batch = point_data.batch(0)
-    loss = plain.train_step(model, torch.optim.SGD(model.parameters(), lr=0.0), batch.context, batch.prompt, batch.labels)
+    loss = plain.train_step(
+        model, torch.optim.SGD(model.parameters(), lr=0.0), batch.context, batch.prompt, batch.labels
+    )
     ours = (point_module.errors(batch) * batch.context.mask).sum() / batch.steps
     assert loss == pytest.approx(float(ours.detach()), rel=1e-5)
 

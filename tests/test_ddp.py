@@ -37,7 +37,8 @@ def one(tmp_path_factory, point_data):
 def test_two_ranks_train_the_same_weights_to_rounding(tmp_path, one):
     fit(tmp_path, *TWO)
     weights = [
-        torch.load(version(folder) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for folder in (one, tmp_path)
+        torch.load(version(folder) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for folder in (one, tmp_path)
     ]
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[0])
 
@@ -116,7 +117,11 @@ class Stops(lightning.Callback):
 def test_ranks_stop_together_and_go_on_exactly(tmp_path):
     """The first rank alone is told to; the ranks agree after ten updates."""
     (tmp_path / "stops.py").write_text(STOPS)
-    flags = ['--trainer.callbacks=[{"class_path": "stops.Stops"}]', "--data.updates_per_epoch=14", "--trainer.max_epochs=1"]
+    flags = [
+        '--trainer.callbacks=[{"class_path": "stops.Stops"}]',
+        "--data.updates_per_epoch=14",
+        "--trainer.max_epochs=1",
+    ]
     flags += ["--tuning.oracle_candidates=0", "--tuning.tasks=[point/03,point/07]"]
     fit(tmp_path / "whole", *TWO, *flags, PYTHONPATH=str(tmp_path))
     stopped = fit(tmp_path / "part", *TWO, *flags, check=False, STOP="1", PYTHONPATH=str(tmp_path))
@@ -130,4 +135,6 @@ def test_ranks_stop_together_and_go_on_exactly(tmp_path):
         for name in ("whole", "part")
     )
     assert all(torch.equal(whole[key], part[key]) for key in whole)
-    assert (version(tmp_path / "whole") / "tuning.csv").read_bytes() == (version(tmp_path / "part") / "tuning.csv").read_bytes()
+    assert (version(tmp_path / "whole") / "tuning.csv").read_bytes() == (
+        version(tmp_path / "part") / "tuning.csv"
+    ).read_bytes()

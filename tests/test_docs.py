@@ -28,7 +28,9 @@ def line_world(tmp_path, monkeypatch):
     about = tmp_path / "line_world-1.0.dist-info"  # for other processes
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: line-world\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items()))
+    (about / "entry_points.txt").write_text(
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
+    )
     monkeypatch.setattr("pdt_lightning.tasks.base.entry_points", lambda group: installed)
     monkeypatch.syspath_prepend(tmp_path)
     yield blocks[-1]

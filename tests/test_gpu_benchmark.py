@@ -21,7 +21,9 @@ main(sys.argv[1:])
 
 def test_it_needs_torch_lightning_and_numpy_alone(tmp_path):
     arguments = [sys.executable, "-c", ALONE, "--small", "--out", tmp_path / "gpu.json"]
-    done = subprocess.run(arguments, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=400, check=False)
+    done = subprocess.run(
+        arguments, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=400, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     results = json.loads((tmp_path / "gpu.json").read_text())
     # Lightning and torch have loaded some of them, where they are, before they are hidden.

@@ -55,14 +55,27 @@ def test_tune_and_compare_find_it_again(trained, tmp_path):
     rows, tuners = tried(tmp_path / "tuned" / "tuning.csv")
     assert tuners == {"tests.guests.Every"}
     assert [choice for _, _, choice in rows] == [f"{5 * n} {5 * n}" for n in range(8)]
-    command("tune", f"--ckpt_path={checkpoint}", f"--out={tmp_path / 'other'}", "--tasks=[point/03]", "--tuner=random_search")
+    command(
+        "tune",
+        f"--ckpt_path={checkpoint}",
+        f"--out={tmp_path / 'other'}",
+        "--tasks=[point/03]",
+        "--tuner=random_search",
+    )
     assert tried(tmp_path / "other" / "tuning.csv")[1] == {"random_search"}
     names = [
         "structured",
         "tests.guests.Every:stride=3",
         "structured:reward_model=tests.guests.Flat,features=tests.guests.first_state",
     ]
-    flags = ["--rounds=4", "--seeds=1", "--verdict_episodes=2", "--oracle_candidates=2", "--workers=1", "--tasks=[point/03]"]
+    flags = [
+        "--rounds=4",
+        "--seeds=1",
+        "--verdict_episodes=2",
+        "--oracle_candidates=2",
+        "--workers=1",
+        "--tasks=[point/03]",
+    ]
     command("compare", f"--ckpt_path={checkpoint}", f"--out={tmp_path / 'compared'}", "--tuners", *names, *flags)
     assert set(names) < set(json.loads((tmp_path / "compared" / "summary.json").read_text())["tuners"])
 
@@ -75,7 +88,10 @@ def test_tune_and_compare_find_it_again(trained, tmp_path):
             "strid` is not an option of tests.guests.Every. It takes: stride.",
         ),
         ({"tuner": "tests.guests.Every", "tuner_options": {"stride": "far"}}, "`tuning.tuner_options.stride`"),
-        ({"tuner": "tests.guests.Unfinished"}, "tests.guests.Unfinished lacks _best, which .*SegmentTuner|.*Tuner asks for"),
+        (
+            {"tuner": "tests.guests.Unfinished"},
+            "tests.guests.Unfinished lacks _best, which .*SegmentTuner|.*Tuner asks for",
+        ),
         ({"tuner": "tests.guests.Flat"}, "is not derived from pdt_lightning.tuners.base.Tuner"),
         ({"tuner": "tests.guests.Nobody"}, "cannot be imported: AttributeError"),
         ({"tuner": "no_such_package.Mine"}, "cannot be imported: ModuleNotFoundError"),
@@ -83,7 +99,10 @@ def test_tune_and_compare_find_it_again(trained, tmp_path):
             {"tuner_options": {"reward_model": "tests.guests.Every"}},
             "not derived from pdt_lightning.tuners.reward_models.RewardModel",
         ),
-        ({"tuner_options": {"exploration": "tests.guests.Flat"}}, "not derived from pdt_lightning.tuners.exploration.Exploration"),
+        (
+            {"tuner_options": {"exploration": "tests.guests.Flat"}},
+            "not derived from pdt_lightning.tuners.exploration.Exploration",
+        ),
         ({"tuner_options": {"features": "tests.guests.np"}}, "is a module, which cannot be called"),
     ],
 )
@@ -118,11 +137,26 @@ def test_a_run_trains_a_transformer_of_a_users_and_goes_on_with_it(tmp_path, poi
     ("options", "words"),
     [
         ({"transformer": "tests.guests.Every"}, "not derived from pdt_lightning.model.pdt.PromptDecisionTransformer"),
-        ({"transformer": "pdtt"}, "`model.transformer`=pdtt: choose one of pdt, or give the path of a class.*Did you mean pdt"),
-        ({"transformer_options": {"hidden": 3}}, "`model.transformer_options.hidden` is not an option of pdt. It takes none."),
-        ({"transformer": "tests.guests.Reactive", "transformer_options": {"hiden": 3}}, "It takes: hidden. Did you mean hidden"),
-        ({"transformer": "tests.guests.Reactive", "transformer_options": {"hidden": "x"}}, "hidden`=x: it has to be an int"),
-        ({"transformer": "tests.guests.Reactive", "transformer_options": {"hidden": -1}}, "Reactive: it fails: RuntimeError"),
+        (
+            {"transformer": "pdtt"},
+            "`model.transformer`=pdtt: choose one of pdt, or give the path of a class.*Did you mean pdt",
+        ),
+        (
+            {"transformer_options": {"hidden": 3}},
+            "`model.transformer_options.hidden` is not an option of pdt. It takes none.",
+        ),
+        (
+            {"transformer": "tests.guests.Reactive", "transformer_options": {"hiden": 3}},
+            "It takes: hidden. Did you mean hidden",
+        ),
+        (
+            {"transformer": "tests.guests.Reactive", "transformer_options": {"hidden": "x"}},
+            "hidden`=x: it has to be an int",
+        ),
+        (
+            {"transformer": "tests.guests.Reactive", "transformer_options": {"hidden": -1}},
+            "Reactive: it fails: RuntimeError",
+        ),
         ({"transformer": "tests.guests.Crooked"}, r"its act gives \(2, 1\) where \(2, 2\) is needed"),
         ({"transformer": "tests.guests.Broken"}, "Broken: encode fails: KeyError: 'segments'"),
     ],
@@ -165,7 +199,12 @@ def test_no_tuner_takes_what_only_another_one_understands(name):
 @pytest.mark.parametrize(
     ("main", "args", "section", "option"),
     [
-        (fit.main, MINE[:1], "--tuning.tuner=tests.guests.Every", "--tuning.tuner_options.stride STRIDE segments from one"),
+        (
+            fit.main,
+            MINE[:1],
+            "--tuning.tuner=tests.guests.Every",
+            "--tuning.tuner_options.stride STRIDE segments from one",
+        ),
         (tune.main, ["--tuner", "tests.guests.Every"], "--tuner=tests.guests.Every", "--tuner_options.stride STRIDE"),
         (tune.main, [], "--tuner=structured", "--tuner_options.credit CREDIT `own`: one model"),
         (

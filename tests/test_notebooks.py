@@ -45,7 +45,9 @@ def execute(path, folder, limit=LIMIT):
     shutil.copy(path, folder)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     arguments = [sys.executable, "-c", "from nbclient.cli import main; main()", "--inplace", path.name]
-    done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=limit, check=False)
+    done = subprocess.run(
+        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=limit, check=False
+    )
     assert done.returncode == 0, done.stderr[-6000:]
     return nbformat.read(folder / path.name, as_version=4)
 

@@ -21,13 +21,17 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 COLLECTS = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.collect")]
 COMPARES = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.compare")]
 TUNES = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.tune")]
-OWN = [flags for flags in (*FITS, *TUNES, *COLLECTS) if "own_data" in " ".join(flags)]  # of a user's file; see test_own_data.py
+OWN = [
+    flags for flags in (*FITS, *TUNES, *COLLECTS) if "own_data" in " ".join(flags)
+]  # of a user's file; see test_own_data.py
 FITS, TUNES, COLLECTS = ([flags for flags in kind if flags not in OWN] for kind in (FITS, TUNES, COLLECTS))
 
 
 def test_all_commands_are_known():
     assert COMMANDS[:2] == ["make fit", "make test"]
-    installed = [line for line in COMMANDS if line.startswith(("pip install", "pdt-fit"))]  # which the test of the wheel tries
+    installed = [
+        line for line in COMMANDS if line.startswith(("pip install", "pdt-fit"))
+    ]  # which the test of the wheel tries
     assert len(installed) == 2
     assert len(COMMANDS) == 2 + len(installed) + sum(map(len, (FITS, TUNES, COLLECTS, COMPARES, OWN)))
     assert len(OWN) == 3
@@ -55,7 +59,13 @@ def test_the_commands_that_collect_are_understood():
 def runs(tmp_path_factory, point_data):
     """A run of the point family where README's commands expect one of Meta-World."""
     folder = tmp_path_factory.mktemp("readme")
-    command("fit", *POINT_FLAGS, "--name=metaworld", f"--trainer.default_root_dir={folder / 'runs'}", "--trainer.max_epochs=1")
+    command(
+        "fit",
+        *POINT_FLAGS,
+        "--name=metaworld",
+        f"--trainer.default_root_dir={folder / 'runs'}",
+        "--trainer.max_epochs=1",
+    )
     return folder
 
 
@@ -70,7 +80,14 @@ def test_a_tune_command_runs(runs, flags, tmp_path):
 @pytest.mark.parametrize("flags", COMPARES, ids=" ".join)
 def test_a_compare_command_runs(runs, flags, tmp_path):
     there = [flag.replace("runs/point/", f"{runs}/runs/metaworld/", 1) for flag in flags]
-    small = ["--rounds=4", "--seeds=1", "--verdict_episodes=2", "--oracle_candidates=2", "--oracle_episodes=1", "--workers=1"]
+    small = [
+        "--rounds=4",
+        "--seeds=1",
+        "--verdict_episodes=2",
+        "--oracle_candidates=2",
+        "--oracle_episodes=1",
+        "--workers=1",
+    ]
     command("compare", *there, *small, f"--out={tmp_path}")
     found = set(json.loads((tmp_path / "summary.json").read_text())["tuners"])
     listed = re.findall(r"^\| `(\w+)` \|", README, re.M)
@@ -101,7 +118,9 @@ def test_the_python_example_runs(tmp_path, monkeypatch):
     _, block = PYTHON
     monkeypatch.chdir(tmp_path)
     small = block.replace("segment_steps=3)", "segment_steps=3, updates_per_epoch=2, progress=False)")
-    small = small.replace("max_epochs=4", "max_epochs=1, accelerator='cpu', enable_progress_bar=False, enable_model_summary=False")
+    small = small.replace(
+        "max_epochs=4", "max_epochs=1, accelerator='cpu', enable_progress_bar=False, enable_model_summary=False"
+    )
     small = small.replace("rounds=100", "rounds=4, verdict_episodes=2, oracle_candidates=2, progress=False")
     assert small.count("progress=False") == 2
     assert "max_epochs=1" in small

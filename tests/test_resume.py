@@ -11,7 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.conftest import POINT_FLAGS
 from tests.processes import command
 
-# Ends the process, as a kill would, or sends it a signal, at a moment named by an environment variable: epoch-where-how.
+# Ends the process, as a kill would, or sends it a signal, at a moment named by an environment variable:
+# epoch-where-how.
 KILLER = """
 import os
 import signal
@@ -74,7 +75,13 @@ def fit(folder, *flags, **environment):
     killer.write_text(KILLER)
     callbacks = '--trainer.callbacks=[{"class_path": "killer.Killer"}]'
     return command(
-        "fit", *FLAGS, callbacks, f"--trainer.default_root_dir={folder}", *flags, PYTHONPATH=str(killer.parent), **environment
+        "fit",
+        *FLAGS,
+        callbacks,
+        f"--trainer.default_root_dir={folder}",
+        *flags,
+        PYTHONPATH=str(killer.parent),
+        **environment,
     )
 
 
@@ -90,7 +97,11 @@ def left(folder):
 def curves(folder):
     version = folder / "run" / "version_0"
     events = EventAccumulator(str(version), size_guidance={"scalars": 0, "images": 0}).Reload()
-    main = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"] if "per_second" not in tag}
+    main = {
+        tag: [(e.step, e.value) for e in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+        if "per_second" not in tag
+    }
     main |= {tag: [(e.step, e.encoded_image_string) for e in events.Images(tag)] for tag in events.Tags()["images"]}
     phases = {path.relative_to(version).as_posix(): path.read_bytes() for path in (version / "figures").rglob("*.*")}
     for phase in sorted((version / "tuning").iterdir()):
@@ -131,11 +142,17 @@ def test_stopped_and_resumed_equals_never_stopped(tmp_path, uninterrupted, momen
     checkpoint = folder / "run" / "version_0" / "checkpoints" / "last.ckpt"
     if how != "KILL":
         assert "Traceback" not in stopped.stderr
-        place = {"training": f"after update {1 + 3 * int(epoch)}", "validation": "in the validation", "tuning": "in tuning phase"}
+        place = {
+            "training": f"after update {1 + 3 * int(epoch)}",
+            "validation": "in the validation",
+            "tuning": "in tuning phase",
+        }
         assert f"Stopped {place[where]}" in stopped.stdout
         assert stopped.stdout.splitlines()[-1].endswith(f"--ckpt_path {checkpoint}")
         # Saved after the update that was stopped at, or before the last one of the epoch.
-        assert torch.load(checkpoint, weights_only=True)["global_step"] == 3 * int(epoch) + (1 if where == "training" else 2)
+        assert torch.load(checkpoint, weights_only=True)["global_step"] == 3 * int(epoch) + (
+            1 if where == "training" else 2
+        )
     done = fit(folder, "--ckpt_path=last")
     assert [path.name for path in (folder / "run").iterdir()] == ["version_0"]
     expected, seen = left(uninterrupted), left(folder)

@@ -9,13 +9,27 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "pdt_lightning"
 # What is imported lies to the left of what imports it.
-ROOMS = ["core", "tasks", "data", "model", "rollouts", "tuners", "tuning", "results", "comparison", "callbacks", "commands"]
+ROOMS = [
+    "core",
+    "tasks",
+    "data",
+    "model",
+    "rollouts",
+    "tuners",
+    "tuning",
+    "results",
+    "comparison",
+    "callbacks",
+    "commands",
+]
 COMMANDS = {"fit", "tune", "compare", "collect", "info"}
 LONGEST = 300  # lines of a file
 
 
 def modules():
-    return {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
+    return {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))
+    }
 
 
 def imports(path, known):
@@ -57,7 +71,9 @@ def test_imports_point_one_way():
 
 def test_no_module_imports_itself_in_a_circle():
     known = modules()
-    TopologicalSorter({name: imports(path, known) - {name} for name, path in known.items()}).prepare()  # raises on a circle
+    TopologicalSorter(
+        {name: imports(path, known) - {name} for name, path in known.items()}
+    ).prepare()  # raises on a circle
 
 
 def test_every_room_says_what_it_is_for():
@@ -66,7 +82,9 @@ def test_every_room_says_what_it_is_for():
 
 
 def test_files_are_read_in_one_sitting():
-    assert {str(path): lines for path in modules().values() if (lines := len(path.read_text().splitlines())) > LONGEST} == {}
+    assert {
+        str(path): lines for path in modules().values() if (lines := len(path.read_text().splitlines())) > LONGEST
+    } == {}
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,13 @@ def test_lightning_saves_after_validation_epoch_end_where_tuning_logs(tmp_path):
 
     data = torch.utils.data.DataLoader(torch.zeros(2, 1))
     saves = Saves(tmp_path, monitor="seen", save_on_train_epoch_end=False)
-    options = {"accelerator": "cpu", "max_epochs": 1, "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    options = {
+        "accelerator": "cpu",
+        "max_epochs": 1,
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     lightning.Trainer(default_root_dir=tmp_path, callbacks=[Watch(), saves], **options).fit(Module(), data, data)
     assert order[0] == "tuned"  # the sanity check tunes nothing that is saved
     assert order[-2:] == ["tuned", "saved"]

@@ -74,7 +74,12 @@ def test_its_commands_run_in_an_empty_folder(environment, tmp_path):
     where = "import pdt_lightning; print(pdt_lightning.__file__)"
     assert Path(done(environment / "python", "-c", where, folder=tmp_path).strip()).is_relative_to(environment.parent)
     said = done(
-        environment / "pdt-fit", "--config", "point.yaml", "--config=debug.yaml", "--data.collection_workers=1", folder=tmp_path
+        environment / "pdt-fit",
+        "--config",
+        "point.yaml",
+        "--config=debug.yaml",
+        "--data.collection_workers=1",
+        folder=tmp_path,
     )
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert (tmp_path / "runs" / "debug" / "version_0" / "summary.json").is_file()

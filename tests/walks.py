@@ -46,13 +46,22 @@ class Walk(gym.Env):
         fault="",
         render_mode=None,
     ):
-        self.gain, self.parts, self.success, self.offset, self.unit, self.fault = gain, parts, success, offset, unit, fault
+        self.gain, self.parts, self.success, self.offset, self.unit, self.fault = (
+            gain,
+            parts,
+            success,
+            offset,
+            unit,
+            fault,
+        )
         if fault == "build":
             raise KeyError("no such robot")
         whole = np.dtype(dtype).kind == "i"
         self.action_space = Box(0, 10, (2,), np.dtype(dtype)) if whole else Box(-box, box, (2,), np.dtype(dtype))
         one = Box(-np.inf, np.inf, (1,), np.float64)
-        self.observation_space = Dict([(key, one) for key in parts]) if parts else Box(-np.inf, np.inf, (2,), np.float64)
+        self.observation_space = (
+            Dict([(key, one) for key in parts]) if parts else Box(-np.inf, np.inf, (2,), np.float64)
+        )
         self.aim(goal)
 
     def aim(self, goal):
@@ -71,7 +80,11 @@ class Walk(gym.Env):
         if self.fault == "endless":
             return np.array([np.inf, 0.0])
         x, y = self.place * self.unit + self.offset
-        return dict(zip(sorted(self.parts), (np.array([x]), np.array([y])), strict=True)) if self.parts else np.array([x, y])
+        return (
+            dict(zip(sorted(self.parts), (np.array([x]), np.array([y])), strict=True))
+            if self.parts
+            else np.array([x, y])
+        )
 
     def info(self, reset=False):
         near = float(np.linalg.norm(self.place - self.goal) < 0.15)
@@ -142,7 +155,9 @@ def stacked(rows):
     """Dicts of rows → a dict of arrays; tuples likewise; other rows → an array."""
     if isinstance(rows[0], tuple):
         return tuple(stacked([row[number] for row in rows]) for number in range(len(rows[0])))
-    return {key: stacked([row[key] for row in rows]) for key in rows[0]} if isinstance(rows[0], dict) else np.array(rows)
+    return (
+        {key: stacked([row[key] for row in rows]) for key in rows[0]} if isinstance(rows[0], dict) else np.array(rows)
+    )
 
 
 def edit(name, change, spec=False):

@@ -1,7 +1,8 @@
 """Tuning with a simulator that goes wrong ends as with one that does not: `python -m benchmarks.faults.rollouts --episodes 10000`.
 
-Of the episodes, drawn by their seeds, 1 % raise, 1 % return NaN, 0.5 % hang and 0.1 % take their worker with them, each once. The
-same search runs with a clean simulator; recommended prompts, every outcome and the counts are compared, and the time.
+Of the episodes, drawn by their seeds, 1 % raise, 1 % return NaN, 0.5 % hang and 0.1 % take their worker with them, each
+once. The same search runs with a clean simulator; recommended prompts, every outcome and the counts are compared, and
+the time.
 """
 
 import argparse
@@ -58,7 +59,9 @@ class FaultyPoint(PointEnv):
         super().__init__(goal, horizon)
         self.folder, self.way = folder, ""
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """As the point's."""
         self.way = way(seed or 0) if self.folder else ""
         self.mark = Path(self.folder) / f"{self.goal}-{seed}-{self.way}"

@@ -21,8 +21,8 @@ METRICS = (
     "val/action_error",
     "epoch",
 )
-# TensorBoard colours by run and sorts by tag: so tuned, untuned and oracle are runs of their own that share two charts, whose names
-# sort before those of all tasks. As neighbours in the list of runs they never get the same colour.
+# TensorBoard colours by run and sorts by tag: so tuned, untuned and oracle are runs of their own that share two charts,
+# whose names sort before those of all tasks. As neighbours in the list of runs they never get the same colour.
 KINDS = ("oracle", "tuned", "untuned")
 SHARED = "all held-out tasks"
 LAYOUT = {
@@ -35,8 +35,8 @@ LAYOUT = {
         "action error: validation, held-out tasks": ["Multiline", ["^val/action_error$", "^heldout/action_error$"]],
     },
 }
-# Of the trainer's many options, those that change results. The length of a run is not among them: it may be another when the run is
-# taken up again, and TensorBoard keeps what it read first. The epoch reached is a metric instead.
+# Of the trainer's many options, those that change results. The length of a run is not among them: it may be another
+# when the run is taken up again, and TensorBoard keeps what it read first. The epoch reached is a metric instead.
 TRAINER = ("precision", "accumulate_grad_batches", "gradient_clip_val")
 # Of other groups, those that change none, or follow from others.
 NO_MATTER = ("seed", "progress", "workers", "collection_workers", "tuned_training_tasks")
@@ -97,7 +97,11 @@ def _flat(options: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str | 
 
 
 def show_phase(
-    boards: Sequence[SummaryWriter], images: Mapping[str, np.ndarray], results: Sequence[TaskResult], curves: Path, update: int
+    boards: Sequence[SummaryWriter],
+    images: Mapping[str, np.ndarray],
+    results: Sequence[TaskResult],
+    curves: Path,
+    update: int,
 ) -> None:
     """Show a phase of tuning: figures and a table in the run itself, its curves as runs of their own.
 
@@ -125,7 +129,9 @@ def markdown(results: Sequence[TaskResult]) -> str:
     summary = report.summarise(results)
     rows = [*summary["tasks"].items(), ("all", summary["aggregate"])]
     lines = [["task", *report.KINDS], ["---"] * (1 + len(report.KINDS))]
-    lines += [[name, *(report.cell(figures[kind]).replace("\n", "<br>") for kind in report.KINDS)] for name, figures in rows]
+    lines += [
+        [name, *(report.cell(figures[kind]).replace("\n", "<br>") for kind in report.KINDS)] for name, figures in rows
+    ]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -27,8 +27,8 @@ def run_ends(trainer: lightning.Trainer) -> bool:
 def only_after_a_phase(trainer: lightning.Trainer, was_run: Callable[[], bool]) -> list[lightning.Callback]:
     """Let those callbacks that monitor a number of a phase look at it only where it is one of the present weights.
 
-    Phases do not follow every validation. Elsewhere the number is missing, of which Lightning's callbacks make an error, or is
-    that of an earlier phase, which they would take for a new one.
+    Phases do not follow every validation. Elsewhere the number is missing, of which Lightning's callbacks make an
+    error, or is that of an earlier phase, which they would take for a new one.
 
     Args:
         trainer: has the callbacks.

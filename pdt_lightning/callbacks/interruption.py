@@ -20,19 +20,21 @@ class Best(ModelCheckpoint):
     """`best.ckpt`, of the lowest validation error; a class of its own, so that its state is not taken for that of a user's."""
 
     def __init__(self, folder: Path):
-        super().__init__(folder, "best", monitor="val/action_error", enable_version_counter=False, save_on_train_epoch_end=False)
+        super().__init__(
+            folder, "best", monitor="val/action_error", enable_version_counter=False, save_on_train_epoch_end=False
+        )
 
 
 class Interruption(Checkpoint):
     """Keeps `last.ckpt`, from which a run goes on as if it had never stopped; asked to stop, saves it and raises `Interrupted`.
 
     It is saved after each validation and at the end of training. Lightning cannot go on from
-    within a validation. So it is saved before each update that a validation or an epoch's end follows too: a run that ends there,
-    in whatever way, makes that update again; the tuning's rollouts come from its journal.
+    within a validation. So it is saved before each update that a validation or an epoch's end follows too: a run that
+    ends there, in whatever way, makes that update again; the tuning's rollouts come from its journal.
 
-    Lightning takes an epoch in whose middle training ended (`max_steps`, `max_time`) for a whole one. A checkpoint of such an end
-    holds what Lightning counted after the last update instead, so that the rest of the epoch, its validation and its phase are
-    made up for when the run goes on.
+    Lightning takes an epoch in whose middle training ended (`max_steps`, `max_time`) for a whole one. A checkpoint of
+    such an end holds what Lightning counted after the last update instead, so that the rest of the epoch, its
+    validation and its phase are made up for when the run goes on.
 
     Args:
         folder: of the checkpoints; None: nothing is saved.
@@ -60,7 +62,11 @@ class Interruption(Checkpoint):
             return
         # Where training may end before the next update; it takes too long to do it after each.
         if each > 1 or self._ends(trainer) or trainer.val_check_batch is None or self._validates(trainer, done):
-            self._counted = {"loop": trainer.fit_loop.state_dict(), "epoch": trainer.current_epoch, "update": trainer.global_step}
+            self._counted = {
+                "loop": trainer.fit_loop.state_dict(),
+                "epoch": trainer.current_epoch,
+                "update": trainer.global_step,
+            }
         if done >= batches or self._validates(trainer, done):
             return
         stop = self._asked(trainer, done // each)
@@ -110,7 +116,9 @@ class Interruption(Checkpoint):
             self.save(trainer)
         self.request.cease()
 
-    def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
         """Listen no more."""
         self.request.cease()
 

@@ -39,19 +39,20 @@ from pdt_lightning.tuning.result import TaskResult
 class PromptTuning(lightning.Callback):
     """Between validation epochs, let a tuner find prompts of the held-out tasks by rollouts.
 
-    It starts afresh in each phase, since the model has changed, and leaves the training's randomness untouched. The last phase of
-    a run also looks for the best found (`oracle`).
+    It starts afresh in each phase, since the model has changed, and leaves the training's randomness untouched. The
+    last phase of a run also looks for the best found (`oracle`).
 
     Args:
         every_n_epochs: epochs between two phases; the last epoch always ends with one. 0: only the last.
         tasks: ids of the held-out tasks to tune; null: all.
-        validation_tasks: ids of training tasks to tune besides. They are logged apart, as `tuning_validation/...`, so that a
-            checkpoint can be chosen by tuned return without a look at the tasks that are reported.
-        workers: processes that play rollouts on the CPU, of each rank; 0: the rank itself plays, and what hangs or dies there takes
-            the run with it; null: one for each core that the run may use.
-        step_timeout: seconds that an environment may take to be built, to be reset or for a step before it is held to hang, its
-            worker is ended and its episode is played again; null: as long as it likes.
-        width: rows in a forward pass. It decides the last bits of the results; the number of workers and ranks does not.
+        validation_tasks: ids of training tasks to tune besides. They are logged apart, as `tuning_validation/...`, so
+            that a checkpoint can be chosen by tuned return without a look at the tasks that are reported.
+        workers: processes that play rollouts on the CPU, of each rank; 0: the rank itself plays, and what hangs or dies
+            there takes the run with it; null: one for each core that the run may use.
+        step_timeout: seconds that an environment may take to be built, to be reset or for a step before it is held to
+            hang, its worker is ended and its episode is played again; null: as long as it likes.
+        width: rows in a forward pass. It decides the last bits of the results; the number of workers and ranks does
+            not.
         precision: of the transformer in rollouts: `32-true`, or `bf16-true`, which is faster where the hardware has it.
         progress: show a bar with the time left.
         **options: see `TuningOptions`.
@@ -93,9 +94,13 @@ class PromptTuning(lightning.Callback):
         """Check tasks and objective, and make the pool of workers, which start when first needed."""
         data = getattr(trainer, "datamodule", None)
         if not isinstance(data, MultiTaskDataModule):
-            raise UserError("PromptTuning needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...)).")
+            raise UserError(
+                "PromptTuning needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...))."
+            )
         self.check(data)
-        check_objective(self.options.objective, ((subject.task, subject.segments.episodes) for subject in self.subjects(data)))
+        check_objective(
+            self.options.objective, ((subject.task, subject.segments.episodes) for subject in self.subjects(data))
+        )
         self._monitoring = only_after_a_phase(trainer, lambda: self.last_update == trainer.global_step)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", trainer.num_devices))
         workers = max(1, cores() // max(1, local)) if self.workers is None else self.workers
@@ -108,8 +113,12 @@ class PromptTuning(lightning.Callback):
             UserError: naming the option.
         """
         data.chosen(self.tasks)
-        if missing := [name for name in self.validation_tasks if name not in (data.hparams["tuned_training_tasks"] or ())]:
-            raise UserError(f"validation_tasks: give MultiTaskDataModule(tuned_training_tasks=[{missing[0]!r}, ...]) too.")
+        if missing := [
+            name for name in self.validation_tasks if name not in (data.hparams["tuned_training_tasks"] or ())
+        ]:
+            raise UserError(
+                f"validation_tasks: give MultiTaskDataModule(tuned_training_tasks=[{missing[0]!r}, ...]) too."
+            )
 
     def due(self, trainer: lightning.Trainer) -> bool:
         """Whether a phase is to be run now, at a validation or at the end of an epoch; in the middle of an epoch never."""
@@ -138,14 +147,19 @@ class PromptTuning(lightning.Callback):
     def on_train_end(self, trainer: lightning.Trainer, pl_module: LitPDT) -> None:  # type: ignore[override]
         """Where training ended in another way than foreseen (early stopping, max_time), the last phase comes now.
 
-        Where the last weights were tuned already, it is that phase once more, with the oracle; its rollouts are in its journal.
+        Where the last weights were tuned already, it is that phase once more, with the oracle; its rollouts are in its
+        journal.
         """
         if not trainer.interrupted and self.final_update != trainer.global_step and self._any_tasks(trainer):
             tuned_already = self.last_update == trainer.global_step
             self.phases -= tuned_already
             metrics = self._run_phase(trainer, pl_module, trainer.current_epoch - 1, final=True)
             self._to_be_saved = True
-            new = {name: value for name, value in metrics.items() if not (tuned_already and name in trainer.callback_metrics)}
+            new = {
+                name: value
+                for name, value in metrics.items()
+                if not (tuned_already and name in trainer.callback_metrics)
+            }
             for logger in trainer.loggers:
                 logger.log_metrics(new, step=trainer.global_step)
             trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
@@ -178,7 +192,9 @@ class PromptTuning(lightning.Callback):
         if self._pool is not None:
             self._pool.close()
 
-    def on_exception(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
         """End the worker processes; Lightning calls no `teardown` then."""
         self.teardown(trainer, pl_module, "fit")
 
@@ -203,7 +219,9 @@ class PromptTuning(lightning.Callback):
             wanted = [subject.task.id for subject in self.subjects(data)]
             results = [found[name] for name in wanted if name in found]
             if not results:
-                raise RuntimeError("All tasks were given up, as said above: there is nothing to report. Mend their environment.")
+                raise RuntimeError(
+                    "All tasks were given up, as said above: there is nothing to report. Mend their environment."
+                )
             self.phases += 1
             self.last_update = trainer.global_step
             if final:
@@ -212,14 +230,23 @@ class PromptTuning(lightning.Callback):
             gather(
                 attempt(
                     lambda: (
-                        self._write(folder, results, phase, epoch, trainer, final) if trainer.is_global_zero and folder else None
+                        self._write(folder, results, phase, epoch, trainer, final)
+                        if trainer.is_global_zero and folder
+                        else None
                     )
                 )
             )
         return report.metrics(results)
 
     def _tune_share(
-        self, data: MultiTaskDataModule, module: LitPDT, rank: int, world_size: int, phase: int, final: bool, path: Path | None
+        self,
+        data: MultiTaskDataModule,
+        module: LitPDT,
+        rank: int,
+        world_size: int,
+        phase: int,
+        final: bool,
+        path: Path | None,
     ) -> list[TaskResult]:
         subjects = shard(self.subjects(data), rank, world_size)
         if not subjects:
@@ -234,7 +261,13 @@ class PromptTuning(lightning.Callback):
         return Policy(frozen, int(module.hparams["context_steps"]), self.precision)
 
     def _write(
-        self, folder: Path, results: Sequence[TaskResult], phase: int, epoch: int, trainer: lightning.Trainer, final: bool
+        self,
+        folder: Path,
+        results: Sequence[TaskResult],
+        phase: int,
+        epoch: int,
+        trainer: lightning.Trainer,
+        final: bool,
     ) -> None:
         data: MultiTaskDataModule = trainer.datamodule  # type: ignore[attr-defined]
         name = f"epoch_{epoch:04d}"
@@ -248,7 +281,11 @@ class PromptTuning(lightning.Callback):
             f"figures/{name}",
             checkpoint="checkpoints/last.ckpt",
             final=final,
-            given_up=[subject.task.id for subject in self.subjects(data) if subject.task.id not in {one.task for one in results}],
+            given_up=[
+                subject.task.id
+                for subject in self.subjects(data)
+                if subject.task.id not in {one.task for one in results}
+            ],
         )
         boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         show_phase(boards, images, results, folder / "tuning" / name, trainer.global_step)
@@ -261,7 +298,9 @@ class PromptTuning(lightning.Callback):
                 examples(subjects[result.task], result, self.options, data.hparams["segments"], phase)
                 for result in held_out[: self.options.videos]
             ]
-            films = film_all(folder / "videos", pairs, self._policy(trainer.lightning_module), self.width, self.progress)
+            films = film_all(
+                folder / "videos", pairs, self._policy(trainer.lightning_module), self.width, self.progress
+            )
             for board in boards:
                 log_films(board, films, trainer.global_step)
 

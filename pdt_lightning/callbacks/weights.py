@@ -8,15 +8,18 @@ from lightning.pytorch.callbacks import WeightAveraging
 
 
 @contextmanager
-def saved_weights(trainer: lightning.Trainer, module: lightning.LightningModule, caller: lightning.Callback) -> Iterator[None]:
+def saved_weights(
+    trainer: lightning.Trainer, module: lightning.LightningModule, caller: lightning.Callback
+) -> Iterator[None]:
     """While it lasts, the module has the weights that a checkpoint of this moment holds.
 
-    Callbacks that average weights put the average into checkpoints while training goes on with its own; what is reported has to be
-    of what is saved.
+    Callbacks that average weights put the average into checkpoints while training goes on with its own; what is
+    reported has to be of what is saved.
     """
     callbacks = list(trainer.callbacks)  # type: ignore[attr-defined]  # the trainer has them, its stub has not
     if trainer.validating:
-        # For a validation Lightning's averaging lends its average to the module; those behind the caller have not taken it back.
+        # For a validation Lightning's averaging lends its average to the module; those behind the caller have not taken
+        # it back.
         lent = [one for one in callbacks[callbacks.index(caller) :] if isinstance(one, WeightAveraging)]
         callbacks = [one for one in callbacks if one not in lent]
     checkpoint = {"state_dict": module.state_dict()}

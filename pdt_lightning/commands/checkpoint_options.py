@@ -22,7 +22,9 @@ def checkpoint_parser(command: str, usage: str, docstring: str | None) -> Explai
     """
     prog = f"python -m pdt_lightning.{command}"
     what = f"pdt_lightning: {first_sentence(docstring)}"
-    parser = Explaining(prog=prog, usage=f"{prog} {usage} [--OPTION=VALUE ...]", description=what, epilog=DEBUG, allow_abbrev=False)
+    parser = Explaining(
+        prog=prog, usage=f"{prog} {usage} [--OPTION=VALUE ...]", description=what, epilog=DEBUG, allow_abbrev=False
+    )
     parser.add_argument(
         "-c", "--config", action=ConfigurationFile, help="A YAML file with options of this command. Flags after it win."
     )

@@ -34,7 +34,17 @@ from pdt_lightning.commands.loggers import DEFAULT, loggers_of
 from pdt_lightning.commands.monitors import check_monitors
 from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer, missing_package, precision
 from pdt_lightning.commands.resume import check_same
-from pdt_lightning.commands.run_folder import checkpoint_of, find_run, hold, make_version, requeued, sign, slurm_job, tell, told
+from pdt_lightning.commands.run_folder import (
+    checkpoint_of,
+    find_run,
+    hold,
+    make_version,
+    requeued,
+    sign,
+    slurm_job,
+    tell,
+    told,
+)
 from pdt_lightning.core.distributed import attempt, gather
 from pdt_lightning.core.errors import UserError, check_range, check_writable
 from pdt_lightning.core.terminal import in_terminal, quiet
@@ -75,7 +85,10 @@ class RunCLI(LightningCLI):
         """Make the parser, whose `--config` knows the shipped configurations."""
         parser = RunParser(dump_header=[f"lightning.pytorch=={lightning.__version__}"], **kwargs)
         parser.add_argument(
-            "-c", "--config", action=ConfigurationFile, help="A YAML file, or the name of a shipped one, such as metaworld.yaml."
+            "-c",
+            "--config",
+            action=ConfigurationFile,
+            help="A YAML file, or the name of a shipped one, such as metaworld.yaml.",
         )
         return parser
 
@@ -115,7 +128,9 @@ class RunCLI(LightningCLI):
         parser.link_arguments("model.attention", "data.attention")
         for fact in ("state_size", "action_size", "max_timesteps"):
             parser.link_arguments(f"data.{fact}", f"model.{fact}", apply_on="instantiate")
-        parser.set_defaults({"trainer.default_root_dir": "runs", "trainer.enable_model_summary": False, "trainer.logger": DEFAULT})
+        parser.set_defaults(
+            {"trainer.default_root_dir": "runs", "trainer.enable_model_summary": False, "trainer.logger": DEFAULT}
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments. What OmegaConf cannot resolve is the user's error too."""
@@ -166,7 +181,9 @@ class RunCLI(LightningCLI):
         callbacks: list[Callback] = [chosen] if isinstance(chosen, Callback) else list(chosen)
         if options.enable_checkpointing is False:
             if any(isinstance(callback, Checkpoint) for callback in callbacks):
-                raise UserError("--trainer.enable_checkpointing=False, but --trainer.callbacks has one that saves. Leave one out.")
+                raise UserError(
+                    "--trainer.enable_checkpointing=False, but --trainer.callbacks has one that saves. Leave one out."
+                )
             self.interruption = Interruption(None)
         else:
             callbacks.append(Best(self.home / "checkpoints"))  # likewise
@@ -233,11 +250,15 @@ class RunCLI(LightningCLI):
         if saved is not None:
             self.start = f"from {self.checkpoint}, after update {saved['global_step']:,} in epoch {saved['epoch']}"
         if self.checkpoint_wanted == "last":
-            self.start = f"the newest of this name, {self.start}" + ("" if saved else ", since it has no checkpoint yet")
+            self.start = f"the newest of this name, {self.start}" + (
+                "" if saved else ", since it has no checkpoint yet"
+            )
         if self._why:
             self.start += f" ({self._why})"
         if slurm_job():
-            self.interruption.request.listen(signal.SIGUSR1)  # in place of Lightning, which would leave a checkpoint of its own
+            self.interruption.request.listen(
+                signal.SIGUSR1
+            )  # in place of Lightning, which would leave a checkpoint of its own
         if self.interruption.path:
             self.interruption.path = self.run_folder / "checkpoints" / "last.ckpt"
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # the trainer has it, its stub has not

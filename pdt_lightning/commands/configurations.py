@@ -8,8 +8,8 @@ from jsonargparse import ActionConfigFile
 from pdt_lightning.core.errors import NotFoundError, suggestion
 
 PREFIX = "pdt_lightning:"
-# Options that are mappings, and the option that says whose they are: of another one they begin anew. `tune` and `compare` have them
-# without groups; what their family is, the checkpoint says.
+# Options that are mappings, and the option that says whose they are: of another one they begin anew. `tune` and
+# `compare` have them without groups; what their family is, the checkpoint says.
 MAPPINGS = {
     "data.family_options": "data.family",
     "tuning.tuner_options": "tuning.tuner",
@@ -19,7 +19,9 @@ MAPPINGS = {
 }
 _PACKAGE = Path(__file__).parents[1]
 # Within the installed package, or beside it in a checkout.
-FOLDER = next((folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir()), _PACKAGE / "conf")
+FOLDER = next(
+    (folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir()), _PACKAGE / "conf"
+)
 
 
 class ConfigurationFile(ActionConfigFile):

@@ -26,7 +26,18 @@ from pdt_lightning.tasks.base import Task
 from pdt_lightning.tasks.spaces import raw_space
 
 REPLAYED = 3  # episodes of a task
-COLUMNS = ("task", "environment", "observations", "actions", "episodes", "steps", "horizon", "target", "return", "replayed")
+COLUMNS = (
+    "task",
+    "environment",
+    "observations",
+    "actions",
+    "episodes",
+    "steps",
+    "horizon",
+    "target",
+    "return",
+    "replayed",
+)
 TOLERANCE = 1e-3  # of returns and states, relative to their size
 
 
@@ -49,8 +60,12 @@ class Checked:
 
 def check(args: list[str]) -> None:
     """Show the tasks of a configuration, and what is odd about them."""
-    parser = argparse.ArgumentParser(prog="python -m pdt_lightning.collect check", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--config", action="append", required=True, help="YAML file of a run; later ones change earlier ones.")
+    parser = argparse.ArgumentParser(
+        prog="python -m pdt_lightning.collect check", description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--config", action="append", required=True, help="YAML file of a run; later ones change earlier ones."
+    )
     config = configuration(parser.parse_args(args).config)
     data = datamodule(config)
     data.prepare_data()
@@ -81,9 +96,13 @@ def configuration(files: Sequence[str]) -> dict[str, Any]:
         merged = OmegaConf.merge(*(OmegaConf.load(configuration_path(name)) for name in files))
         plain: Any = OmegaConf.to_container(merged, resolve=True)
     except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
-        raise UserError(f"--config={files[-1]}: {str(error).splitlines()[0]}. Give YAML, such as conf/own_data.yaml.") from error
+        raise UserError(
+            f"--config={files[-1]}: {str(error).splitlines()[0]}. Give YAML, such as conf/own_data.yaml."
+        ) from error
     if not isinstance(plain, dict) or not isinstance(plain.get("data"), dict):
-        raise UserError(f"--config={files[-1]} says nothing of data. Give the configuration of a run, such as conf/own_data.yaml.")
+        raise UserError(
+            f"--config={files[-1]} says nothing of data. Give the configuration of a run, such as conf/own_data.yaml."
+        )
     return plain
 
 
@@ -118,12 +137,18 @@ def examine(task: Task, role: str, episodes: Episodes) -> Checked:
             "rollouts are in the evaluation environment that its datasets name; environment: recorded changes that."
         )
     if task.reset_options:
-        one.warnings.append(f"episodes begin with the recorded reset options, {', '.join(map(str, task.reset_options[:3]))}.")
+        one.warnings.append(
+            f"episodes begin with the recorded reset options, {', '.join(map(str, task.reset_options[:3]))}."
+        )
     longest = max(data.longest for data in known)
     if longest > horizon:
-        one.warnings.append(f"demonstrations have up to {longest} steps; all after the first {horizon}, the horizon, is left out.")
+        one.warnings.append(
+            f"demonstrations have up to {longest} steps; all after the first {horizon}, the horizon, is left out."
+        )
     elif horizon > longest and not episodes.index.ended.any():
-        one.warnings.append(f"no demonstration gets to the horizon of {horizon}; returns are over up to {longest} steps.")
+        one.warnings.append(
+            f"no demonstration gets to the horizon of {horizon}; returns are over up to {longest} steps."
+        )
     if short := int((~whole).sum()):
         one.warnings.append(f"{short} of {len(whole)} episodes were cut off before the horizon, and set no target.")
     returns = episodes.index.returns[whole]
@@ -131,7 +156,17 @@ def examine(task: Task, role: str, episodes: Episodes) -> Checked:
     summary = f"{returns.mean():.4g} ({returns.min():.4g} to {returns.max():.4g})"
     lengths = f"{episodes.lengths.min()} to {episodes.lengths.max()}"
     target = f"{task.target_return:.4g}"
-    one.row = [f"{task.id} ({role})", task.env_name, *spaces, str(len(whole)), lengths, str(horizon), target, summary, again]
+    one.row = [
+        f"{task.id} ({role})",
+        task.env_name,
+        *spaces,
+        str(len(whole)),
+        lengths,
+        str(horizon),
+        target,
+        summary,
+        again,
+    ]
     return one
 
 
@@ -143,7 +178,8 @@ def replay(one: Checked, known: Sequence[recorded.Recorded], episodes: Episodes)
     seeds = [integer(number, "check", one.task.id) if seed is None else seed for number, seed in enumerate(kept)]
     size, actions = episodes.state_size, episodes.action_size
     steps = [
-        episodes.steps[first:last] for first, last in zip(episodes.offsets[:count], episodes.offsets[1 : count + 1], strict=True)
+        episodes.steps[first:last]
+        for first, last in zip(episodes.offsets[:count], episodes.offsets[1 : count + 1], strict=True)
     ]
     outcomes, first = replayed(one.task, [own[:, size : size + actions] for own in steps], seeds, size)
     if failed := [outcome.failed for outcome in outcomes if outcome.failed]:
@@ -163,7 +199,9 @@ def replay(one: Checked, known: Sequence[recorded.Recorded], episodes: Episodes)
             "with the recorded seeds rollouts begin in other states than the demonstrations: is it the same environment?"
         )
     elif off > TOLERANCE * max(np.abs(expected).max(), np.abs(totals).max()):
-        one.warnings.append(f"recorded actions do not bring the recorded returns again: they are off by up to {off:.3g}.")
+        one.warnings.append(
+            f"recorded actions do not bring the recorded returns again: they are off by up to {off:.3g}."
+        )
     return f"{off:.1g} off"
 
 
@@ -180,5 +218,7 @@ def run_warnings(config: Mapping[str, Any]) -> list[str]:
     warmup = model.get("warmup_updates", inspect.signature(LitPDT).parameters["warmup_updates"].default)
     epochs, each = trainer.get("max_epochs"), data.get("updates_per_epoch", 1000)
     if epochs and epochs > 0 and warmup > epochs * each:
-        return [f"--model.warmup_updates={warmup:,} is more than the {epochs * each:,} updates of the run: set it to a twentieth."]
+        return [
+            f"--model.warmup_updates={warmup:,} is more than the {epochs * each:,} updates of the run: set it to a twentieth."
+        ]
     return []

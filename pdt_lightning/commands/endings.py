@@ -10,7 +10,9 @@ from pdt_lightning.core.terminal import say
 def print_stop(folder: Path, where: str, args: Sequence[str]) -> None:
     """Say where a run stopped, and print the command that goes on; `args` are those of the command that was stopped."""
     checkpoint = folder / "checkpoints" / "last.ckpt"
-    arguments = [arg for n, arg in enumerate(args) if not (arg.startswith("--ckpt_path") or (n and args[n - 1] == "--ckpt_path"))]
+    arguments = [
+        arg for n, arg in enumerate(args) if not (arg.startswith("--ckpt_path") or (n and args[n - 1] == "--ckpt_path"))
+    ]
     again = shlex.join([*arguments, "--ckpt_path", str(checkpoint) if checkpoint.is_file() else "last"])
     say(f"\nStopped {where}. What is saved stays. Go on:\npython -m pdt_lightning.fit {again}")
 

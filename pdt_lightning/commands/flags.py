@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable, Mapping
 
-# By the field's name, what the command calls it; what ends with a point is a group. A field that a command has no option for stays
-# as it is.
+# By the field's name, what the command calls it; what ends with a point is a group. A field that a command has no
+# option for stays as it is.
 FIT = {name: f"--{name}" for name in ("data.", "model.", "tuning.", "trainer.", "ckpt_path", "init_from")}
 TUNE = {"tuning.": "--", "data.family_options": "--family_options", "ckpt_path": "--ckpt_path"}
 COMPARE = {**TUNE, "comparison.": "--"}

@@ -11,7 +11,9 @@ from pdt_lightning.core.guests import declared
 from pdt_lightning.model.guests import OPTIONS_AFTER, transformer_class
 from pdt_lightning.tuners import tuner_class
 
-Taking = tuple[type, Callable[..., Any], str]  # a class, what takes its options, and the parameter after which they begin
+Taking = tuple[
+    type, Callable[..., Any], str
+]  # a class, what takes its options, and the parameter after which they begin
 
 
 def _tuner(name: str) -> Taking:
@@ -25,7 +27,11 @@ def _transformer(name: str) -> Taking:
 
 
 # By the option that names a guest.
-GUESTS: Mapping[str, Callable[[str], Taking]] = {"tuning.tuner": _tuner, "tuner": _tuner, "model.transformer": _transformer}
+GUESTS: Mapping[str, Callable[[str], Taking]] = {
+    "tuning.tuner": _tuner,
+    "tuner": _tuner,
+    "model.transformer": _transformer,
+}
 
 
 def guest_help(config: Mapping[str, Any]) -> str:
@@ -37,7 +43,9 @@ def guest_help(config: Mapping[str, Any]) -> str:
     Raises:
         UserError: if a guest cannot be found.
     """
-    return "".join(_section(option, config[option], find(config[option])) for option, find in GUESTS.items() if option in config)
+    return "".join(
+        _section(option, config[option], find(config[option])) for option, find in GUESTS.items() if option in config
+    )
 
 
 def named_by(args: Sequence[str]) -> dict[str, str]:

@@ -10,8 +10,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 class RunBoard(TensorBoardLogger):
     """TensorBoard in the run's own folder.
 
-    It is the default of `--trainer.logger`, in a list, so that `--trainer.logger+=...` adds to it, as jsonargparse appends, and
-    `--trainer.logger=...` replaces it. It takes no options: the folder is only known when the run begins.
+    It is the default of `--trainer.logger`, in a list, so that `--trainer.logger+=...` adds to it, as jsonargparse
+    appends, and `--trainer.logger=...` replaces it. It takes no options: the folder is only known when the run begins.
     """
 
     def __init__(self) -> None:

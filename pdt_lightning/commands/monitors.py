@@ -51,7 +51,9 @@ def check_monitors(
         UserError: naming the monitor.
     """
     callbacks = list(callbacks)
-    monitored = [("callbacks", type(one).__name__, monitor) for one in callbacks if (monitor := getattr(one, "monitor", None))]
+    monitored = [
+        ("callbacks", type(one).__name__, monitor) for one in callbacks if (monitor := getattr(one, "monitor", None))
+    ]
     if monitor := ((lr_scheduler or {}).get("init_args") or {}).get("monitor"):
         monitored.append(("lr_scheduler", str((lr_scheduler or {})["class_path"]).rpartition(".")[2], monitor))
     theirs = [one for one in callbacks if not type(one).__module__.startswith(("lightning.", "pdt_lightning."))]

@@ -63,7 +63,9 @@ class Explaining(ArgumentParser):
         try:
             return super().parse_path(path, *args, **kwargs)
         except (UserError, UnicodeDecodeError) as error:
-            raise UserError(f"--config={path}: {error}. A configuration is YAML, such as that of conf/point.yaml.") from error
+            raise UserError(
+                f"--config={path}: {error}. A configuration is YAML, such as that of conf/point.yaml."
+            ) from error
 
 
 def _elsewhere(name: str, flags: Sequence[str]) -> str:
@@ -109,7 +111,12 @@ def check_trainer(options: Any, updates_per_epoch: int) -> None:
     """
     if not hasattr(options, "accumulate_grad_batches"):
         raise UserError(f"--trainer={options}: its options are a mapping, such as trainer: {{max_epochs: 3}}.")
-    least = {"accumulate_grad_batches": 1, "check_val_every_n_epoch": 1, "log_every_n_steps": 0, "num_sanity_val_steps": -1}
+    least = {
+        "accumulate_grad_batches": 1,
+        "check_val_every_n_epoch": 1,
+        "log_every_n_steps": 0,
+        "num_sanity_val_steps": -1,
+    }
     for name, value in (*least.items(), ("gradient_clip_val", 0), ("overfit_batches", 0)):
         if options[name] is not None:
             check_range(f"--trainer.{name}", options[name], value)

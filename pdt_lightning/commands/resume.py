@@ -13,8 +13,12 @@ from pdt_lightning.model.checkpoints import FROM_DATA, read, unfit
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.tasks.base import options_of
 
-# These decide nothing of what is learned: who collects demonstrations, what is tuned besides, how the model is computed.
-MAY_DIFFER = {"data": ("collection_workers", "progress", "tuned_training_tasks"), "model": ("compile", "skip_not_finite")}
+# These decide nothing of what is learned: who collects demonstrations, what is tuned besides, how the model is
+# computed.
+MAY_DIFFER = {
+    "data": ("collection_workers", "progress", "tuned_training_tasks"),
+    "model": ("compile", "skip_not_finite"),
+}
 # What another option sets, or what is compared by itself.
 FOLLOW = {"data": ("attention", "seed", "family_options"), "model": ("context_steps",)}
 
@@ -22,10 +26,11 @@ FOLLOW = {"data": ("attention", "seed", "family_options"), "model": ("context_st
 def check_same(path: Path | str, model: LitPDT, data: MultiTaskDataModule, found: Collection[str] = ()) -> None:
     """Refuse to go on from a checkpoint with other options than it was trained with.
 
-    All options of the model and the data have to be the same, since they decide what the weights mean, what is trained on, or, like
-    the learning rate, would be overruled by the state of the optimiser without a word. `data.updates_per_epoch` too: the epochs
-    that are over had so many. May differ: `name` and all of `trainer` (hardware, and when to stop) and `tuning` (a phase
-    starts afresh), `model.compile`, `model.skip_not_finite`, `data.collection_workers` and `data.progress`.
+    All options of the model and the data have to be the same, since they decide what the weights mean, what is trained
+    on, or, like the learning rate, would be overruled by the state of the optimiser without a word.
+    `data.updates_per_epoch` too: the epochs that are over had so many. May differ: `name` and all of `trainer`
+    (hardware, and when to stop) and `tuning` (a phase starts afresh), `model.compile`, `model.skip_not_finite`,
+    `data.collection_workers` and `data.progress`.
 
     Args:
         path: of the checkpoint.
@@ -38,7 +43,8 @@ def check_same(path: Path | str, model: LitPDT, data: MultiTaskDataModule, found
     """
     content = read(path)
     shapes = [
-        {name: tuple(values.shape) for name, values in weights.items()} for weights in (content["state_dict"], model.state_dict())
+        {name: tuple(values.shape) for name, values in weights.items()}
+        for weights in (content["state_dict"], model.state_dict())
     ]
     saved, now = content[MultiTaskDataModule.CHECKPOINT_HYPER_PARAMS_KEY], data.hparams
     different: list[str] = []

@@ -47,11 +47,13 @@ def find_run(home: Path, ckpt_path: str | None) -> tuple[Path | None, Path | Non
 
     Args:
         home: folder of all runs of this name.
-        ckpt_path: None: a new run. `last`: the newest run that has a checkpoint that can be read, or, where none has, the newest
-            one, from the start. A path goes on in the run that the checkpoint lies in, or in a new one where it lies in none.
+        ckpt_path: None: a new run. `last`: the newest run that has a checkpoint that can be read, or, where none has,
+            the newest one, from the start. A path goes on in the run that the checkpoint lies in, or in a new one where
+            it lies in none.
 
     Returns:
-        The folder, None for one that is still to be made; the checkpoint, None to begin from the start; the reason, mostly empty.
+        The folder, None for one that is still to be made; the checkpoint, None to begin from the start; the reason,
+        mostly empty.
 
     Raises:
         NotFoundError: if there is nothing to go on from.

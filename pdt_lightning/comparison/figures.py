@@ -51,13 +51,22 @@ def by_rollouts(summary: Mapping[str, Any]) -> Figure:
         if 0 in known:
             (value, low, high), place = known[0], budgets[0] * 0.72 * 0.96**number
             axis.errorbar(
-                [place], [value], yerr=whiskers(value, low, high), fmt="D", color=colours[name], ms=6, capsize=3, label=name
+                [place],
+                [value],
+                yerr=whiskers(value, low, high),
+                fmt="D",
+                color=colours[name],
+                ms=6,
+                capsize=3,
+                label=name,
             )
             continue
         x = sorted(known)
         ours = name == summary["default"]
         means, lows, highs = zip(*(known[budget] for budget in x), strict=True)
-        axis.fill_between(x, np.array(lows, float), np.array(highs, float), color=colours[name], alpha=0.25 if ours else 0.1, lw=0)
+        axis.fill_between(
+            x, np.array(lows, float), np.array(highs, float), color=colours[name], alpha=0.25 if ours else 0.1, lw=0
+        )
         axis.plot(x, means, "o-", color=colours[name], lw=3 if ours else 1.5, ms=5, zorder=3 if ours else 2, label=name)
     axis.set_xscale("log")
     axis.set_xticks(budgets, [str(budget) for budget in budgets])
@@ -75,7 +84,9 @@ def aggregate(summary: Mapping[str, Any]) -> Figure:
     """Of every tuner: mean and interquartile mean with intervals, and the probability that the default is better."""
     ranked, goal, against = _ranked(summary)[::-1], summary["goal"], summary["default_minus"]
     panels = 3 if against else 2
-    figure = Figure(figsize=(3.6 * panels + 1.2, 0.42 * len(ranked) + 1.8), dpi=DPI, facecolor="white", layout="constrained")
+    figure = Figure(
+        figsize=(3.6 * panels + 1.2, 0.42 * len(ranked) + 1.8), dpi=DPI, facecolor="white", layout="constrained"
+    )
     axes = figure.subplots(1, panels, sharey=True)
     colours, last = _colours(summary), str(summary["plan"]["options"]["rounds"])
     middle = ("interquartile_mean", "interquartile_low", "interquartile_high")
@@ -83,7 +94,9 @@ def aggregate(summary: Mapping[str, Any]) -> Figure:
         _levels(axis, summary, axis.axvspan, axis.axvline)
         for place, (name, own) in enumerate(ranked):
             value, low, high = of_goal(own, goal) if label == goal else (own[part] for part in middle)
-            axis.errorbar([value], [place], xerr=whiskers(value, low, high), fmt="o", color=colours[name], ms=7, capsize=4, lw=2)
+            axis.errorbar(
+                [value], [place], xerr=whiskers(value, low, high), fmt="o", color=colours[name], ms=7, capsize=4, lw=2
+            )
         axis.set_xlabel(label)
     for place, (name, _) in enumerate(ranked):
         if name in against:
@@ -134,7 +147,10 @@ def choices(results: Results) -> Figure:
     names = [name for name in results.plan.names if any(row["segments"] for row in results.of(name))]
     tasks = results.plan.tasks[:MOST_TASKS]
     figure = Figure(
-        figsize=(2.2 + 3.6 * len(tasks), 1.2 + 1.15 * max(1, len(names))), dpi=DPI, facecolor="white", layout="constrained"
+        figsize=(2.2 + 3.6 * len(tasks), 1.2 + 1.15 * max(1, len(names))),
+        dpi=DPI,
+        facecolor="white",
+        layout="constrained",
     )
     grid = figure.subplots(max(1, len(names)), len(tasks), sharex="col", squeeze=False)
     for line, name in zip(grid, names, strict=False):
@@ -194,7 +210,13 @@ def _chosen(axis: Axes, rows: list[dict[str, Any]]) -> None:
     colours = colormaps["Blues"].with_extremes(bad="white")
     extent = (0.5, counts.shape[1] + 0.5, len(lengths) - 0.5, -0.5)
     axis.imshow(
-        counts, cmap=colours, vmin=-0.25 * total / 4, vmax=max(1, total / 4), extent=extent, aspect="auto", interpolation="none"
+        counts,
+        cmap=colours,
+        vmin=-0.25 * total / 4,
+        vmax=max(1, total / 4),
+        extent=extent,
+        aspect="auto",
+        interpolation="none",
     )
     for number, length in enumerate(lengths):
         axis.add_patch(Rectangle((0.5, number - 0.5), length, 1, fill=False, ec="#c0c0c0", lw=0.5))
@@ -208,7 +230,11 @@ def _colours(summary: Mapping[str, Any]) -> dict[str, Any]:
     """One a tuner: ours stands out."""
     others = [name for name in summary["tuners"] if name not in (summary["default"], UNTUNED)]
     shades = [shade for number, shade in enumerate(colormaps["tab20"](range(20))) if number not in (2, 3, 4, 5, 14, 15)]
-    return {summary["default"]: TUNED, UNTUNED: GREY, **{name: shades[n % len(shades)] for n, name in enumerate(others)}}
+    return {
+        summary["default"]: TUNED,
+        UNTUNED: GREY,
+        **{name: shades[n % len(shades)] for n, name in enumerate(others)},
+    }
 
 
 def _levels(axis: Axes, summary: Mapping[str, Any], span: Callable, line: Callable) -> None:

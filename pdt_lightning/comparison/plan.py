@@ -59,7 +59,8 @@ class Plan:
     Args:
         checkpoints: paths; of several, each is a pretraining of its own.
         tasks: ids.
-        names: of tuners, or of variants of the bandit such as `structured:exploration=ucb,credit=whole`; always with the untuned.
+        names: of tuners, or of variants of the bandit such as `structured:exploration=ucb,credit=whole`; always with
+            the untuned.
         seeds: of tuning, 0 to `seeds - 1`.
         slots: `J`, segments in a prompt.
         options: rounds, objective and what the tuners are made with.
@@ -143,7 +144,9 @@ def variant(name: str, options: TuningOptions) -> TuningOptions:
             raise UserError(f"`comparison.tuners`={name}: {FINETUNE} takes no options.")
         return options
     given = (
-        {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in changes.split(","))} if colon else {}
+        {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in changes.split(","))}
+        if colon
+        else {}
     )
     try:
         return replace(options, tuner=tuner, tuner_options=given)
@@ -170,7 +173,11 @@ def claim(folder: Path, plan: Plan) -> None:
     if not file.is_file():
         write_atomically(file, json.dumps(described, indent=1) + "\n")
         return
-    known = {"family_options": {}, "after": list(BUDGETS), **json.loads(file.read_text())}  # which earlier versions did not have
+    known = {
+        "family_options": {},
+        "after": list(BUDGETS),
+        **json.loads(file.read_text()),
+    }  # which earlier versions did not have
     different = [name for name in described if name != "options" and known.get(name) != described[name]]
     different += [name for name, value in described["options"].items() if known.get("options", {}).get(name) != value]
     if different:

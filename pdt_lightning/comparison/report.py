@@ -18,7 +18,18 @@ RESULTS = (
     *("checkpoint", "task", "tuner", "seed", "round"),
     *("return", "success", "last_success", "length", "predicted", "recommended_value"),
 )
-RECOMMENDED = ("checkpoint", "task", "tuner", "seed", "rollouts", "return", "success", "last_success", "failed", "prompt")
+RECOMMENDED = (
+    "checkpoint",
+    "task",
+    "tuner",
+    "seed",
+    "rollouts",
+    "return",
+    "success",
+    "last_success",
+    "failed",
+    "prompt",
+)
 
 
 def write(results: Results, folder: Path, command: str) -> dict[str, Any]:

@@ -37,10 +37,14 @@ class Results:
         every = sorted([*plan.jobs(), *plan.oracles()], key=str)
         self.plan, self.jobs = plan, [json.loads(job.file(folder).read_text()) for job in every]
         self.recommended = [
-            {"checkpoint": job["checkpoint"], "tuner": job["tuner"], **row} for job in self.jobs for row in job["recommended"]
+            {"checkpoint": job["checkpoint"], "tuner": job["tuner"], **row}
+            for job in self.jobs
+            for row in job["recommended"]
         ]
         self.trials = [
-            {"checkpoint": job["checkpoint"], "tuner": job["tuner"], **row} for job in self.jobs for row in job.get("trials", ())
+            {"checkpoint": job["checkpoint"], "tuner": job["tuner"], **row}
+            for job in self.jobs
+            for row in job.get("trials", ())
         ]
         self._count_failures()
         self.has_success = all(row["success"] is not None for row in self.recommended)
@@ -76,7 +80,9 @@ class Results:
 
     def seconds_per_round(self, name: str) -> float | None:
         """Mean over the checkpoints."""
-        seconds = [job["seconds_per_round"] for job in self.jobs if job["tuner"] == name and job.get("seconds_per_round")]
+        seconds = [
+            job["seconds_per_round"] for job in self.jobs if job["tuner"] == name and job.get("seconds_per_round")
+        ]
         return float(np.mean(seconds)) if seconds else None
 
 
@@ -92,7 +98,9 @@ def summarise(results: Results) -> dict[str, Any]:
         closed = [
             rollouts
             for rollouts, rows in by_rollouts.items()
-            if name != UNTUNED and top > floor and np.mean(results.samples(rows, results.goal)) - floor >= CLOSED * (top - floor)
+            if name != UNTUNED
+            and top > floor
+            and np.mean(results.samples(rows, results.goal)) - floor >= CLOSED * (top - floor)
         ]
         tuners[name] = {
             **_figures(results, by_rollouts[plan.budgets_of(name)[-1]]),
@@ -152,7 +160,11 @@ def covers(plan: Mapping[str, Any]) -> str:
     """
     pretrainings, seeds, tasks = len(plan["checkpoints"]), plan["seeds"], len(plan["tasks"])
     of_tuning = f"{seeds} seed{'s' * (seeds != 1)} x {tasks} task{'s' * (tasks != 1)}"
-    return f"over {of_tuning} of one pretraining" if pretrainings == 1 else f"over {pretrainings} pretrainings x {of_tuning}"
+    return (
+        f"over {of_tuning} of one pretraining"
+        if pretrainings == 1
+        else f"over {pretrainings} pretrainings x {of_tuning}"
+    )
 
 
 def _regret(results: Results, name: str, ceiling: Samples) -> dict[str, float | None]:
@@ -167,7 +179,9 @@ def _regret(results: Results, name: str, ceiling: Samples) -> dict[str, float | 
     ]
     cells = len(results.plan.checkpoints) * results.plan.seeds
     tried = results.samples(played, "return")
-    cumulative = [cumulative_regret(np.array(own), optimum)[-1] / cells for own, optimum in zip(tried, optima, strict=True) if own]
+    cumulative = [
+        cumulative_regret(np.array(own), optimum)[-1] / cells for own, optimum in zip(tried, optima, strict=True) if own
+    ]
     return {
         "simple_regret": float(np.mean(simple)),
         "cumulative_regret": float(np.mean(cumulative)) if cumulative else None,

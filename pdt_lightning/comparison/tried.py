@@ -16,7 +16,9 @@ from pdt_lightning.tuning.oracle import Pool
 
 def save_prompts(rows: Sequence[dict[str, Any]], candidates: Sequence[Candidate], path: Path) -> None:
     """Keep recommended prompts that are not made of segments as they are; `rows` are told under which number."""
-    made = [(row, candidate.prompt) for row, candidate in zip(rows, candidates, strict=True) if candidate.choice is None]
+    made = [
+        (row, candidate.prompt) for row, candidate in zip(rows, candidates, strict=True) if candidate.choice is None
+    ]
     for number, (row, _) in enumerate(made):
         row["prompt_number"] = number
     if made:

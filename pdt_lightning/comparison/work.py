@@ -42,7 +42,8 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
     Args:
         plan: of the comparison.
         job: one of its jobs.
-        folder: of the comparison. A journal of rollouts is kept there while the job lasts: stopped, it goes on where it was.
+        folder: of the comparison. A journal of rollouts is kept there while the job lasts: stopped, it goes on where it
+            was.
         on_rollouts: told how many rollouts have ended; may raise, to stop.
 
     Fine-tuning alone, whose policies are many and soon played, begins again.
@@ -172,7 +173,10 @@ def _attention(
     for (seed, subject), choice in zip(places, choices, strict=True):
         segments, draws = subject.segments, _draws(plan, checkpoint, seed)
         episode = seed % len(segments.episodes)
-        for kind, own in (("tuned", choice), *(("random", other) for other in draws.choices(subject, "attention", RANDOM_PROMPTS))):
+        for kind, own in (
+            ("tuned", choice),
+            *(("random", other) for other in draws.choices(subject, "attention", RANDOM_PROMPTS)),
+        ):
             prompt = segments.gather(np.array([own]))
             shares = attention_along(policy.model, policy.context_steps, segments.episodes, episode, prompt, plan.slots)
             shares = shares.mean(axis=1)  # (layers, J), over the steps
@@ -194,7 +198,11 @@ def _oracle(
     best = {subject.task.id: prompt for subject, prompt in zip(subjects, found, strict=True)}
     cells = _cells(plan, subjects)
     verdicts = play_groups(play, [draws[seed].judged(subject, best[subject.task.id]) for seed, subject in cells])
-    return {"recommended": [_row(subject, objectives, seed, 0, own) for (seed, subject), own in zip(cells, verdicts, strict=True)]}
+    return {
+        "recommended": [
+            _row(subject, objectives, seed, 0, own) for (seed, subject), own in zip(cells, verdicts, strict=True)
+        ]
+    }
 
 
 def _finetuned(

@@ -112,12 +112,14 @@ def appearing(place: Path, within: Path, part: str = "") -> Iterator[Path]:
 def keep(kind: str, source: object, make: Callable[[Path], object]) -> Path:
     """A folder made of `source`: the one that is there, or a new one.
 
-    The name follows from the source, so that a folder is made once and never changes, and processes cannot get in each other's way.
+    The name follows from the source, so that a folder is made once and never changes, and processes cannot get in each
+    other's way.
 
     Args:
         kind: begins the name.
         source: what the content follows from, as JSON can write it.
-        make: writes into the empty folder that it is given, which then gets its place by a rename, so that what is there is whole.
+        make: writes into the empty folder that it is given, which then gets its place by a rename, so that what is
+            there is whole.
 
     Returns:
         The folder in its place. Where another process was faster, its folder.

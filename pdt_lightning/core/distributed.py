@@ -33,8 +33,8 @@ def gather(outcome: T | Exception) -> list[T]:
 
     Raises:
         Interrupted: on all ranks, if any rank was.
-        RuntimeError: on all ranks, if any rank's outcome is an error; with one process, that error itself. An error of the user's
-            stays one.
+        RuntimeError: on all ranks, if any rank's outcome is an error; with one process, that error itself. An error of
+            the user's stays one.
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         if isinstance(outcome, Exception):
@@ -42,7 +42,9 @@ def gather(outcome: T | Exception) -> list[T]:
         return [outcome]
     everything: list[T | Exception] = [outcome] * dist.get_world_size()
     if isinstance(outcome, Exception) and not isinstance(outcome, UserError | Interrupted):
-        outcome = RuntimeError(f"{type(outcome).__name__}: {outcome}")  # an exception may not survive pickling, its words do
+        outcome = RuntimeError(
+            f"{type(outcome).__name__}: {outcome}"
+        )  # an exception may not survive pickling, its words do
     dist.all_gather_object(everything, outcome)
     for rank, one in enumerate(everything):
         if isinstance(one, UserError | Interrupted):

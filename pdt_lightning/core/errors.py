@@ -17,8 +17,8 @@ from typing import Any
 class UserError(ValueError):
     """What the user gave is wrong: an option, a file, a folder. The message names it, the value seen and the way out.
 
-    A command ends with the message alone (see `command`). Every other exception is a bug or the machine's doing, and keeps its
-    traceback.
+    A command ends with the message alone (see `command`). Every other exception is a bug or the machine's doing, and
+    keeps its traceback.
     """
 
 
@@ -29,7 +29,8 @@ class NotFoundError(UserError, FileNotFoundError):
 def command(name_of: Callable[[str], str] = str) -> Callable[[Callable[[list[str]], None]], Callable[..., None]]:
     """Make a function of the arguments a command, which ends in one message and exit code 2 where the user was wrong.
 
-    `--debug` among the arguments adds the traceback. Of several processes on a machine one speaks. Ctrl-C ends without a traceback.
+    `--debug` among the arguments adds the traceback. Of several processes on a machine one speaks. Ctrl-C ends without
+    a traceback.
 
     Args:
         name_of: what a message is passed through, for commands whose options have other names.
@@ -61,10 +62,14 @@ def command(name_of: Callable[[str], str] = str) -> Callable[[Callable[[list[str
 def is_the_users(error: Exception) -> bool:
     """Whether the user was wrong: an error of ours, or Lightning's about its own options."""
     lightnings = sys.modules.get("lightning.fabric.utilities.exceptions")  # not imported here: it takes seconds
-    return isinstance(error, UserError) or (lightnings is not None and isinstance(error, lightnings.MisconfigurationException))
+    return isinstance(error, UserError) or (
+        lightnings is not None and isinstance(error, lightnings.MisconfigurationException)
+    )
 
 
-def out_of_range(value: float, least: float = -math.inf, most: float = math.inf, above: bool = False, below: bool = False) -> str:
+def out_of_range(
+    value: float, least: float = -math.inf, most: float = math.inf, above: bool = False, below: bool = False
+) -> str:
     """What is wrong with a number that is not finite or not in its range, as a sentence; empty where nothing is.
 
     Args:
@@ -109,7 +114,8 @@ def check_choice(option: str, value: object, known: Collection[str]) -> None:
 
     >>> check_choice("`tuning.tuner`", "structurd", ["structured", "uniform"])
     Traceback (most recent call last):
-    pdt_lightning.core.errors.UserError: `tuning.tuner`=structurd: choose one of structured, uniform. Did you mean structured?
+    pdt_lightning.core.errors.UserError: `tuning.tuner`=structurd: choose one of structured, uniform. Did you mean
+    structured?
     """
     if value not in known:
         raise UserError(f"{option}={value}: choose one of {', '.join(known)}.{suggestion(str(value), known)}")
@@ -166,7 +172,9 @@ def check_memory(what: str, size: float, way_out: str) -> None:
     except (AttributeError, ValueError):  # not on every system
         return
     if size > available:
-        raise UserError(f"{what} would take {size / 2**30:,.0f} GiB, but this machine has {available / 2**30:,.0f}. {way_out}")
+        raise UserError(
+            f"{what} would take {size / 2**30:,.0f} GiB, but this machine has {available / 2**30:,.0f}. {way_out}"
+        )
 
 
 def check_writable(option: str, folder: Path) -> None:

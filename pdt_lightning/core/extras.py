@@ -56,4 +56,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _chooses_a_renderer(error: BaseException) -> bool:
     """Whether it was raised in the module of MuJoCo's that obeys `MUJOCO_GL`, or in what that imports."""
-    return any(frame.f_globals.get("__name__") == "mujoco.gl_context" for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(
+        frame.f_globals.get("__name__") == "mujoco.gl_context" for frame, _ in traceback.walk_tb(error.__traceback__)
+    )

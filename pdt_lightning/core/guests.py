@@ -50,12 +50,18 @@ def find(option: str, name: str, ours: Mapping[str, Any], group: str, base: type
         ) from error
     if base is None:
         if not callable(guest):
-            raise UserError(f"{option}={name} is a {type(guest).__name__}, which cannot be called. Name a function or a class.")
+            raise UserError(
+                f"{option}={name} is a {type(guest).__name__}, which cannot be called. Name a function or a class."
+            )
         return guest
     if not (isinstance(guest, type) and issubclass(guest, base)):
-        raise UserError(f"{option}={name} is not derived from {base.__module__}.{base.__name__}. Derive it, or name another class.")
+        raise UserError(
+            f"{option}={name} is not derived from {base.__module__}.{base.__name__}. Derive it, or name another class."
+        )
     if missing := sorted(getattr(guest, "__abstractmethods__", ())):
-        raise UserError(f"{option}={name} lacks {', '.join(missing)}, which {base.__module__}.{base.__name__} asks for. Add them.")
+        raise UserError(
+            f"{option}={name} lacks {', '.join(missing)}, which {base.__module__}.{base.__name__} asks for. Add them."
+        )
     return guest
 
 
@@ -71,7 +77,9 @@ def declared(constructor: Callable[..., Any], after: str) -> dict[str, inspect.P
     return {name: parameters[name] for name in options if parameters[name].kind not in variable}
 
 
-def checked(group: str, name: str, constructor: Callable[..., Any], after: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def checked(
+    group: str, name: str, constructor: Callable[..., Any], after: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
     """The options of something, checked against its signature and brought to its types.
 
     Args:
@@ -89,7 +97,9 @@ def checked(group: str, name: str, constructor: Callable[..., Any], after: str, 
         takes = f"It takes: {', '.join(parameters)}." if parameters else "It takes none."
         raise UserError(f"`{group}.{wrong[0]}` is not an option of {name}. {takes}{suggestion(wrong[0], parameters)}")
     if missing := [
-        option for option, parameter in parameters.items() if parameter.default is parameter.empty and option not in options
+        option
+        for option, parameter in parameters.items()
+        if parameter.default is parameter.empty and option not in options
     ]:
         raise UserError(f"`{group}.{missing[0]}` is missing: {name} needs it.")
     if not options:

@@ -25,10 +25,11 @@ def cores() -> int:
 def process_pool(workers: int, first: Callable[..., object] | None = None, *given: Any) -> ProcessPoolExecutor:
     """Spawned workers with one torch thread each, which end with their parent however it ends.
 
-    Each calls `first(*given)` before all else; what is given may be what processes share, such as a `multiprocessing.Value`.
+    Each calls `first(*given)` before all else; what is given may be what processes share, such as a
+    `multiprocessing.Value`.
 
-    Spawned, because a fork of a process that has used torch threads can hang. One thread, because several of them beside other
-    busy processes collapse.
+    Spawned, because a fork of a process that has used torch threads can hang. One thread, because several of them
+    beside other busy processes collapse.
     """
     return ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=begin, initargs=(first, *given)

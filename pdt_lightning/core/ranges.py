@@ -1,7 +1,7 @@
 """Options by their types: numbers with a range, as annotations that `--help` shows; and the check of what Python passes.
 
-On the command line jsonargparse checks annotations before anything is built. Python checks none, so that constructors call
-`check_types`, which raises the same messages.
+On the command line jsonargparse checks annotations before anything is built. Python checks none, so that constructors
+call `check_types`, which raises the same messages.
 """
 
 import math
@@ -16,7 +16,11 @@ from pdt_lightning.core.errors import check_choice, check_range, out_of_range
 
 
 def number(
-    kind: type[int] | type[float], least: float = -math.inf, most: float = math.inf, above: bool = False, below: bool = False
+    kind: type[int] | type[float],
+    least: float = -math.inf,
+    most: float = math.inf,
+    above: bool = False,
+    below: bool = False,
 ) -> Any:
     """The type of numbers in a range; values of it are plain numbers.
 
@@ -52,8 +56,8 @@ def number(
     def fits(value: Any, _: type) -> bool:
         return type(value) is kind and not out_of_range(value, *limits)
 
-    # Not derived through jsonargparse's own `restricted_number_type`, whose values are of the class that is made here, which no
-    # checkpoint could hold.
+    # Not derived through jsonargparse's own `restricted_number_type`, whose values are of the class that is made here,
+    # which no checkpoint could hold.
     annotation = type(name, (kind,), {"limits": limits})
     register_type(annotation, kind, read, type_check=fits)
     return annotation

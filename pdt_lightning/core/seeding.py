@@ -1,7 +1,7 @@
 """Generators from (seed, purpose, ...): the only source of randomness in the package.
 
-Every random draw comes from a generator that is a pure function of a seed and of what the draw is for. So nothing has to be
-saved to resume, ranks can draw the same numbers without talking, and one use of randomness never shifts another.
+Every random draw comes from a generator that is a pure function of a seed and of what the draw is for. So nothing has
+to be saved to resume, ranks can draw the same numbers without talking, and one use of randomness never shifts another.
 """
 
 import hashlib

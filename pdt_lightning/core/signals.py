@@ -43,5 +43,7 @@ class StopRequest:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
         print(
-            f"\n{self.signal.name}: stopping as soon as the run can go on from there. Once more: now.", file=sys.stderr, flush=True
+            f"\n{self.signal.name}: stopping as soon as the run can go on from there. Once more: now.",
+            file=sys.stderr,
+            flush=True,
         )

@@ -118,12 +118,16 @@ def quiet() -> None:
         ".*a checkpoint that ended before the epoch ended.*",  # a batch follows from the number of its update
     ):
         warnings.filterwarnings("ignore", text)
-    # On the handlers, since a filter of a logger does not see what the loggers of its modules say; on the two loggers that say
-    # most, for programs with handlers of their own.
+    # On the handlers, since a filter of a logger does not see what the loggers of its modules say; on the two loggers
+    # that say most, for programs with handlers of their own.
     for name in ("", "lightning", "lightning.pytorch", "lightning.fabric"):
         for handler in logging.getLogger(name).handlers:
             handler.addFilter(_worth_saying)
-    for module in ("pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "pytorch.trainer.connectors.checkpoint_connector"):
+    for module in (
+        "pytorch.utilities.rank_zero",
+        "fabric.utilities.rank_zero",
+        "pytorch.trainer.connectors.checkpoint_connector",
+    ):
         logging.getLogger(f"lightning.{module}").addFilter(_worth_saying)
 
 

@@ -1,8 +1,9 @@
 """Pickles of NumPy arrays and plain values, whoever made them: nothing that they name is run.
 
-NumPy's own callables are not for a stranger's file: called with what the file says, they read memory that is not theirs. So every
-name stands for a class of ours that keeps bytes, and of the bytes arrays are made here. None is a function, whose defaults a file
-could set, and all have a `__setstate__`, without which a file could set attributes of the class.
+NumPy's own callables are not for a stranger's file: called with what the file says, they read memory that is not
+theirs. So every name stands for a class of ours that keeps bytes, and of the bytes arrays are made here. None is a
+function, whose defaults a file could set, and all have a `__setstate__`, without which a file could set attributes of
+the class.
 """
 
 import pickle
@@ -153,4 +154,6 @@ def load(path: Path) -> Any:
             "leave it out."
         ) from error
     except Exception as error:  # pickles break in many ways
-        raise UserError(f"{path} is not the whole of a pickle: {error or type(error).__name__}. Fetch it again.") from error
+        raise UserError(
+            f"{path} is not the whole of a pickle: {error or type(error).__name__}. Fetch it again."
+        ) from error

@@ -19,8 +19,9 @@ class Batch(NamedTuple):
         prompt: `B` prompts of `J·H` steps.
         labels: `(B, T, A)` float32.
         task: list of `B` task indices.
-        steps: valid context steps of the global batch, a rank's share of them. A loss summed over the rank's valid steps and
-            divided by this averages over the ranks to that of the global batch, however unevenly padding falls.
+        steps: valid context steps of the global batch, a rank's share of them. A loss summed over the rank's valid
+            steps and divided by this averages over the ranks to that of the global batch, however unevenly padding
+            falls.
     """
 
     context: Steps
@@ -45,12 +46,16 @@ class Pool:
         self.members = members
         self.segment_steps = segment_steps
         self.prompt_sampling = prompt_sampling
-        first = np.searchsorted(episodes.task[members], np.arange(len(episodes.scales) + 1))  # (tasks + 1,) of each task
+        first = np.searchsorted(
+            episodes.task[members], np.arange(len(episodes.scales) + 1)
+        )  # (tasks + 1,) of each task
         self.first_member, self.last_member = first[:-1], first[1:]
         lengths = episodes.lengths_of(members)
         self.step_offsets = np.concatenate([[0], lengths.cumsum()])
         # Where segments come from, what is drawn is a window; with `tail` there is one window an episode.
-        windows = np.maximum(lengths - segment_steps + 1, 0) if prompt_sampling == "uniform" else np.ones(len(members), int)
+        windows = (
+            np.maximum(lengths - segment_steps + 1, 0) if prompt_sampling == "uniform" else np.ones(len(members), int)
+        )
         self.window_offsets = np.concatenate([[0], windows.cumsum()])
 
     def contexts(self, u: np.ndarray, task: np.ndarray, within: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +84,8 @@ class Pool:
         Args:
             u: `(B, J)` uniform in [0, 1).
             task: `(B,)`.
-            without: `(B,)` an episode that the prompt may not come from, its window's own, unless the task has no other.
+            without: `(B,)` an episode that the prompt may not come from, its window's own, unless the task has no
+                other.
         """
         low, high = self.window_offsets[self.first_member[task]], self.window_offsets[self.last_member[task]]
         banned_low, banned = high, np.zeros_like(high)

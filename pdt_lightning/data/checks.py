@@ -31,7 +31,9 @@ def check_datasets(tasks: Sequence[Task], kind: str, recipes: Mapping[str, Recip
     for task in tasks:
         names = getattr(task, kind)
         if not names:
-            raise UserError(f"{task.id} lists no {kind}: training tasks need training_data, those that are tuned prompt_data.")
+            raise UserError(
+                f"{task.id} lists no {kind}: training tasks need training_data, those that are tuned prompt_data."
+            )
         for name in names:
             if minari.exists(name):
                 check_environment(name, task)
@@ -42,7 +44,8 @@ def check_datasets(tasks: Sequence[Task], kind: str, recipes: Mapping[str, Recip
 def check_environments(tasks: Sequence[Task], recipes: Mapping[str, Recipe]) -> gym.spaces.Box:
     """Refuse environments that cannot be built here, are of other sizes than the first, unlike what was recorded, or do not work.
 
-    Every task's is built. Those that datasets name are tried too, and of those that a family's code makes the first and the last.
+    Every task's is built. Those that datasets name are tried too, and of those that a family's code makes the first and
+    the last.
 
     Args:
         tasks: of a family.
@@ -75,7 +78,9 @@ def check_environments(tasks: Sequence[Task], recipes: Mapping[str, Recipe]) -> 
                     f"{first[0]}. All tasks of a run share one size."
                 )
         known = [
-            recorded.of(name) for name in (*task.training_data, *task.prompt_data) if name not in recipes and minari.exists(name)
+            recorded.of(name)
+            for name in (*task.training_data, *task.prompt_data)
+            if name not in recipes and minari.exists(name)
         ]
         for one in known:
             _check_spaces(one, task, env)
@@ -91,7 +96,9 @@ def check_environments(tasks: Sequence[Task], recipes: Mapping[str, Recipe]) -> 
 def _check_spaces(one: recorded.Recorded, task: Task, env: gym.Env) -> None:
     """Refuse a dataset whose values mean something else than those of the environment that they would be used in."""
     minari.supported(f"Minari dataset {one.id}", *one.spaces)
-    for kind, ours, theirs in zip(("observations", "actions"), one.spaces, (raw_space(env), env.action_space), strict=True):
+    for kind, ours, theirs in zip(
+        ("observations", "actions"), one.spaces, (raw_space(env), env.action_space), strict=True
+    ):
         if reason := difference(ours, theirs):
             raise UserError(
                 f"Minari dataset {one.id} has {kind} unlike those of {task.env_name}, the environment of {task.id}: {reason}. "

@@ -17,7 +17,9 @@ from pdt_lightning.tasks.spaces import as_action
 from pdt_lightning.tasks.success import highest_and_last, of_step
 
 
-def collect(dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: int | None = None, progress: bool = True) -> int:
+def collect(
+    dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: int | None = None, progress: bool = True
+) -> int:
     """Collect those of `dataset_ids` that are not on this machine yet.
 
     Args:
@@ -40,7 +42,9 @@ def collect(dataset_ids: Sequence[str], recipes: Mapping[str, Recipe], workers: 
     workers = min(workers or cores(), len(missing))
     with (
         process_pool(workers) as pool,
-        progress_bar("Collecting demonstrations", sum(recipes[name].episodes for name in missing), "episode", progress) as advance,
+        progress_bar(
+            "Collecting demonstrations", sum(recipes[name].episodes for name in missing), "episode", progress
+        ) as advance,
     ):
         jobs = {pool.submit(demonstrate, recipes[name]): recipes[name] for name in missing}
         try:
@@ -95,7 +99,9 @@ def demonstrate(recipe: Recipe) -> None:
         terminated.append(bool(over))
     if not Index.of(episodes).needs_more_than_float32():
         episodes = [dataclasses.replace(episode, states=episode.states.astype(np.float32)) for episode in episodes]
-    algorithm = f"{recipe.expert.__name__} expert, action noise {recipe.action_noise}, expert share {recipe.expert_share}"
+    algorithm = (
+        f"{recipe.expert.__name__} expert, action noise {recipe.action_noise}, expert share {recipe.expert_share}"
+    )
     if recipe.medium and recipe.medium_share:
         algorithm += f", {recipe.medium.__name__} share {recipe.medium_share}"
     minari.write(recipe.dataset_id, episodes, finals, env, terminated, algorithm)

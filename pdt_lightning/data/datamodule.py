@@ -30,17 +30,18 @@ class MultiTaskDataModule(lightning.LightningDataModule):
     """Demonstrations of a family's tasks.
 
     Args:
-        family: name of a task family: `point`, `metaworld`, `metaworld-set`, `half-cheetah-vel`, `half-cheetah-dir`, `ant-dir`,
-            `minari` (datasets of your own), or one of an installed package.
+        family: name of a task family: `point`, `metaworld`, `metaworld-set`, `half-cheetah-vel`, `half-cheetah-dir`,
+            `ant-dir`, `minari` (datasets of your own), or one of an installed package.
         family_options: options of the family, such as `{horizon: 150}`; its docstring lists them.
         context_steps: `K`, steps of the recent past that the model sees.
         attention: the model's; `published` trains on windows of `K` steps, `window` on chunks of episodes.
-        chunk_steps: steps of a chunk; null: twice `K`. With whole episodes a training step sees all that it sees in a rollout, over
-            several layers more than `K` steps; shorter chunks see less and train faster.
+        chunk_steps: steps of a chunk; null: twice `K`. With whole episodes a training step sees all that it sees in a
+            rollout, over several layers more than `K` steps; shorter chunks see less and train faster.
         segments: `J`, segments in a prompt.
         segment_steps: `H`, consecutive steps in a segment.
         prompt_sampling: in training, `uniform` over all windows or, as in the public code, the `tail` of an episode.
-        use_expert_actions: learn the noise-free expert actions where the demonstrations carry them, else the executed ones.
+        use_expert_actions: learn the noise-free expert actions where the demonstrations carry them, else the executed
+            ones.
         batch_size: windows or chunks in an update, over all ranks.
         updates_per_epoch: optimiser updates between two validations.
         validation_share: share of each training task's episodes that is not trained on, at least one episode.
@@ -74,7 +75,9 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         super().__init__()
         check_types("data", MultiTaskDataModule.__init__, locals())
         if attention == "published" and chunk_steps is not None:
-            raise UserError(f"`data.chunk_steps`={chunk_steps} is for `model.attention`=window; set it to null for published.")
+            raise UserError(
+                f"`data.chunk_steps`={chunk_steps} is for `model.attention`=window; set it to null for published."
+            )
         if chunk_steps is not None and chunk_steps < context_steps:
             raise UserError(
                 f"`data.chunk_steps`={chunk_steps} is less than `data.context_steps`={context_steps}, a window. Raise it, or set "
@@ -117,7 +120,9 @@ class MultiTaskDataModule(lightning.LightningDataModule):
                 f"{', '.join(held_out)}.{suggestion(unknown[0], held_out)}"
             )
         if not names:
-            raise UserError(f"`tuning.tasks`=[] names no task. Leave it out for all, or choose of: {', '.join(held_out)}.")
+            raise UserError(
+                f"`tuning.tasks`=[] names no task. Leave it out for all, or choose of: {', '.join(held_out)}."
+            )
         return [name for name in held_out if name in names]
 
     def check(self, ranks: int = 1) -> None:
@@ -189,7 +194,9 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         self.training_pool = Pool(episodes, np.flatnonzero(~validation), *pool_options)
         self.validation_pool = Pool(episodes, np.flatnonzero(validation), *pool_options)
         self._check_segments()
-        self.statistics = Statistics.of(episodes, self.training_pool.members, self.action_space.low, self.action_space.high)
+        self.statistics = Statistics.of(
+            episodes, self.training_pool.members, self.action_space.low, self.action_space.high
+        )
 
     def prepare_candidates(self) -> None:
         """Collect and map what prompts are taken from, and no more: all it takes to tune a frozen transformer."""
@@ -225,7 +232,11 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         return episodes
 
     def _check_segments(self) -> None:
-        episodes, members, steps = self.training_pool.episodes, self.training_pool.members, self.hparams["segment_steps"]
+        episodes, members, steps = (
+            self.training_pool.episodes,
+            self.training_pool.members,
+            self.hparams["segment_steps"],
+        )
         enough = np.bincount(episodes.task[members], episodes.lengths_of(members) >= steps, len(self.training_tasks))
         if (enough < 2).any():
             worst = int(enough.argmin())
@@ -277,14 +288,20 @@ class MultiTaskDataModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> list[DataLoader]:
         """Validation episodes of the training tasks; then the demonstrations of the held-out tasks, logged apart."""
-        known = self._fixed_batches(self.validation_pool, self.training_pool, len(self.training_tasks), "validation windows")
+        known = self._fixed_batches(
+            self.validation_pool, self.training_pool, len(self.training_tasks), "validation windows"
+        )
         loaders = [DataLoader(known, batch_size=None)]
         if self.heldout_pool is not None:
-            heldout = self._fixed_batches(self.heldout_pool, self.heldout_pool, len(self.heldout_tasks), "held-out windows")
+            heldout = self._fixed_batches(
+                self.heldout_pool, self.heldout_pool, len(self.heldout_tasks), "held-out windows"
+            )
             loaders.append(DataLoader(heldout, batch_size=None))
         return loaders
 
     def validation_names(self) -> list[tuple[str, list[str]]]:
         """For each validation loader, its name and the ids of its tasks."""
         names = [("val", [task.id for task in self.training_tasks])]
-        return [*names, ("heldout", [task.id for task in self.heldout_tasks])] if self.heldout_pool is not None else names
+        return (
+            [*names, ("heldout", [task.id for task in self.heldout_tasks])] if self.heldout_pool is not None else names
+        )

@@ -37,10 +37,14 @@ class Index:
         """Of episodes in memory."""
         states = [episode.states.astype(np.float64) for episode in demonstrations]
         return cls(
-            offsets=np.concatenate([[0], np.cumsum([len(episode.rewards) for episode in demonstrations])]).astype(np.int64),
+            offsets=np.concatenate([[0], np.cumsum([len(episode.rewards) for episode in demonstrations])]).astype(
+                np.int64
+            ),
             returns=np.array([float(episode.rewards.sum()) for episode in demonstrations]),
             successes=np.array([np.nan if episode.success is None else episode.success for episode in demonstrations]),
-            moments=np.array([(values.mean(axis=0), np.square(values - values.mean(axis=0)).sum(axis=0)) for values in states]),
+            moments=np.array(
+                [(values.mean(axis=0), np.square(values - values.mean(axis=0)).sum(axis=0)) for values in states]
+            ),
             ranges=np.array([(episode.actions.min(axis=0), episode.actions.max(axis=0)) for episode in demonstrations]),
             ended=np.array([episode.ended for episode in demonstrations]),
             rounding=np.array([np.abs(values - values.astype(np.float32)).max(axis=0) for values in states]),
@@ -83,8 +87,8 @@ class Episodes:
     """`M` steps of `E` episodes, one after the other; episodes of one task are neighbours.
 
     Args:
-        steps: `(M, S + 2 A + 1)` float32: state, action as executed, action to learn, and return-to-go in the reward's unit; and
-            `S` more, what float32 rounds away of the states, where that matters.
+        steps: `(M, S + 2 A + 1)` float32: state, action as executed, action to learn, and return-to-go in the reward's
+            unit; and `S` more, what float32 rounds away of the states, where that matters.
         index: of each episode.
         task: `(E,)` int64, not falling; index of each episode's task.
         scales: `(tasks,)` float32, return scale of each task.
@@ -100,7 +104,9 @@ class Episodes:
         """In memory, from the demonstrations of each task and the tasks' return scales."""
         flat = [episode for task in demonstrations for episode in task]
         task = np.repeat(np.arange(len(demonstrations)), [len(episodes) for episodes in demonstrations])
-        return cls(np.concatenate([step_rows(episode) for episode in flat]), Index.of(flat), task, np.array(scales, np.float32))
+        return cls(
+            np.concatenate([step_rows(episode) for episode in flat]), Index.of(flat), task, np.array(scales, np.float32)
+        )
 
     def __len__(self) -> int:
         return len(self.task)
@@ -195,8 +201,8 @@ class Statistics:
     def of(cls, episodes: Episodes, members: np.ndarray, low: np.ndarray, high: np.ndarray) -> "Statistics":
         """From the episodes trained on.
 
-        A bound of the action box that is infinite, or far beyond what was demonstrated, is replaced by that of the demonstrated
-        actions. The unit does not count: what never changes is told by how numbers are rounded.
+        A bound of the action box that is infinite, or far beyond what was demonstrated, is replaced by that of the
+        demonstrated actions. The unit does not count: what never changes is told by how numbers are rounded.
 
         Args:
             episodes: all there are.
@@ -229,7 +235,9 @@ def never_changes(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     return std <= np.maximum(1e-7 * size, 1e-15 * size.max(initial=0.0))
 
 
-def action_box(lowest: np.ndarray, highest: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def action_box(
+    lowest: np.ndarray, highest: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Middle and half-width `(A,)` that actions are normalised by.
 
     Args:
@@ -243,7 +251,8 @@ def action_box(lowest: np.ndarray, highest: np.ndarray, low: np.ndarray, high: n
     """
     low, high = (np.asarray(bound, np.float64) for bound in (low, high))
     shown = highest / 2 - lowest / 2
-    # A coordinate that never changes is as wide as it is far from zero; one that is always zero, as wide as the narrowest other.
+    # A coordinate that never changes is as wide as it is far from zero; one that is always zero, as wide as the
+    # narrowest other.
     size = np.where(shown > 1e-6 * np.abs(highest + lowest), shown, np.abs(highest + lowest) / 2)
     others = size[size > 0].min(initial=np.inf)
     width = np.where(np.isfinite(high / 2 - low / 2), high / 2 - low / 2, np.inf).min(initial=np.inf)

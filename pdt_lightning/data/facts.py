@@ -16,9 +16,9 @@ SMALL = 0.01  # no return in a unit that anybody chose on purpose is smaller: th
 class Facts:
     """What tasks leave open, decided by the demonstrations that they are trained on, in this run or in a checkpoint's.
 
-    Of a task that is not trained on its candidates for prompts decide. Horizon: the longest episode. Target: the highest
-    demonstrated return of a whole episode, cut to the horizon. Scale: the target's size, at least 1, or as much as the largest
-    demonstrated return where even that is below 0.01.
+    Of a task that is not trained on its candidates for prompts decide. Horizon: the longest episode. Target: the
+    highest demonstrated return of a whole episode, cut to the horizon. Scale: the target's size, at least 1, or as much
+    as the largest demonstrated return where even that is below 0.01.
 
     Args:
         saved: by task, what a checkpoint keeps: `known` of its run.
@@ -26,7 +26,9 @@ class Facts:
 
     def __init__(self, saved: Mapping[str, Mapping[str, Any]] | None = None):
         self.saved = saved or {}
-        self.known: dict[str, dict[str, Any]] = {}  # by task, the three by name, whether it was trained on, and the ids of the data
+        self.known: dict[
+            str, dict[str, Any]
+        ] = {}  # by task, the three by name, whether it was trained on, and the ids of the data
 
     def resolve(
         self, tasks: Sequence[Task], kind: str, opened: Callable[[Sequence[Task], str], Episodes]
@@ -51,7 +53,9 @@ class Facts:
             scale = task.return_scale or max(least, abs(target))
             resolved.append(replace(task, horizon=horizon, target_return=target, return_scale=scale))
             found = {name: getattr(resolved[-1], name) for name in NAMES}
-            self.known.setdefault(task.id, {**found, "trained": kind == "training_data", "of": list(getattr(task, kind))})
+            self.known.setdefault(
+                task.id, {**found, "trained": kind == "training_data", "of": list(getattr(task, kind))}
+            )
         return resolved, replace(episodes, scales=np.array([task.return_scale for task in resolved], np.float32))
 
     def _settled(self, task: Task, kind: str) -> Task:

@@ -27,7 +27,8 @@ class Demonstration:
     Args:
         states: `(T, S)`, observation before each step, as recorded.
         actions: `(T, A)` float32, as executed.
-        labels: `(T, A)` float32, action to learn: the noise-free expert action where the dataset has it, else `actions`.
+        labels: `(T, A)` float32, action to learn: the noise-free expert action where the dataset has it, else
+            `actions`.
         rewards: `(T,)` float64.
         success: the highest of the episode's steps; None where none reports any.
         ended: whether the environment ended the episode, rather than a limit of steps or whoever recorded it.
@@ -130,7 +131,8 @@ def read(dataset_id: str, use_expert_actions: bool = True, horizon: int | None =
 
     Raises:
         NotFoundError: if the dataset is not on this machine.
-        UserError: if it cannot be read, is empty, has spaces that are not supported, or values that are not finite or not of them.
+        UserError: if it cannot be read, is empty, has spaces that are not supported, or values that are not finite or
+            not of them.
     """
     if not exists(dataset_id):
         raise cache.not_found(dataset_id)
@@ -144,7 +146,9 @@ def read(dataset_id: str, use_expert_actions: bool = True, horizon: int | None =
         if len(raw["rewards"]) == 0:
             continue
         found = True
-        yield _demonstration(f"Minari dataset {dataset_id}, episode {number}", raw, storage, use_expert_actions, horizon)
+        yield _demonstration(
+            f"Minari dataset {dataset_id}, episode {number}", raw, storage, use_expert_actions, horizon
+        )
     if not found:
         raise cache.empty(dataset_id)
 
@@ -168,7 +172,10 @@ def _demonstration(
     actions = np.asarray(raw["actions"], np.float32)
     expert = infos.get("expert_action") if use_expert_actions else None
     labels = actions if expert is None else np.asarray(expert, np.float32)[:steps]
-    states, sizes = observed[:-1], [spaces.flat_size(space) for space in (storage.observation_space, storage.action_space)]
+    states, sizes = (
+        observed[:-1],
+        [spaces.flat_size(space) for space in (storage.observation_space, storage.action_space)],
+    )
     columns = (("observations", states, sizes[0]), ("actions", actions, sizes[1]), ("expert_action", labels, sizes[1]))
     for name, values, size in columns:
         if values.shape != (steps, size):

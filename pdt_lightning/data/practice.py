@@ -57,7 +57,9 @@ class PracticeEnv(gym.Env):
         self.rng = generator(seed, "practice", number)
         self.steps = 0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode of a task drawn by the generator; `seed` is of no account."""
         self.task = self.tasks[int(self.rng.integers(len(self.tasks)))]
         for name, value in self.task.env_kwargs.items():
@@ -116,7 +118,13 @@ def train(family: type[LearnedFamily], path: Path, steps: int, seed: int, comman
     tasks = practised(family)
     side_by_side = DummyVecEnv([lambda n=n: Monitor(PracticeEnv(tasks, seed, n)) for n in range(ENVIRONMENTS)])
     envs = VecNormalize(side_by_side, clip_obs=CLIP, gamma=SETTINGS["gamma"])
-    options = {**SETTINGS, "learning_rate": learning_rate, "policy_kwargs": POLICY, "seed": integer(seed, "ppo"), "device": "cpu"}
+    options = {
+        **SETTINGS,
+        "learning_rate": learning_rate,
+        "policy_kwargs": POLICY,
+        "seed": integer(seed, "ppo"),
+        "device": "cpu",
+    }
     model = PPO("MlpPolicy", envs, **options)
     tensors: dict[str, np.ndarray] = {}
 
@@ -134,7 +142,9 @@ def train(family: type[LearnedFamily], path: Path, steps: int, seed: int, comman
     tensors |= network_of(model, envs).tensors("expert")
     envs.close()
     about = {"family": family.name, "command": command, "seed": seed, "steps": steps}
-    write_atomically(path, save(tensors, {"about": json.dumps(about)}))  # one entry: of several, the order in the file varies
+    write_atomically(
+        path, save(tensors, {"about": json.dumps(about)})
+    )  # one entry: of several, the order in the file varies
 
 
 def learning_rate(left: float) -> float:

@@ -1,7 +1,7 @@
 """Import of the published Prompt-DT demonstrations: pickles, each checked against the environment, into Minari datasets.
 
-Source: Xu et al. 2022 (arXiv 2206.13499), whose data are files such as `cheetah_vel-7-prompt-expert.pkl`: a list of episodes, each
-a dict of arrays.
+Source: Xu et al. 2022 (arXiv 2206.13499), whose data are files such as `cheetah_vel-7-prompt-expert.pkl`: a list of
+episodes, each a dict of arrays.
 """
 
 import hashlib
@@ -40,8 +40,8 @@ class Checked:
         steps: of all episodes.
         mean_return: of an episode.
         reward_error: median difference of a replayed reward, and the one that nine in ten stay below.
-        observation_error: the same of the values of a replayed observation, relative to 1 + their size; of each step the median
-            value for the first, the worst for the second.
+        observation_error: the same of the values of a replayed observation, relative to 1 + their size; of each step
+            the median value for the first, the worst for the second.
         digest: of the file.
         new: whether it is not on this machine yet.
     """
@@ -71,8 +71,8 @@ def import_folder(folder: Path, family: type[LearnedFamily], progress: bool = Tr
         What was found, by task.
 
     Raises:
-        UserError: naming the file and what is wrong with it, or the dataset that was imported from another file of that name;
-            nothing is written then.
+        UserError: naming the file and what is wrong with it, or the dataset that was imported from another file of that
+            name; nothing is written then.
     """
     found = files_of(folder, family)
     checked = []
@@ -94,35 +94,49 @@ def files_of(folder: Path, family: type[LearnedFamily]) -> list[tuple[Path, int,
         UserError: if there are none, or one is of a task that the family has not.
     """
     if not folder.is_dir():
-        raise NotFoundError(f"{folder}: there is no such folder. Name the one that holds {family.file_prefix}-0-prompt-expert.pkl.")
-    places = [folder, *(path for path in folder.iterdir() if path.is_dir())]  # the published archive has a folder for each family
+        raise NotFoundError(
+            f"{folder}: there is no such folder. Name the one that holds {family.file_prefix}-0-prompt-expert.pkl."
+        )
+    places = [
+        folder,
+        *(path for path in folder.iterdir() if path.is_dir()),
+    ]  # the published archive has a folder for each family
     named = [(path, known) for place in places for path in place.iterdir() if (known := NAME.fullmatch(path.name))]
-    found = [(path, int(known["number"]), known["kind"]) for path, known in named if known["prefix"] == family.file_prefix]
+    found = [
+        (path, int(known["number"]), known["kind"]) for path, known in named if known["prefix"] == family.file_prefix
+    ]
     if not found:
         others = sorted({known["prefix"] for _, known in named})
         hint = f"It has files of {', '.join(others)}: choose another family" if others else "Name another folder"
-        raise UserError(f"{folder} has no files such as {family.file_prefix}-0-prompt-expert.pkl, of {family.name}. {hint}.")
+        raise UserError(
+            f"{folder} has no files such as {family.file_prefix}-0-prompt-expert.pkl, of {family.name}. {hint}."
+        )
     known_tasks = {number for split in family.splits.values() for numbers in split for number in numbers}
     first: dict[tuple[int, str], Path] = {}
     for path, number, kind in found:
         if (other := first.setdefault((number, kind), path)) != path:
             raise UserError(f"{other} and {path} are the same task's. Name the folder of one of them.")
         if number not in known_tasks:
-            raise UserError(f"{path} is of task {number}, but {family.name} has tasks 0 to {max(known_tasks)}. Remove the file.")
+            raise UserError(
+                f"{path} is of task {number}, but {family.name} has tasks 0 to {max(known_tasks)}. Remove the file."
+            )
     return sorted(found, key=lambda file: file[1:])
 
 
 def read(path: Path) -> list[dict[str, np.ndarray]]:
     """The episodes of a file: `observations`, `next_observations` `(T, S)`, `actions (T, A)`, `rewards (T,)`, `terminals (T,)`.
 
-    Where the file has no next observations, the last one is that before it. Nothing but NumPy arrays and plain values is made.
+    Where the file has no next observations, the last one is that before it. Nothing but NumPy arrays and plain values
+    is made.
 
     Raises:
         UserError: if the file is not whole, names anything else, or holds something else than such episodes.
     """
     content = arrays_only.load(path)
     if not isinstance(content, list) or not content or not all(isinstance(episode, dict) for episode in content):
-        raise UserError(f"{path} is no list of episodes, each a dict of arrays. Name the published files, or files like them.")
+        raise UserError(
+            f"{path} is no list of episodes, each a dict of arrays. Name the published files, or files like them."
+        )
     return [_episode(f"{path}, episode {number}", raw) for number, raw in enumerate(content)]
 
 
@@ -130,7 +144,9 @@ def _episode(where: str, raw: dict[str, Any]) -> dict[str, np.ndarray]:
     way_out = "Mend it, or leave the file out."
     ends = next((key for key in ("terminals", "dones") if key in raw), "terminals")
     if missing := [key for key in (*COLUMNS, ends) if key not in raw]:
-        raise UserError(f"{where}, has no {missing[0]}, but: {', '.join(key for key in raw if isinstance(key, str))}. {way_out}")
+        raise UserError(
+            f"{where}, has no {missing[0]}, but: {', '.join(key for key in raw if isinstance(key, str))}. {way_out}"
+        )
     columns = {}
     for key in (*COLUMNS, "next_observations", ends):
         if key not in raw:
@@ -179,7 +195,10 @@ def check(path: Path, number: int, kind: str, family: type[LearnedFamily]) -> Ch
     finally:
         env.close()
     for what, (median, tail) in (("rewards", rewards), ("observations", observations)):
-        for error, allowed, share in ((median, family.replay_tolerance, "half"), (tail, family.replay_bounds[what], "a tenth")):
+        for error, allowed, share in (
+            (median, family.replay_tolerance, "half"),
+            (tail, family.replay_bounds[what], "a tenth"),
+        ):
             if not error <= allowed:  # NaN too
                 raise UserError(
                     f"{path} does not agree with {task.id}: replayed in {task.env_name}, its {what} are off by {error:.2g} or more "
@@ -200,7 +219,9 @@ def check(path: Path, number: int, kind: str, family: type[LearnedFamily]) -> Ch
     return Checked(path, number, kind, dataset_id, len(episodes), steps, mean, rewards, observations, digest, new)
 
 
-def replay(env: gym.Env, episodes: Sequence[dict[str, np.ndarray]], key: str) -> tuple[tuple[float, float], tuple[float, float]]:
+def replay(
+    env: gym.Env, episodes: Sequence[dict[str, np.ndarray]], key: str
+) -> tuple[tuple[float, float], tuple[float, float]]:
     """How far rewards, and observations relative to 1 + their size, are off in some steps of every episode.
 
     (A last step without a recorded next observation is not compared.)
@@ -243,5 +264,12 @@ def write(one: Checked, family: type[LearnedFamily]) -> None:
         demonstrations.append(minari.Demonstration(states, actions, actions, episode["rewards"].astype(np.float64)))
     finals = [episode["next_observations"][-1] for episode in episodes]
     ended = [bool(e["terminals"][-1]) and len(e["terminals"]) < (task.horizon or 0) for e in episodes]
-    minari.write(one.dataset_id, demonstrations, finals, env, ended, f"Prompt-DT's own data, {one.path.name}, BLAKE2b {one.digest}")
+    minari.write(
+        one.dataset_id,
+        demonstrations,
+        finals,
+        env,
+        ended,
+        f"Prompt-DT's own data, {one.path.name}, BLAKE2b {one.digest}",
+    )
     env.close()

@@ -26,7 +26,8 @@ class Prompt(Steps):
         Args:
             path: of the file.
             origin: in words, where each segment came from.
-            **facts: kept beside it, as JSON can write them; those of `Task.facts` make the prompt usable without demonstrations.
+            **facts: kept beside it, as JSON can write them; those of `Task.facts` make the prompt usable without
+                demonstrations.
         """
         tensors = {field.name: getattr(self, field.name).contiguous().cpu() for field in fields(self)}
         # One entry: safetensors writes several in any order, and equal prompts are to be equal files.
@@ -57,7 +58,9 @@ class Prompt(Steps):
         try:
             with safe_open(path, framework="pt") as file:
                 kept = file.metadata() or {}
-                facts = json.loads(kept["facts"]) if "facts" in kept else {"origin": json.loads(kept.get("origin", "[]"))}
+                facts = (
+                    json.loads(kept["facts"]) if "facts" in kept else {"origin": json.loads(kept.get("origin", "[]"))}
+                )
                 return cls(**{field.name: file.get_tensor(field.name) for field in fields(cls)}), facts
         except Exception as error:  # safetensors raises its own kinds, which differ between versions
             raise UserError(

@@ -49,7 +49,9 @@ class Steps:
         return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
-def window_indices(episodes: Episodes, episode: np.ndarray, start: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def window_indices(
+    episodes: Episodes, episode: np.ndarray, start: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Where the steps of windows stand in the flat arrays.
 
     Args:
@@ -122,4 +124,6 @@ def windows_to_each_step(episodes: Episodes, episode: int, steps: int) -> tuple[
     length = int(episodes.lengths_of(np.array(episode)))
     position = np.arange(length)[:, None] - np.arange(steps)[::-1]
     mask = position >= 0
-    return gather(episodes, episodes.offsets[episode] + np.where(mask, position, 0), mask, np.full((length, 1), episode))
+    return gather(
+        episodes, episodes.offsets[episode] + np.where(mask, position, 0), mask, np.full((length, 1), episode)
+    )

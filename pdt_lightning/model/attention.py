@@ -47,7 +47,12 @@ def attention_to_segments(model: PromptDecisionTransformer, context: Steps, prom
 
 
 def attention_along(
-    model: PromptDecisionTransformer, context_steps: int, episodes: Episodes, episode: int, prompt: Prompt, segments: int
+    model: PromptDecisionTransformer,
+    context_steps: int,
+    episodes: Episodes,
+    episode: int,
+    prompt: Prompt,
+    segments: int,
 ) -> np.ndarray:
     """The same at every step of an episode, seen as in a rollout: with all of its past.
 

@@ -17,7 +17,8 @@ EXAMPLE = "runs/<name>/version_0/checkpoints/last.ckpt"
 FROM_DATA = ("state_size", "action_size", "max_timesteps")
 SIZES = (*FROM_DATA, "width", "layers", "heads", "inner", "use_prompt", "use_return_to_go", "attention", "transformer")
 
-# NumPy's numbers and arrays, which a callback of the user's may keep in its state; Lightning reads them too, when a run goes on.
+# NumPy's numbers and arrays, which a callback of the user's may keep in its state; Lightning reads them too, when a run
+# goes on.
 NUMPY: list[Any] = [
     np.ndarray,
     np.dtype,
@@ -132,9 +133,12 @@ def start_from(module: LitPDT, path: Path | str, option: str = "init_from") -> N
         module.load_state_dict(content["state_dict"])
     except RuntimeError as error:  # torch's, which lists every weight
         saved = content["hyper_parameters"]
-        other = [name for name, value in module.hparams.items() if name in SIZES and name in saved and saved[name] != value]
+        other = [
+            name for name, value in module.hparams.items() if name in SIZES and name in saved and saved[name] != value
+        ]
         sizes = (
-            "; ".join(f"{name} is {module.hparams[name]}, there {saved[name]}" for name in other) or "its weights have other sizes"
+            "; ".join(f"{name} is {module.hparams[name]}, there {saved[name]}" for name in other)
+            or "its weights have other sizes"
         )
         raise UserError(f"`{option}`={path} is of another model: {sizes}. Give the options of that model.") from error
     module.keeps_statistics = True

@@ -1,12 +1,13 @@
 """A frozen transformer with its weights multiplied out, for acting and encoding.
 
-Keys and values are linear in a block's normed input `y`: a score `(W_q x) · (W_k y)` is `(W_k' W_q x) · y`, and what is attended
-to, `W_o Σ w W_v y`, is `(W_o W_v) Σ w y`. With the products of weights taken once, no keys and values are computed, and remembering
-`y` alone halves what a later token has to read, which is what bounds it on a CPU. Each head needs products of full width, so this
-pays for few heads; the published size has one.
+Keys and values are linear in a block's normed input `y`: a score `(W_q x) · (W_k y)` is `(W_k' W_q x) · y`, and what is
+attended to, `W_o Σ w W_v y`, is `(W_o W_v) Σ w y`. With the products of weights taken once, no keys and values are
+computed, and remembering `y` alone halves what a later token has to read, which is what bounds it on a CPU. Each head
+needs products of full width, so this pays for few heads; the published size has one.
 
-Gains and biases of the norms are multiplied in too, and `y` has the constant `OFFSET` for a bias. Its sum is then known, `D` times
-that, and stands in for the 1 that a bias is multiplied by: matrices take the biases in, and no pass is spent on adding them.
+Gains and biases of the norms are multiplied in too, and `y` has the constant `OFFSET` for a bias. Its sum is then
+known, `D` times that, and stands in for the 1 that a bias is multiplied by: matrices take the biases in, and no pass is
+spent on adding them.
 
 Shapes as in `transformer.py`; `n` tokens are attended to, and `R = T * heads`.
 """
@@ -35,18 +36,21 @@ class FoldedBlock:
             [part.unflatten(0, (block.heads, -1)) for part in y.chunk(3)]
             for y in _without_norm(block.query_key_value, block.norm_attention)
         )
-        # A softmax does not see what is the same for all scores of a query: a key's bias, and the offset, which is taken out of
-        # the query since it would cost the scores digits.
+        # A softmax does not see what is the same for all scores of a query: a key's bias, and the offset, which is
+        # taken out of the query since it would cost the scores digits.
         key = (key - key.mean(dim=-1, keepdim=True)) * query.shape[1] ** -0.5
         self.query = self._matrix(
-            torch.einsum("hdk,hdq->hkq", key, query).flatten(0, 1), torch.einsum("hdk,hd->hk", key, query_bias).flatten()
+            torch.einsum("hdk,hdq->hkq", key, query).flatten(0, 1),
+            torch.einsum("hdk,hd->hk", key, query_bias).flatten(),
         )
         output = block.project.weight.double().unflatten(1, (block.heads, -1))  # (D, heads, d)
         self.output = self._matrix(
             torch.einsum("ohd,hdv->ohv", output, value).flatten(1),
             torch.einsum("ohd,hd->o", output, value_bias) + block.project.bias.double(),
         )
-        self.outputs = torch.cat(self.output.chunk(block.heads), dim=1)  # (D, heads * D): what each head makes of one `y`
+        self.outputs = torch.cat(
+            self.output.chunk(block.heads), dim=1
+        )  # (D, heads * D): what each head makes of one `y`
         self.expand = self._matrix(*_without_norm(block.expand, block.norm_perceptron))
         self.contract = block.contract
 
@@ -102,7 +106,9 @@ class FoldedBlock:
         (rows, tokens, width), (contexts, queries, length) = x.shape, mask.shape
         query = (y.flatten(0, 1) @ self.query).view(rows, tokens * self.heads, width)
         apart = y.view(rows * contexts, length, width)
-        inside = (query.view(rows * contexts, queries, width) @ apart.transpose(-1, -2)).view(rows, contexts, queries, length)
+        inside = (query.view(rows * contexts, queries, width) @ apart.transpose(-1, -2)).view(
+            rows, contexts, queries, length
+        )
         scores = torch.cat([query @ past.transpose(-1, -2), (inside + mask).view(rows, -1, length)], dim=-1)
         weights = scores.softmax(dim=-1)
         attended = weights[..., : past.shape[1]] @ past
@@ -138,7 +144,9 @@ class FoldedTransformer:
 
     def mask(self, forbidden: Tensor) -> Tensor:
         """What to add to scores, from a bool tensor."""
-        return torch.zeros(forbidden.shape, dtype=self.dtype, device=forbidden.device).masked_fill_(forbidden, float("-inf"))
+        return torch.zeros(forbidden.shape, dtype=self.dtype, device=forbidden.device).masked_fill_(
+            forbidden, float("-inf")
+        )
 
     def causal(self, tokens: int, valid: Tensor | None) -> Tensor:
         """What to add to the scores of tokens that come first: `(B or 1, R, n)`.
@@ -181,7 +189,9 @@ class FoldedTransformer:
         (count, length, width), rows = contexts.shape, len(prompts)
         mask = self.causal(length, valid)[..., :length]
         x = contexts.to(self.dtype).reshape(1, count * length, width).expand(rows, -1, -1)
-        for block, (_, past) in zip(self.blocks, self.layers(prompts, self.causal(prompts.shape[1], None)), strict=True):
+        for block, (_, past) in zip(
+            self.blocks, self.layers(prompts, self.causal(prompts.shape[1], None)), strict=True
+        ):
             x = block.perceive(block.attend_apart(x, block.norm(x), past, mask))
         return self.norm(x.view(rows, count, length, width)[:, :, wanted])
 
@@ -190,7 +200,8 @@ class FoldedTransformer:
 
         Args:
             x: `(tokens, D)` embedded tokens.
-            first: `(N,)` places of the windows' first tokens; what windows share is computed once as far as it is equal.
+            first: `(N,)` places of the windows' first tokens; what windows share is computed once as far as it is
+                equal.
             length: `T` tokens of a window.
         """
         x, mask = x.to(self.dtype), self.causal(length, None)

@@ -84,4 +84,6 @@ def _attempt(name: str, what: str, call: Callable[[], Any]) -> Any:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"`model.transformer`={name}: {what} fails: {type(error).__name__}: {error}. Mend it.") from error
+        raise UserError(
+            f"`model.transformer`={name}: {what} fails: {type(error).__name__}: {error}. Mend it."
+        ) from error

@@ -45,9 +45,11 @@ class LitPDT(lightning.LightningModule):
         dropout: rate, in training.
         use_prompt: false: no prompt (MT-ORL).
         use_return_to_go: false: steps are (state, action) (Prompt-MT-BC).
-        attention: `published`: a context is a window of `K` steps, gone through again at each step of a rollout. `window`: a step
-            attends to the prompt and to the last `K` steps, so that long rows train in one pass and a rollout computes what is new.
-        transformer: `pdt`, ours; or one of your own, by the path of a class derived from `model.PromptDecisionTransformer`.
+        attention: `published`: a context is a window of `K` steps, gone through again at each step of a rollout.
+            `window`: a step attends to the prompt and to the last `K` steps, so that long rows train in one pass and a
+            rollout computes what is new.
+        transformer: `pdt`, ours; or one of your own, by the path of a class derived from
+            `model.PromptDecisionTransformer`.
         transformer_options: of a transformer of your own: what its constructor takes besides.
         compile: compile the model with torch, which takes a minute or two at the start; it pays on GPUs.
         learning_rate: of AdamW, after the warm-up.
@@ -88,7 +90,9 @@ class LitPDT(lightning.LightningModule):
     ):
         super().__init__()
         check_types("model", LitPDT.__init__, locals())
-        weights = float(layers) * width * (4 * width + 2 * inner) + 2.0 * width * (max_timesteps + state_size + action_size)
+        weights = float(layers) * width * (4 * width + 2 * inner) + 2.0 * width * (
+            max_timesteps + state_size + action_size
+        )
         check_memory(
             f"A transformer of `model.width`={width}, `model.layers`={layers} and `model.inner`={inner} for episodes of "
             f"{max_timesteps} steps",
@@ -122,8 +126,8 @@ class LitPDT(lightning.LightningModule):
         self._clock: tuple[int, float] | None = None
         self._rate: float | None = None  # that our own schedule begins with
         self.skipped = 0  # updates that were passed over
-        # Since it was last looked at, on the device: whether each update was passed over; of each batch the tasks of its rows, and
-        # whether their errors are not finite.
+        # Since it was last looked at, on the device: whether each update was passed over; of each batch the tasks of
+        # its rows, and whether their errors are not finite.
         self._passed_over: list[Tensor] = []
         self._rows: list[tuple[list[int], Tensor]] = []
 
@@ -131,14 +135,17 @@ class LitPDT(lightning.LightningModule):
         """Take the statistics and the names of the tasks from the data module."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if data is None or not hasattr(data, "validation_names"):
-            raise UserError("LitPDT needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...)).")
+            raise UserError(
+                "LitPDT needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...))."
+            )
         if data.hparams["attention"] != self.hparams["attention"]:
             raise UserError(
                 f"LitPDT has attention={self.hparams['attention']}, MultiTaskDataModule {data.hparams['attention']}: give both the "
                 "same, since the data decide how long the rows are that the model trains on."
             )
         if self.trainer.precision in ("bf16-true", "16-true"):
-            # Lightning would round states, actions and returns before they are normalised; the model rounds them afterwards.
+            # Lightning would round states, actions and returns before they are normalised; the model rounds them
+            # afterwards.
             self.trainer.precision_plugin.convert_input = _unchanged  # type: ignore[method-assign,assignment]
         if stage == "fit":
             if not self.keeps_statistics:
@@ -164,7 +171,9 @@ class LitPDT(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Reseed torch's generator, for dropout: what this update draws depends on nothing that came before."""
-        torch.manual_seed(integer(int(self.hparams["seed"]), "dropout", self.trainer.global_step, batch_idx, self.global_rank))
+        torch.manual_seed(
+            integer(int(self.hparams["seed"]), "dropout", self.trainer.global_step, batch_idx, self.global_rank)
+        )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean squared error over the valid context steps of the global batch."""
@@ -182,7 +191,9 @@ class LitPDT(lightning.LightningModule):
         if every and step % every == 0:
             now = time.monotonic()
             if self._clock is not None and step > self._clock[0]:
-                self.log("train/updates_per_second", (step - self._clock[0]) / (now - self._clock[1]), rank_zero_only=True)
+                self.log(
+                    "train/updates_per_second", (step - self._clock[0]) / (now - self._clock[1]), rank_zero_only=True
+                )
             self._clock = (step, now)
 
     def on_train_epoch_start(self) -> None:
@@ -200,7 +211,9 @@ class LitPDT(lightning.LightningModule):
             errors: Tensor = metric.compute().reshape(-1)  # type: ignore[operator]  # torchmetrics squeezes a single task's
             metric.reset()  # type: ignore[operator]
             self.log(f"{name}/action_error", errors.nanmean(), prog_bar=True, rank_zero_only=True)
-            self.log_dict({f"{name}_task/{task}": error for task, error in zip(tasks, errors, strict=True)}, rank_zero_only=True)
+            self.log_dict(
+                {f"{name}_task/{task}": error for task, error in zip(tasks, errors, strict=True)}, rank_zero_only=True
+            )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with linear warm-up."""
@@ -209,7 +222,8 @@ class LitPDT(lightning.LightningModule):
             self.parameters(),
             lr=self.hparams["learning_rate"],
             weight_decay=self.hparams["weight_decay"],
-            fused=self.trainer.precision != "16-mixed",  # with a loss scaler a fused optimiser unscales by itself, after clipping
+            fused=self.trainer.precision
+            != "16-mixed",  # with a loss scaler a fused optimiser unscales by itself, after clipping
         )
         warmup, total = self.hparams["warmup_updates"], self.trainer.estimated_stepping_batches
         if warmup > total and self.trainer.is_global_zero:
@@ -239,7 +253,9 @@ class LitPDT(lightning.LightningModule):
         if not optimizer.defaults.get("fused"):  # the user's own, or with a loss scaler, which passes over by itself
             self.clip_gradients(optimizer, value, algorithm)
             return
-        norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in self.parameters() if parameter.grad is not None])
+        norm = torch.nn.utils.get_total_norm(
+            [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+        )
         if value and algorithm == "norm":  # Lightning refuses to clip for fused optimisers, scaler or not
             torch.nn.utils.clip_grads_with_norm_(self.parameters(), value, norm)
         elif value:

@@ -1,7 +1,7 @@
 """What a rollout remembers of its past, for each form of attention.
 
-Both take the tokens of a new step and give the hidden state at the last of them: exactly that of one pass over the last `K` steps,
-or in window form over the whole episode. Shapes as in `transformer.py`.
+Both take the tokens of a new step and give the hidden state at the last of them: exactly that of one pass over the last
+`K` steps, or in window form over the whole episode. Shapes as in `transformer.py`.
 """
 
 from typing import Protocol
@@ -54,7 +54,8 @@ class Rolling:
 
     def __init__(self, transformer: FoldedTransformer, prompts: Tensor, valid: Tensor | None, window: Window):
         self.folded, self.window = transformer, window
-        # One step more than the window: a step's action comes with the next step, when its own oldest step is still seen.
+        # One step more than the window: a step's action comes with the next step, when its own oldest step is still
+        # seen.
         self.slots = (window.steps + 1) * window.tokens_per_step
         behind = self.slots + missing(prompts.shape[1] + self.slots)
         self.past = [
@@ -64,13 +65,17 @@ class Rolling:
         self.count = 0
         # Number of the token in each slot; a number never reached is never attended to.
         self.number = torch.full((behind,), 2**60, device=prompts.device)
-        self.absent = ~(torch.ones(1, prompts.shape[1], dtype=torch.bool, device=prompts.device) if valid is None else valid)
+        self.absent = ~(
+            torch.ones(1, prompts.shape[1], dtype=torch.bool, device=prompts.device) if valid is None else valid
+        )
 
     def extend(self, tokens: Tensor) -> Tensor:
         """Compute the new tokens alone: a step's, behind the action of the step before."""
         folded, count, before = self.folded, tokens.shape[1], self.absent.shape[1]
         new = torch.arange(self.count, self.count + count, device=tokens.device)
-        first = (self.count + 1) % self.slots  # an action and what follows it stand side by side, also where the ring closes
+        first = (
+            self.count + 1
+        ) % self.slots  # an action and what follows it stand side by side, also where the ring closes
         self.count += count
         self.number[first : first + count] = new
         own = slice(before + first, before + first + count)

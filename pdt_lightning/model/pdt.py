@@ -56,11 +56,13 @@ class PromptDecisionTransformer(nn.Module):
         dropout: rate, in training.
         use_prompt: False: prompts are ignored (MT-ORL).
         use_return_to_go: False: steps are (state, action) (Prompt-MT-BC).
-        window_steps: None: the published form, in which a context is a window of `K` steps and every token sees all before it. `K`:
-            the window form, in which contexts have any length and a token sees the prompt and the last `K` steps.
+        window_steps: None: the published form, in which a context is a window of `K` steps and every token sees all
+            before it. `K`: the window form, in which contexts have any length and a token sees the prompt and the last
+            `K` steps.
 
-    A transformer of your own derives from it and may replace every part. Training calls `forward`, rollouts call `memory` and
-    `act`, tuners call `answers` and `encode`. Its constructor takes these parameters, and options of its own after them.
+    A transformer of your own derives from it and may replace every part. Training calls `forward`, rollouts call
+    `memory` and `act`, tuners call `answers` and `encode`. Its constructor takes these parameters, and options of its
+    own after them.
 
     Source: Xu et al. 2022 (arXiv 2206.13499), section 4; sizes as published.
     """
@@ -166,9 +168,13 @@ class PromptDecisionTransformer(nn.Module):
         valid = _where_padded(valid)
         if self._window is not None:
             return Rolling(folded or FoldedTransformer(self.transformer), tokens, valid, self._window)
-        return Recent(self.transformer, self.transformer.prefix(tokens, valid), context_steps * self.tokens_per_step - 1)
+        return Recent(
+            self.transformer, self.transformer.prefix(tokens, valid), context_steps * self.tokens_per_step - 1
+        )
 
-    def act(self, memory: Memory, before: Tensor | None, returns_to_go: Tensor, states: Tensor, timestep: int) -> Tensor:
+    def act(
+        self, memory: Memory, before: Tensor | None, returns_to_go: Tensor, states: Tensor, timestep: int
+    ) -> Tensor:
         """Actions at a new step, remembered by `memory`.
 
         Args:
@@ -206,7 +212,9 @@ class PromptDecisionTransformer(nn.Module):
         folded = folded or self.folded()
         if folded is None:  # in a transformer of other blocks each pair goes by itself
             behind = prompts[torch.arange(len(prompts)).repeat_interleave(len(contexts))]
-            return self(contexts[torch.arange(len(contexts)).repeat(len(prompts))], behind).unflatten(0, (len(prompts), -1))
+            return self(contexts[torch.arange(len(contexts)).repeat(len(prompts))], behind).unflatten(
+                0, (len(prompts), -1)
+            )
         tokens, valid = self.tokens(self.embed_context, contexts)
         # The action of the last step is what is asked for: nothing attends to it.
         tokens, valid = self.norm_context(tokens)[:, :-1], valid[:, :-1]

@@ -51,7 +51,9 @@ class Block(nn.Module):
 
     def before(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scaled queries, keys and values `(B, heads, T, d)` of normed `x (B, T, D)`."""
-        query, key, value = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.query_key_value(x).chunk(3, dim=-1))
+        query, key, value = (
+            y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.query_key_value(x).chunk(3, dim=-1)
+        )
         return query * query.shape[-1] ** -0.5, key, value
 
     def after(self, x: Tensor, attended: Tensor) -> Tensor:
@@ -123,13 +125,15 @@ class CausalTransformer(nn.Module):
 class Attention:
     """Causal attention of `T` tokens to a prefix and to each other, one mask for all blocks of a stack.
 
-    With a window, tokens are cut into pieces of a window's length: each piece attends to itself and the piece before it, so that
-    the cost grows with `T` and not with its square.
+    With a window, tokens are cut into pieces of a window's length: each piece attends to itself and the piece before
+    it, so that the cost grows with `T` and not with its square.
 
     It is written out: for rows this short it trains a quarter faster on a CPU than torch's fused attention with a mask.
     """
 
-    def __init__(self, tokens: int, valid: Tensor | None, prefix: Prefix | None, window: Window | None, device: torch.device):
+    def __init__(
+        self, tokens: int, valid: Tensor | None, prefix: Prefix | None, window: Window | None, device: torch.device
+    ):
         piece = max(1, tokens if window is None else min(tokens, window.steps * window.tokens_per_step))
         self.tokens = tokens
         self.pieces = max(1, -(-tokens // piece))

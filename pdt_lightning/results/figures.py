@@ -65,25 +65,43 @@ def rounds(record: Record) -> Figure:
     failed = np.isnan(record.seen)
     mean, low, high = _of_episodes(record, record.untuned)
     if np.isfinite(low):
-        left.axhspan(low, high, color=UNTUNED, alpha=0.25, lw=0, label="untuned: 95 % interval of the mean, over its episodes")
+        left.axhspan(
+            low, high, color=UNTUNED, alpha=0.25, lw=0, label="untuned: 95 % interval of the mean, over its episodes"
+        )
     left.axhline(mean, color=UNTUNED, lw=1.5, label="untuned: mean")
     left.plot(number, record.seen, "o", color="black", alpha=0.45, ms=4.5, mew=0, label="one rollout of the tuner")
     if failed.any():
         foot = left.get_xaxis_transform()
-        left.plot(number[failed], np.full(failed.sum(), 0.02), "x", color=CHOSEN, transform=foot, label="a rollout that failed")
+        left.plot(
+            number[failed],
+            np.full(failed.sum(), 0.02),
+            "x",
+            color=CHOSEN,
+            transform=foot,
+            label="a rollout that failed",
+        )
     left.step(number, record.recommended, where="post", color=RECOMMENDED, lw=2, label=THOUGHT)
     if record.retried < len(number):
-        left.axvline(record.retried + 0.5, color="black", lw=0.8, ls=":", label="from here on finalists are tried again")
+        left.axvline(
+            record.retried + 0.5, color="black", lw=0.8, ls=":", label="from here on finalists are tried again"
+        )
     left.set_xlabel("rollout")
     left.set_ylabel(record.objective)
     kinds = (("untuned", record.untuned, UNTUNED), ("tuned", record.tuned, TUNED), (oracle.NAME, record.oracle, ORACLE))
     known = [(name, values, colour) for name, values, colour in kinds if values is not None]
     for place, (name, values, colour) in enumerate(known):
         mean, low, high = _of_episodes(record, values)
-        right.errorbar([place], [mean], yerr=whiskers(mean, low, high), fmt="o", color=colour, ms=7, capsize=5, lw=2, label=name)
+        right.errorbar(
+            [place], [mean], yerr=whiskers(mean, low, high), fmt="o", color=colour, ms=7, capsize=5, lw=2, label=name
+        )
         text = f"{mean:.2f}" if record.objective == "success" else f"{mean:.4g}"
         right.annotate(
-            text, (place, high if np.isfinite(high) else mean), (0, 5), textcoords="offset points", ha="center", color=colour
+            text,
+            (place, high if np.isfinite(high) else mean),
+            (0, 5),
+            textcoords="offset points",
+            ha="center",
+            color=colour,
         )
     right.set_xticks(range(len(known)), [name for name, _, _ in known], rotation=30)
     right.set_xlim(-0.6, len(known) - 0.4)
@@ -119,10 +137,14 @@ def segments(record: Record) -> Figure:
                 _plane(axis, record, slot, values[slot], norm, shown)
             else:
                 axis.axis("off")
-    figure.colorbar(ScalarMappable(norm, "viridis"), ax=strips, location="bottom", aspect=50, pad=0.02).set_label(meaning)
+    figure.colorbar(ScalarMappable(norm, "viridis"), ax=strips, location="bottom", aspect=50, pad=0.02).set_label(
+        meaning
+    )
     handles = [
         Rectangle((0, 0), 1, 1, fill=False, ec=CHOSEN, lw=2.2, label="the recommended prompt"),
-        Rectangle((0, 0), 1, 1, fc=UNKNOWN, label="no segment starts there" if record.estimates is not None else "never tried"),
+        Rectangle(
+            (0, 0), 1, 1, fc=UNKNOWN, label="no segment starts there" if record.estimates is not None else "never tried"
+        ),
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False)
     _title(figure, f"{record.task}: where good prompts come from")
@@ -144,7 +166,9 @@ def predictions(record: Record) -> Figure | None:
     ):
         if chosen.any():
             label = f"{name} ({chosen.sum()})"
-            axis.plot(record.predicted[chosen], record.seen[chosen], marker, color=colour, alpha=0.5, ms=6, mew=0, label=label)
+            axis.plot(
+                record.predicted[chosen], record.seen[chosen], marker, color=colour, alpha=0.5, ms=6, mew=0, label=label
+            )
     both = np.concatenate([record.predicted[known], record.seen[known]])
     ends = (0.0, 1.0) if record.objective == "success" else (both.min(), both.max())
     axis.plot(ends, ends, color="black", lw=0.9, ls="--", label="as predicted")
@@ -155,7 +179,15 @@ def predictions(record: Record) -> Figure | None:
             mean, low, high = _of_episodes(record, record.seen[part])
             spread = whiskers(mean, low, high)
             axis.errorbar(
-                record.predicted[part].mean(), mean, spread, fmt="s", color="black", mfc="white", ms=6, capsize=4, label=label
+                record.predicted[part].mean(),
+                mean,
+                spread,
+                fmt="s",
+                color="black",
+                mfc="white",
+                ms=6,
+                capsize=4,
+                label=label,
             )
             label = ""
     axis.set_xlabel(f"{record.objective} predicted before the rollout")
@@ -167,7 +199,11 @@ def predictions(record: Record) -> Figure | None:
     return figure
 
 
-FIGURES: dict[str, Callable[[Record], Figure | None]] = {"rounds": rounds, "segments": segments, "predictions": predictions}
+FIGURES: dict[str, Callable[[Record], Figure | None]] = {
+    "rounds": rounds,
+    "segments": segments,
+    "predictions": predictions,
+}
 
 
 def _of_episodes(record: Record, values: np.ndarray) -> Interval:
@@ -240,7 +276,11 @@ def _strips(axis: Axes, record: Record, values: np.ndarray, norm: Normalize, sho
     axis.set_yticks(range(len(shown)), [f"{number + 1} (return {record.returns[number]:.4g})" for number in shown])
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axis.set_xlabel("step of the demonstration")
-    what = "demonstration" if len(shown) == len(record.lengths) else f"{len(shown)} of {len(record.lengths)} demonstrations"
+    what = (
+        "demonstration"
+        if len(shown) == len(record.lengths)
+        else f"{len(shown)} of {len(record.lengths)} demonstrations"
+    )
     slots = "" if record.slots == 1 else f"; in each, slots 1 to {record.slots} from the top"
     axis.set_title(what + slots, fontsize=10, loc="left")
     axis.spines[["top", "right"]].set_visible(False)
@@ -255,7 +295,14 @@ def _plane(axis: Axes, record: Record, slot: int, values: np.ndarray, norm: Norm
         axis.plot(way[:, 0], way[:, 1], color=UNKNOWN, lw=1, zorder=1)
         own = np.flatnonzero(episode == number)
         axis.scatter(
-            way[start[own], 0], way[start[own], 1], c=values[own], cmap="viridis", norm=norm, s=12, zorder=2, plotnonfinite=False
+            way[start[own], 0],
+            way[start[own], 1],
+            c=values[own],
+            cmap="viridis",
+            norm=norm,
+            s=12,
+            zorder=2,
+            plotnonfinite=False,
         )
     if len(record.best):
         segment = record.best[slot]

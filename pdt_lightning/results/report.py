@@ -30,8 +30,8 @@ COLUMNS = (
 def figures_summary(samples: Sequence[EpisodeStatistics | None]) -> dict[str, float | None] | None:
     """Return and success, averaged over tasks, with 95 % intervals over the episodes; None if any task lacks them.
 
-    `last_success` is that of the last step beside the highest of each episode; `failed` counts the episodes that could not be
-    played, which are in the means as the worst.
+    `last_success` is that of the last step beside the highest of each episode; `failed` counts the episodes that could
+    not be played, which are in the means as the worst.
 
     Ends are None where there is no interval: of one episode a task, and of returns that are all alike.
     """
@@ -88,7 +88,10 @@ def tuning_rows(results: Sequence[TaskResult], phase: int, epoch: int, tuner: st
             trial.round,
             "" if trial.choice is None else " ".join(map(str, trial.choice)),
             "" if trial.outcome.failed else repr(trial.outcome.total),
-            *("" if trial.outcome.failed or own is None else own for own in (trial.outcome.success, trial.outcome.last_success)),
+            *(
+                "" if trial.outcome.failed or own is None else own
+                for own in (trial.outcome.success, trial.outcome.last_success)
+            ),
             repr(trial.recommended_value),
             trial.seed,
         ]
@@ -145,7 +148,9 @@ def write_figures(folder: Path, results: Sequence[TaskResult]) -> dict[str, np.n
             except Exception as error:  # whatever a drawing library raises
                 failures.append(f"{name} of {result.task}: {type(error).__name__}: {error}")
     if failures:
-        warnings.warn(f"{len(failures)} figures could not be drawn and are left out; the first: {failures[0]}", stacklevel=2)
+        warnings.warn(
+            f"{len(failures)} figures could not be drawn and are left out; the first: {failures[0]}", stacklevel=2
+        )
     return drawn
 
 
@@ -176,15 +181,17 @@ def write_phase(
     """
     append_tuning(folder / "tuning.csv", tuning_rows(results, phase, epoch, tuner), phase)
     write_prompts(folder / "prompts", results, tasks)
-    write_summary(folder / "summary.json", [result for result in results if result.held_out], phase=phase, epoch=epoch, **more)
+    write_summary(
+        folder / "summary.json", [result for result in results if result.held_out], phase=phase, epoch=epoch, **more
+    )
     return write_figures(folder / figures, results)
 
 
 def metrics(results: Sequence[TaskResult]) -> dict[str, float]:
     """The numbers of a phase under the names by which they are logged and may be monitored.
 
-    `tuning/tuned_return`, `tuning/untuned_success` and the like are means over the held-out tasks; `tuning_tuned_return/<task>` is
-    of one task. Training tasks that are tuned too come as `tuning_validation/...`.
+    `tuning/tuned_return`, `tuning/untuned_success` and the like are means over the held-out tasks;
+    `tuning_tuned_return/<task>` is of one task. Training tasks that are tuned too come as `tuning_validation/...`.
     """
     found: dict[str, float] = {}
     for group, held_out in (("tuning", True), ("tuning_validation", False)):

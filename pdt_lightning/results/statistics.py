@@ -4,8 +4,8 @@ There are two kinds of data. *Episodes* of given prompts are independent values 
 `mean_interval`. *Cells* `(..., P, S, T)` are what was judged of `P` pretrainings, `S` seeds of tuning and `T` tasks:
 `hierarchical_interval` and what is built on it. Tasks are given, not drawn: nothing is claimed of others.
 
-Ends of an `Interval` are NaN where none can be had honestly: of a single run, and of data that are all alike, which show no
-variation to reckon with. Source: Agarwal et al. 2021 (arXiv 2108.13264), for what is aggregated.
+Ends of an `Interval` are NaN where none can be had honestly: of a single run, and of data that are all alike, which
+show no variation to reckon with. Source: Agarwal et al. 2021 (arXiv 2108.13264), for what is aggregated.
 """
 
 from collections.abc import Sequence
@@ -31,9 +31,9 @@ class Interval(NamedTuple):
 def proportion_interval(samples: Samples) -> Interval:
     """Mean over tasks of the tasks' rates of success. Covers the luck of the episodes, and nothing else.
 
-    Wilson's interval, for as many episodes as would have the variance of the stratified mean; of one task it is Wilson's own. Each
-    task's variance is taken with half a success and half a failure more, so that the interval is no point where all succeed.
-    In simulation it covers 92 to 98 %, for 25 to 100 episodes a task.
+    Wilson's interval, for as many episodes as would have the variance of the stratified mean; of one task it is
+    Wilson's own. Each task's variance is taken with half a success and half a failure more, so that the interval is no
+    point where all succeed. In simulation it covers 92 to 98 %, for 25 to 100 episodes a task.
 
     Args:
         samples: for each task, the successes of its episodes, from 0 to 1.
@@ -57,8 +57,8 @@ def proportion_interval(samples: Samples) -> Interval:
 def mean_interval(samples: Samples) -> Interval:
     """Mean over tasks of the tasks' means. Covers the luck of the episodes, and nothing else.
 
-    A t interval, stratified over the tasks, with Satterthwaite's degrees of freedom. Returns of two values only, won or lost, are a
-    proportion and have that interval.
+    A t interval, stratified over the tasks, with Satterthwaite's degrees of freedom. Returns of two values only, won or
+    lost, are a proportion and have that interval.
 
     Args:
         samples: for each task, independent values: of its episodes.
@@ -88,18 +88,19 @@ def mean_interval(samples: Samples) -> Interval:
 def hierarchical_interval(cells: np.ndarray) -> Interval:
     """Mean of all cells. Covers the luck of pretraining, of tuning and of the episodes, on the tasks at hand.
 
-    Of one pretraining it covers the luck of tuning and of the episodes alone: tuning and episodes of a task are independent of
-    those of others, so that it is the t interval stratified over tasks, with Satterthwaite's degrees of freedom.
+    Of one pretraining it covers the luck of tuning and of the episodes alone: tuning and episodes of a task are
+    independent of those of others, so that it is the t interval stratified over tasks, with Satterthwaite's degrees of
+    freedom.
 
-    Of several, a pretraining is one draw however many seeds are tuned on it; and a seed may have something in common over them.
-    The two are taken as crossed: the variance of the mean is that of pretrainings' means, plus what a seed has in common
-    over pretrainings, and never less than seeds alone show. Degrees of freedom are
+    Of several, a pretraining is one draw however many seeds are tuned on it; and a seed may have something in common
+    over them. The two are taken as crossed: the variance of the mean is that of pretrainings' means, plus what a seed
+    has in common over pretrainings, and never less than seeds alone show. Degrees of freedom are
     Satterthwaite's, at least `P - 1`, and of two pretrainings exactly that, which is wide.
 
-    In simulation it covers 92 to 98 % at 1 x 3 x 5, 1 x 5 x 3, 3 x 3 x 5 and 3 x 5 x 3 cells, whatever the shares of the
-    variances, and at the latter two also where most cells are alike. It misses one: with one pretraining, five seeds and three
-    tasks, a tenth of the cells bad and the others alike, it covers 88 %. An interval is symmetric, and may reach beyond what can
-    be attained.
+    In simulation it covers 92 to 98 % at 1 x 3 x 5, 1 x 5 x 3, 3 x 3 x 5 and 3 x 5 x 3 cells, whatever the shares of
+    the variances, and at the latter two also where most cells are alike. It misses one: with one pretraining, five
+    seeds and three tasks, a tenth of the cells bad and the others alike, it covers 88 %. An interval is symmetric, and
+    may reach beyond what can be attained.
 
     Args:
         cells: `(..., P, S, T)`, of paired comparisons the differences; leading dimensions are intervals of their own.
@@ -117,8 +118,8 @@ def hierarchical_interval(cells: np.ndarray) -> Interval:
 def p_value(cells: np.ndarray) -> float:
     """Of the hypothesis that the mean of paired differences is 0, two-sided, by the t statistic of `hierarchical_interval`.
 
-    Of several pretrainings with `P - 1` degrees of freedom, however many there are: Satterthwaite's, which are estimated, serve
-    at 5 % but promise too much far out, where corrections for many claims look.
+    Of several pretrainings with `P - 1` degrees of freedom, however many there are: Satterthwaite's, which are
+    estimated, serve at 5 % but promise too much far out, where corrections for many claims look.
 
     Args:
         cells: `(P, S, T)` differences.
@@ -134,14 +135,16 @@ def p_value(cells: np.ndarray) -> float:
     variance, freedom = _variance(np.asarray(cells, float))
     if not np.isfinite(freedom) or variance <= _least(np.mean(cells)):
         return np.nan
-    return float(2 * stats.t.sf(abs(np.mean(cells)) / np.sqrt(variance), freedom if len(cells) == 1 else len(cells) - 1))
+    return float(
+        2 * stats.t.sf(abs(np.mean(cells)) / np.sqrt(variance), freedom if len(cells) == 1 else len(cells) - 1)
+    )
 
 
 def interquartile_interval(cells: np.ndarray) -> Interval:
     """Interquartile mean: of all cells together, without the lowest and the highest quarter.
 
-    Covers what `hierarchical_interval` does. Its spread is that of the mean of the cells with both quarters drawn in to the
-    last ones kept (winsorised), over the share kept.
+    Covers what `hierarchical_interval` does. Its spread is that of the mean of the cells with both quarters drawn in to
+    the last ones kept (winsorised), over the share kept.
 
     Args:
         cells: `(..., P, S, T)`.
@@ -164,8 +167,8 @@ def interquartile_interval(cells: np.ndarray) -> Interval:
 def improvement_interval(ours: np.ndarray, theirs: np.ndarray) -> Interval:
     """Probability of improvement: that a seed of ours beats one of theirs on the same task and pretraining, a tie counting half.
 
-    Covers what `hierarchical_interval` does, of which it is one: each seed of ours counts by the share of theirs that it
-    beats, and each of theirs by the share that it loses to.
+    Covers what `hierarchical_interval` does, of which it is one: each seed of ours counts by the share of theirs that
+    it beats, and each of theirs by the share that it loses to.
 
     Args:
         ours: `(..., P, S, T)`.
@@ -261,7 +264,12 @@ def _variance(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if seeds == 1:
         return of_pretrainings, floor
     # What is neither the pretraining's nor the seed's own is in both of the variances: once is enough.
-    rest = cells - by_seed[..., None, :, :] - cells.mean(axis=-2, keepdims=True) + by_seed.mean(axis=-2)[..., None, None, :]
+    rest = (
+        cells
+        - by_seed[..., None, :, :]
+        - cells.mean(axis=-2, keepdims=True)
+        + by_seed.mean(axis=-2)[..., None, None, :]
+    )
     both = (rest**2).sum(axis=(-3, -2, -1)) / ((pretrainings - 1) * (seeds - 1)) / (pretrainings * seeds) / tasks**2
     common = np.maximum(of_seeds - both, 0)
     variance = np.maximum(of_pretrainings + common, of_seeds)
@@ -273,7 +281,9 @@ def _variance(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _freedom(parts: np.ndarray, each: np.ndarray) -> np.ndarray:
     """Satterthwaite's degrees of freedom of a sum of independent variances `(..., N)`, of which `each` has so many."""
-    scaled = parts / np.maximum(parts.max(axis=-1, keepdims=True), np.finfo(float).tiny)  # squares of small ones would vanish
+    scaled = parts / np.maximum(
+        parts.max(axis=-1, keepdims=True), np.finfo(float).tiny
+    )  # squares of small ones would vanish
     uncertain = (scaled**2 / each).sum(axis=-1)
     return np.where(uncertain > 0, scaled.sum(axis=-1) ** 2 / np.where(uncertain > 0, uncertain, 1), 1.0)
 

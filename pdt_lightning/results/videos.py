@@ -1,7 +1,7 @@
 """Films of a task's verdict: its first episode untuned and tuned, side by side, with captions, as an animated GIF.
 
-They are played again for it, in a process of their own: a renderer may raise, hang or crash, and none of that may end a run. The
-episodes are those of the verdict, to the bit on the CPU.
+They are played again for it, in a process of their own: a renderer may raise, hang or crash, and none of that may end a
+run. The episodes are those of the verdict, to the bit on the CPU.
 """
 
 import copy
@@ -56,7 +56,9 @@ class Example:
     origin: list[str]
 
 
-def examples(subject: Subject, result: TaskResult, options: TuningOptions, slots: int, phase: int) -> tuple[Example, Example]:
+def examples(
+    subject: Subject, result: TaskResult, options: TuningOptions, slots: int, phase: int
+) -> tuple[Example, Example]:
     """The first episode of a task's verdict, with a random prompt and with the recommended one, to be played again."""
     draws = Draws.of(options, slots, phase)
     untuned = draws.untuned(subject, "verdict", 1)[0]
@@ -103,7 +105,9 @@ def in_a_process(policy: Policy, examples: Sequence[Example], width: int, limit:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     # Pickled here, so that tensors travel as bytes and not as shared files, of which there are only so many.
-    job = pickle.dumps((copy.deepcopy(policy.model).cpu(), policy.context_steps, policy.precision, list(examples), width))
+    job = pickle.dumps(
+        (copy.deepcopy(policy.model).cpu(), policy.context_steps, policy.precision, list(examples), width)
+    )
     child = context.Process(target=_child, args=(sender, job), daemon=True)
     child.start()
     sender.close()
@@ -135,7 +139,9 @@ def _child(sender: Connection, job: bytes) -> None:
     os._exit(0)  # what OpenGL contexts say while an interpreter shuts down is of no use to anybody
 
 
-def film(model: PromptDecisionTransformer, context_steps: int, precision: str, examples: Sequence[Example], width: int) -> bytes:
+def film(
+    model: PromptDecisionTransformer, context_steps: int, precision: str, examples: Sequence[Example], width: int
+) -> bytes:
     """Play the episodes before a camera, and make a GIF of them.
 
     Raises:
@@ -240,7 +246,8 @@ def gif(frames: Sequence[Image.Image], milliseconds: int) -> bytes:
     sample = Image.new("RGB", (width, 3 * height))
     for place, frame in enumerate((frames[0], frames[len(frames) // 2], frames[-1])):
         sample.paste(frame, (0, place * height))
-    # One palette and no dithering, so that what stands still is stored once. The method keeps small bright things, as goals are.
+    # One palette and no dithering, so that what stands still is stored once. The method keeps small bright things, as
+    # goals are.
     palette = sample.quantize(method=Image.Quantize.FASTOCTREE)
     first, *others = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
     content = io.BytesIO()

@@ -16,8 +16,8 @@ class Environments:
     """Environments that are lent to episodes: built when first needed, kept for the next episode of the same task.
 
     Args:
-        limit: how many there are at most, unless more are lent at once. Where another one is needed the one idle for longest is
-            closed first, which hands on the simulator of families that share them.
+        limit: how many there are at most, unless more are lent at once. Where another one is needed the one idle for
+            longest is closed first, which hands on the simulator of families that share them.
     """
 
     def __init__(self, limit: int):

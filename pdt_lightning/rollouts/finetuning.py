@@ -36,7 +36,8 @@ def finetuned(
         weight_decay: of AdamW.
         gradient_clip: largest norm of the gradient.
 
-    Source: Xu et al. 2022 and Rietz et al. 2025, whose settings these are; there one prompt serves all updates and the evaluation.
+    Source: Xu et al. 2022 and Rietz et al. 2025, whose settings these are; there one prompt serves all updates and the
+    evaluation.
     """
     model = copy.deepcopy(policy.model).float().train().requires_grad_(True)
     device = model.state_mean.device

@@ -15,7 +15,8 @@ from pdt_lightning.data.windows import Steps
 from pdt_lightning.model.folded import FoldedTransformer
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 
-# In a forward pass: so many tokens' activations stay in a processor's cache, and in memory that is not handed back each time.
+# In a forward pass: so many tokens' activations stay in a processor's cache, and in memory that is not handed back each
+# time.
 BLOCK_TOKENS = 1800
 Precision = Literal["32-true", "bf16-true"]
 PRECISIONS = {"32-true": torch.float32, "bf16-true": torch.bfloat16}
@@ -37,8 +38,8 @@ class Policy:
     Args:
         model: the transformer; put into evaluation mode by the caller.
         context_steps: `K` of the published form; in window form the model's own holds.
-        precision: of the transformer's blocks. `32-true`; `bf16-true`, about twice as fast on CPUs that have it and on GPUs, with
-            actions that differ by a few thousandths.
+        precision: of the transformer's blocks. `32-true`; `bf16-true`, about twice as fast on CPUs that have it and on
+            GPUs, with actions that differ by a few thousandths.
 
     Raises:
         UserError: on another precision.
@@ -107,7 +108,8 @@ class Policy:
             labels: `(W, T, A)` actions to take.
 
         Returns:
-            `(B, W)` float64: root of the mean squared error, in half-widths of the action box; steps of padding do not count.
+            `(B, W)` float64: root of the mean squared error, in half-widths of the action box; steps of padding do not
+            count.
 
         Prompts are asked about in blocks, shared out among threads as `encode` does.
         """
@@ -137,8 +139,8 @@ class Policy:
         Returns:
             `(N, D)` float64.
 
-        Blocks are shared out among as many threads as torch had when the policy was made, each with whole blocks of its own: how a
-        sum is split over threads would decide its last bits.
+        Blocks are shared out among as many threads as torch had when the policy was made, each with whole blocks of its
+        own: how a sum is split over threads would decide its last bits.
         """
 
         rows = block or max(1, BLOCK_TOKENS // (length * self.model.tokens_per_step))

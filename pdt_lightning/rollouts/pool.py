@@ -32,17 +32,19 @@ else:
 class RolloutPool:
     """Worker processes that play blocks of rows; with 0 workers blocks are played here. The outcomes are the same.
 
-    Processes start when first needed, environments are built when first needed, and both stay until `close`, across policies.
+    Processes start when first needed, environments are built when first needed, and both stay until `close`, across
+    policies.
 
-    An episode whose environment raises, returns what is not finite, hangs, or takes its worker with it, is played again, in a fresh
-    environment and at last in a fresh worker. Where that does not help, it has failed; where it fails for several episodes of a
-    task one after the other, the task is given up until there is another policy: its episodes fail without being played. What is
-    played here can be neither timed nor survived.
+    An episode whose environment raises, returns what is not finite, hangs, or takes its worker with it, is played
+    again, in a fresh environment and at last in a fresh worker. Where that does not help, it has failed; where it fails
+    for several episodes of a task one after the other, the task is given up until there is another policy: its episodes
+    fail without being played. What is played here can be neither timed nor survived.
 
     Args:
         workers: processes, each with one torch thread.
         width: rows in a forward pass.
-        step_timeout: seconds after which an environment hangs that a worker waits for; None: it may take as long as it likes.
+        step_timeout: seconds after which an environment hangs that a worker waits for; None: it may take as long as it
+            likes.
     """
 
     def __init__(self, workers: Workers = 0, width: Width = 8, step_timeout: StepTimeout | None = 300.0):
@@ -59,8 +61,8 @@ class RolloutPool:
 
         Args:
             policy: must not change while the function is used. Workers play with it on the CPU, wherever it is.
-            on_outcomes: given the rows and outcomes of each block when it has been played, and none every second of waiting: for a
-                progress bar, and for whoever keeps them or wants to stop.
+            on_outcomes: given the rows and outcomes of each block when it has been played, and none every second of
+                waiting: for a progress bar, and for whoever keeps them or wants to stop.
         """
         frozen = None
         if self.workers:
@@ -87,7 +89,9 @@ class RolloutPool:
                         if outcome is None or (outcome.failed and failures[n] < TRIES):
                             again.append(n)
                         else:
-                            outcomes[n] = dataclasses.replace(outcome, replays=failures[n] - (outcome.failed is not None))
+                            outcomes[n] = dataclasses.replace(
+                                outcome, replays=failures[n] - (outcome.failed is not None)
+                            )
                             over.append(n)
                         if outcome is not None and outcome.failed:
                             self.faults[outcome.failed.partition(":")[0]] += 1
@@ -111,9 +115,13 @@ class RolloutPool:
         """Count the task's failed episodes, and give it up where there is no hope."""
         self._failing[task] = self._failing[task] + 1 if failed else 0
         if failed and self._failing[task] == GIVEN_UP:
-            self.given_up[task] = f"{GIVEN_UP} episodes failed one after the other, each {TRIES} times; the last one: {failed}"
+            self.given_up[task] = (
+                f"{GIVEN_UP} episodes failed one after the other, each {TRIES} times; the last one: {failed}"
+            )
 
-    def _played(self, policy: Policy, frozen: Frozen | None, rows: Sequence[Row], waiting: Sequence[int]) -> Iterator[Played]:
+    def _played(
+        self, policy: Policy, frozen: Frozen | None, rows: Sequence[Row], waiting: Sequence[int]
+    ) -> Iterator[Played]:
         """Each block when it has been played; none every second."""
         blocks = deque(list(waiting[first : first + self.width]) for first in range(0, len(waiting), self.width))
         if frozen is None:
@@ -137,7 +145,10 @@ class RolloutPool:
                         self._end(worker)
                         guilty, how = news
                         fell = Outcome(0.0, None, 0, how)
-                        yield at_work.pop(worker), [fell if guilty in (None, place) else None for place in range(len(numbers))]
+                        yield (
+                            at_work.pop(worker),
+                            [fell if guilty in (None, place) else None for place in range(len(numbers))],
+                        )
         finally:
             for worker in at_work:  # whoever asked wants no more
                 self._end(worker)

@@ -33,10 +33,10 @@ class PromptedPolicy:
         over = terminated or truncated
     ```
 
-    In a vector environment all rows start together, after `reset`, and the policy counts their steps together. Gymnasium begins a
-    row whose episode has ended anew, in its next step; the policy goes on with the old one, and what it does there means nothing.
-    Leave such rows out of what you count, and call `reset` here and on the environment when all have ended. Rows do not disturb
-    each other.
+    In a vector environment all rows start together, after `reset`, and the policy counts their steps together.
+    Gymnasium begins a row whose episode has ended anew, in its next step; the policy goes on with the old one, and what
+    it does there means nothing. Leave such rows out of what you count, and call `reset` here and on the environment
+    when all have ended. Rows do not disturb each other.
 
     Args:
         policy: a frozen model.
@@ -44,21 +44,25 @@ class PromptedPolicy:
         facts: as `Task.facts` gives them; `target_return` and `return_scale` have to be there.
 
     Attributes:
-        environment: specification of the task's environment, for `gymnasium.make` and `make_vec`; it ends episodes where rollouts
-            end them. None where it is not known.
+        environment: specification of the task's environment, for `gymnasium.make` and `make_vec`; it ends episodes
+            where rollouts end them. None where it is not known.
         facts: what is known of the task.
     """
 
     def __init__(self, policy: Policy, prompt: Prompt, facts: Mapping[str, Any]):
         self.policy, self.prompt, self.facts = policy, prompt, dict(facts)
         self.environment = EnvSpec.from_json(facts["environment"]) if facts.get("environment") else None
-        bounds = (np.asarray(facts.get(name, bound)) for name, bound in (("action_low", -np.inf), ("action_high", np.inf)))
+        bounds = (
+            np.asarray(facts.get(name, bound)) for name, bound in (("action_low", -np.inf), ("action_high", np.inf))
+        )
         kind = np.dtype(facts.get("action_dtype", "float32"))
         low, high = (np.broadcast_to(bound, policy.model.action_mid.shape).astype(kind) for bound in bounds)
         self._actions = Box(low, high, low.shape, kind)
         self._observations = _observation_space(facts)
         self._flattened = None if self._observations is None else from_gymnasium(self._observations)
-        self._rows: tuple[int, ...] | None = None  # () for one environment, (B,) for a vector of them; None before the first step
+        self._rows: tuple[int, ...] | None = (
+            None  # () for one environment, (B,) for a vector of them; None before the first step
+        )
         self._ready = False
 
     def reset(self) -> None:
@@ -69,8 +73,8 @@ class PromptedPolicy:
         """The action for the next step.
 
         Args:
-            observation: `(S,)`, or `(B, S)` of a vector environment, as the environment gives it; a Dict is flattened as it was for
-                training.
+            observation: `(S,)`, or `(B, S)` of a vector environment, as the environment gives it; a Dict is flattened
+                as it was for training.
             reward: what the last step brought, a number or `(B,)`; not looked at in the first step of an episode.
 
         Returns:
@@ -152,8 +156,8 @@ def load(
 
     Args:
         checkpoint: of a run, such as `runs/point/version_0/checkpoints/last.ckpt`.
-        prompt: a saved prompt, such as `runs/point/version_0/prompts/point/03.safetensors`, or a `Prompt`; None only for a model
-            that was trained without prompts.
+        prompt: a saved prompt, such as `runs/point/version_0/prompts/point/03.safetensors`, or a `Prompt`; None only
+            for a model that was trained without prompts.
         target_return: return to ask for, in the environment's unit; None: the one kept with the prompt.
         return_scale: of the task, by which the model was trained to divide returns; None: the one kept with the prompt.
 
@@ -182,7 +186,9 @@ def load(
         ("actions", prompt.actions.shape[-1], model.action_mid.numel()),
     ):
         if given != known:
-            raise UserError(f"the prompt has {name} of size {given}, but {checkpoint} knows {known}: they are of different runs.")
+            raise UserError(
+                f"the prompt has {name} of size {given}, but {checkpoint} knows {known}: they are of different runs."
+            )
     overridden = {"target_return": target_return, "return_scale": return_scale}
     facts |= {name: value for name, value in overridden.items() if value is not None}
     if model.embed_context.return_to_go is None:  # never looked at

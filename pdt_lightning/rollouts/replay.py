@@ -42,7 +42,9 @@ class Replay:
         return np.stack([own[min(self.time, len(own)) - 1] for own in self.actions])
 
 
-def replayed(task: Task, actions: Sequence[np.ndarray], seeds: Sequence[int], state_size: int) -> tuple[list[Outcome], np.ndarray]:
+def replayed(
+    task: Task, actions: Sequence[np.ndarray], seeds: Sequence[int], state_size: int
+) -> tuple[list[Outcome], np.ndarray]:
     """Play recorded actions in a task's environment.
 
     Args:
@@ -63,7 +65,9 @@ def replayed(task: Task, actions: Sequence[np.ndarray], seeds: Sequence[int], st
     outcomes, first = [], []
     for own, seed in zip(actions, seeds, strict=True):
         policy: Any = Replay([own], state_size)
-        as_long = dataclasses.replace(task, horizon=min(len(own), task.horizon or len(own)), target_return=0.0, return_scale=1.0)
+        as_long = dataclasses.replace(
+            task, horizon=min(len(own), task.horizon or len(own)), target_return=0.0, return_scale=1.0
+        )
         outcomes += rollout(policy, [Row(as_long, prompt, seed)], width=1)
         first.append(policy.first[0])
     return outcomes, np.array(first)

@@ -43,8 +43,8 @@ class Outcome:
         length: steps.
         failed: None, or why the episode could not be played; the other fields then mean nothing.
         last_success: what the last step reports; None where it reports none.
-        replays: how often it was played again since it had gone wrong, which is no part of what came of it: where several episodes
-            of a block go wrong, one may hide another.
+        replays: how often it was played again since it had gone wrong, which is no part of what came of it: where
+            several episodes of a block go wrong, one may hide another.
     """
 
     total: float
@@ -68,16 +68,16 @@ def rollout(
 ) -> list[Outcome]:
     """Play all rows, in blocks of a fixed width.
 
-    Short blocks are padded with inert rows and one torch thread is used on the CPU, so that for one width an outcome depends on
-    its own row alone: not on its neighbours, their number, or who plays it.
+    Short blocks are padded with inert rows and one torch thread is used on the CPU, so that for one width an outcome
+    depends on its own row alone: not on its neighbours, their number, or who plays it.
 
     Args:
         policy: on any device.
         rows: any number, of any tasks with equal observation and action sizes.
         width: rows in a forward pass.
         environments: to borrow from, where more is to be played later; None: they are built here and closed at the end.
-        watch: `(2,)`, for whoever looks on from another process: number of the row, within its block, whose environment is at work,
-            and since when, by `time.monotonic`; 0 while none is.
+        watch: `(2,)`, for whoever looks on from another process: number of the row, within its block, whose environment
+            is at work, and since when, by `time.monotonic`; 0 while none is.
 
     Returns:
         An outcome for every row, in order; none is dropped for finishing late.
@@ -88,7 +88,9 @@ def rollout(
             return [
                 outcome
                 for first in range(0, len(rows), width)
-                for outcome in _play(policy, rows[first : first + width], width, lender, [0.0, 0.0] if watch is None else watch)
+                for outcome in _play(
+                    policy, rows[first : first + width], width, lender, [0.0, 0.0] if watch is None else watch
+                )
             ]
     finally:
         if environments is None:
@@ -167,7 +169,13 @@ class _Episode:
         number: int,
         watch: MutableSequence[float],
     ):
-        self.row, self.environments, self.observations, self.rewards, self.number = row, environments, observations, rewards, number
+        self.row, self.environments, self.observations, self.rewards, self.number = (
+            row,
+            environments,
+            observations,
+            rewards,
+            number,
+        )
         self.total, self.length = 0.0, 0
         self.failed: str | None = None
         self.success: float | None = None

@@ -12,7 +12,9 @@ from pdt_lightning.rollouts.environments import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 
-Frozen = tuple[bytes, int, str]  # a policy as it travels: its model, pickled, so that tensors are bytes; context steps; precision
+Frozen = tuple[
+    bytes, int, str
+]  # a policy as it travels: its model, pickled, so that tensors are bytes; context steps; precision
 
 multiprocessing.set_forkserver_preload([__name__])  # once, so that a program may have others loaded besides
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -21,8 +23,8 @@ METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods()
 class Worker:
     """A process with one torch thread, which plays one block at a time and keeps its environments and its policy.
 
-    It ends with its parent, however that ends, and is forked from a process that has imported what it takes and done nothing else
-    (a fork of one that has used torch's threads can hang), so that another one is there at once.
+    It ends with its parent, however that ends, and is forked from a process that has imported what it takes and done
+    nothing else (a fork of one that has used torch's threads can hang), so that another one is there at once.
 
     Args:
         width: rows in a forward pass.

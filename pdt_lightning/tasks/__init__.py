@@ -11,11 +11,16 @@ import gymnasium as gym
 from pdt_lightning.tasks.base import Recipe, Task, TaskFamily, families, make_family
 from pdt_lightning.tasks.contract import check_family
 
-# String entry points: registering imports no simulator, and Minari can recover the environments from their specification.
+# String entry points: registering imports no simulator, and Minari can recover the environments from their
+# specification.
 gym.register("pdt-lightning/Point-v0", entry_point="pdt_lightning.tasks.point:PointEnv")
 gym.register("pdt-lightning/ML1-v0", entry_point="pdt_lightning.tasks.metaworld:ML1Env")
-gym.register("pdt-lightning/HalfCheetahVelocity-v0", entry_point="pdt_lightning.tasks.half_cheetah:HalfCheetahVelocityEnv")
-gym.register("pdt-lightning/HalfCheetahDirection-v0", entry_point="pdt_lightning.tasks.half_cheetah:HalfCheetahDirectionEnv")
+gym.register(
+    "pdt-lightning/HalfCheetahVelocity-v0", entry_point="pdt_lightning.tasks.half_cheetah:HalfCheetahVelocityEnv"
+)
+gym.register(
+    "pdt-lightning/HalfCheetahDirection-v0", entry_point="pdt_lightning.tasks.half_cheetah:HalfCheetahDirectionEnv"
+)
 gym.register("pdt-lightning/AntDirection-v0", entry_point="pdt_lightning.tasks.ant:AntDirectionEnv")
 
 __all__ = ["Recipe", "Task", "TaskFamily", "check_family", "families", "make_family"]

@@ -70,12 +70,13 @@ class AntDirectionEnv(AntEnv):
     def shown(self, observation: np.ndarray) -> np.ndarray:
         """`(27,)`: what an expert sees, the world turned so that its direction lies ahead, and the legs counted from there.
 
-        Body and world are alike after a quarter turn, so that one way of walking, at most 45 degrees from where leg 1 points,
-        serves all directions.
+        Body and world are alike after a quarter turn, so that one way of walking, at most 45 degrees from where leg 1
+        points, serves all directions.
         """
         turn = self._turn()
         height, w, x, y, z = observation[:5]
-        # Orientation: of the torso, after a quarter turn in the torso's own frame and the direction's turn back in the world's.
+        # Orientation: of the torso, after a quarter turn in the torso's own frame and the direction's turn back in the
+        # world's.
         orientation = _about_z(-self.direction, _about_z(turn * QUARTER, np.array([w, x, y, z]), own=True))
         orientation *= np.copysign(1.0, orientation[0]) / np.linalg.norm(orientation)
         joints, speeds = observation[5:13].reshape(4, 2), observation[19:].reshape(4, 2)

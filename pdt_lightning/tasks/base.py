@@ -30,8 +30,8 @@ class Recipe:
         task: the task to demonstrate.
         role: `training` or `prompt`.
         episodes: how many to collect.
-        expert: `env → Expert`, called at the start of each episode; its code and its `mark`, if it has one, say which data are its
-            own.
+        expert: `env → Expert`, called at the start of each episode; its code and its `mark`, if it has one, say which
+            data are its own.
         action_noise: standard deviation of the Gaussian noise added to the executed actions, in the action's unit.
         expert_share: share of the episodes that the expert makes; the others take uniformly random actions.
         seed: of collection.
@@ -60,8 +60,8 @@ class Recipe:
     def dataset_id(self) -> str:
         """A Minari id that changes with anything that would change the data, so that stale data is never reused.
 
-        Also with the code of expert and environment, and with the version of the simulator: MuJoCo 3.3.0 and 3.3.7 part after
-        100 steps.
+        Also with the code of expert and environment, and with the version of the simulator: MuJoCo 3.3.0 and 3.3.7 part
+        after 100 steps.
         """
         content = (
             self.task.env_id,
@@ -87,7 +87,9 @@ class TaskFamily(ABC):
 
     training_tasks: tuple[Task, ...]
     heldout_tasks: tuple[Task, ...]
-    recipes: Mapping[str, Recipe] = MappingProxyType({})  # by dataset id; a dataset without a recipe has to exist already
+    recipes: Mapping[str, Recipe] = MappingProxyType(
+        {}
+    )  # by dataset id; a dataset without a recipe has to exist already
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -131,7 +133,10 @@ def make_family(name: str, options: Mapping[str, Any] | None = None) -> TaskFami
         raise UserError(explained(str(error), "`data.family_options.{}`".format)) from error
     made = family(**{option: checked[option] for option in options or {}})
     for group, tasks in (("training", made.training_tasks), ("held_out", made.heldout_tasks)):
-        check_ids([task.id for task in tasks], f"`data.family_options.{group}`" if name == "minari" else f"`data.family`={name}")
+        check_ids(
+            [task.id for task in tasks],
+            f"`data.family_options.{group}`" if name == "minari" else f"`data.family`={name}",
+        )
     return made
 
 
@@ -143,7 +148,8 @@ def check_ids(ids: Sequence[str], option: str) -> None:
 
     >>> check_ids(["a", "b//c"], "`data.family`=d")
     Traceback (most recent call last):
-    pdt_lightning.core.errors.UserError: `data.family`=d: b//c cannot be a task's id, since files are named by it. Write b/c.
+    pdt_lightning.core.errors.UserError: `data.family`=d: b//c cannot be a task's id, since files are named by it. Write
+    b/c.
     """
     for name in ids:
         parts = [part.strip() for part in re.split(r"[/\\]", name) if part.strip() not in ("", ".", "..")]
@@ -158,7 +164,9 @@ def check_ids(ids: Sequence[str], option: str) -> None:
 
 def options_of(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """All options of a family: those given, and the defaults of the others."""
-    defaults = {option: parameter.default for option, parameter in inspect.signature(family_class(name)).parameters.items()}
+    defaults = {
+        option: parameter.default for option, parameter in inspect.signature(family_class(name)).parameters.items()
+    }
     return {**defaults, **(given or {})}
 
 
@@ -175,7 +183,9 @@ def family_class(name: str) -> type[TaskFamily]:
         with extras_for(f"`data.family`={name}"):
             return known[name].load()
     except ImportError as error:  # of another package
-        raise UserError(f"`data.family`={name} cannot be imported from {known[name].value}: {error}. Mend its package.") from error
+        raise UserError(
+            f"`data.family`={name} cannot be imported from {known[name].value}: {error}. Mend its package."
+        ) from error
 
 
 def check_held_out(given: Sequence[int], count: int) -> None:
@@ -191,7 +201,11 @@ def check_held_out(given: Sequence[int], count: int) -> None:
 
 
 def demonstrated(
-    task: Task, expert: Callable[[gym.Env], Expert], training: tuple[str, int], prompts: tuple[str, int], **settings: Any
+    task: Task,
+    expert: Callable[[gym.Env], Expert],
+    training: tuple[str, int],
+    prompts: tuple[str, int],
+    **settings: Any,
 ) -> tuple[Task, dict[str, Recipe]]:
     """`task` with the ids of its demonstrations filled in, and their recipes.
 
@@ -208,7 +222,8 @@ def demonstrated(
     share = settings.pop("expert_share", 1.0)
     mixed = {"expert_share": share, "medium_share": settings.pop("medium_share", 0.0)}
     noise = settings["action_noise"]
-    # One validates, and a prompt comes from another episode than its window: three to train on, one to take prompts from.
+    # One validates, and a prompt comes from another episode than its window: three to train on, one to take prompts
+    # from.
     for (name, value), least in ((training, 3), (prompts, 1)):
         check_range(f"`data.family_options.{name}`", value, least, 1_000_000)
     check_range("`data.family_options.expert_share`", share, 0, 1)

@@ -21,9 +21,10 @@ STEPS = 20  # of an expert and of a repeated episode
 def check_family(family: TaskFamily, tasks: Sequence[Task] | None = None) -> None:
     """Check that a family keeps what the package relies on; some seconds for a simulator.
 
-    Ids are unique, and Minari takes those of datasets, which change with the expert's code and with the version of the simulator;
-    environments can be built in another process, have one-dimensional boxes of one size, repeat an episode by its seed, hand out
-    observations that stay as they are, report success as a number, and last to the horizon; experts' actions lie in the box.
+    Ids are unique, and Minari takes those of datasets, which change with the expert's code and with the version of the
+    simulator; environments can be built in another process, have one-dimensional boxes of one size, repeat an episode
+    by its seed, hand out observations that stay as they are, report success as a number, and last to the horizon;
+    experts' actions lie in the box.
 
     Args:
         family: to be checked.
@@ -42,7 +43,10 @@ def check_family(family: TaskFamily, tasks: Sequence[Task] | None = None) -> Non
         assert task.training_data, f"{task.id} is trained on and has no training_data"
     for task in family.heldout_tasks:
         assert task.prompt_data, f"{task.id} is tuned and has no prompt_data"
-    for name in [*family.recipes, *(name for task in family.tasks for name in (*task.training_data, *task.prompt_data))]:
+    for name in [
+        *family.recipes,
+        *(name for task in family.tasks for name in (*task.training_data, *task.prompt_data)),
+    ]:
         try:
             parse_dataset_id(name)
         except ValueError as error:
@@ -53,14 +57,18 @@ def check_family(family: TaskFamily, tasks: Sequence[Task] | None = None) -> Non
         assert other.dataset_id != name, f"{name} does not change with its expert's code: leave `dataset_id` to Recipe"
     observations, actions = family.spaces()
     chosen = (
-        [group[n] for group in (family.training_tasks, family.heldout_tasks) if group for n in (0, -1)] if tasks is None else tasks
+        [group[n] for group in (family.training_tasks, family.heldout_tasks) if group for n in (0, -1)]
+        if tasks is None
+        else tasks
     )
     for task in {task.id: task for task in chosen}.values():
         try:
             assert pickle.loads(pickle.dumps(task)) == task
         except Exception as error:  # pickling breaks in many ways
             raise AssertionError(f"{task.id} does not survive the way to another process: {error}") from error
-        assert task.facts()["environment"], f"{task.id}: Gymnasium cannot write its environment down; use a string entry point"
+        assert task.facts()["environment"], (
+            f"{task.id}: Gymnasium cannot write its environment down; use a string entry point"
+        )
         env = task.make_env()
         try:
             _check_environment(env, task, observations, actions)
@@ -74,7 +82,9 @@ def check_family(family: TaskFamily, tasks: Sequence[Task] | None = None) -> Non
 
 def _check_environment(env: gym.Env, task: Task, observations: gym.spaces.Box, actions: gym.spaces.Box) -> None:
     space: Any = env.action_space
-    assert env.observation_space.shape == observations.shape, f"{task.id} has observations of another size than the first task"
+    assert env.observation_space.shape == observations.shape, (
+        f"{task.id} has observations of another size than the first task"
+    )
     assert space.shape == actions.shape, f"{task.id} has actions of another size than the first task"
     assert np.isfinite([space.low, space.high]).all(), f"{task.id} has actions without bounds"
     first, again = _play(env, task, STEPS), _play(env, task, STEPS)
@@ -98,15 +108,21 @@ def _play(env: gym.Env, task: Task, steps: int) -> tuple[np.ndarray, np.ndarray]
         )
         seen.append(np.asarray(observation))
         rewards.append(float(reward))
-        assert not truncated or step + 1 == task.horizon, f"{task.id} is truncated after {step + 1} steps, before its horizon"
+        assert not truncated or step + 1 == task.horizon, (
+            f"{task.id} is truncated after {step + 1} steps, before its horizon"
+        )
         for key in KEYS:
             known = info.get(key) is None or of_step({key: info[key]}) is not None or info[key] != info[key]
             assert known, f"{task.id}: info['{key}'] is no number"
         if terminated or truncated:
             break
     everything = np.array(seen), np.array(rewards)
-    assert everything[0].shape[1:] == env.observation_space.shape, f"{task.id}: observations are not of the shape of their space"
-    assert all(np.isfinite(values).all() for values in everything), f"{task.id}: not all observations and rewards are finite"
+    assert everything[0].shape[1:] == env.observation_space.shape, (
+        f"{task.id}: observations are not of the shape of their space"
+    )
+    assert all(np.isfinite(values).all() for values in everything), (
+        f"{task.id}: not all observations and rewards are finite"
+    )
     return everything
 
 
@@ -135,7 +151,9 @@ def _check_expert(env: gym.Env, recipe: Recipe) -> None:
         expert = maker(env)
         for _ in range(STEPS):
             label = np.asarray(expert(observation))
-            assert label.shape == low.shape, f"{recipe.task.id}: its expert's action is of shape {label.shape}, not {low.shape}"
+            assert label.shape == low.shape, (
+                f"{recipe.task.id}: its expert's action is of shape {label.shape}, not {low.shape}"
+            )
             inside = (label >= low).all() and (label <= high).all()  # False for NaN
             assert inside, f"{recipe.task.id}: its expert's action {label} is not in the box"
             observation, _, terminated, truncated, _ = env.step(as_action(label, env.action_space))

@@ -1,7 +1,7 @@
 """The half-cheetah of the Prompt-DT papers: run at a given velocity, or forward or backward, which no observation shows.
 
-Source: Xu et al. 2022 (arXiv 2206.13499), public code, for observations, rewards, splits and horizon; Mitchell et al. 2021 (MACAW)
-for the tasks.
+Source: Xu et al. 2022 (arXiv 2206.13499), public code, for observations, rewards, splits and horizon; Mitchell et al.
+2021 (MACAW) for the tasks.
 """
 
 from typing import Any
@@ -47,7 +47,9 @@ class HalfCheetahGoalEnv(HalfCheetahEnv):
 
     def set_observed(self, observation: np.ndarray) -> None:
         """Put the simulator into the state of an observation `(20,)`."""
-        position = np.concatenate([observation[17:18], observation[:8]])  # the torso's x is the joint's that was left out
+        position = np.concatenate(
+            [observation[17:18], observation[:8]]
+        )  # the torso's x is the joint's that was left out
         self.set_state(position, observation[8:17])
 
 

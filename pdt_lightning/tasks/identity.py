@@ -1,7 +1,7 @@
 """What demonstrations depend on beside numbers: the code of expert and environment, and the versions of the packages that they use.
 
-Code is followed by name through the modules of one folder, as text, so that it is told alike on all machines. What lies outside of
-the folder is known by the versions of the packages that simulate.
+Code is followed by name through the modules of one folder, as text, so that it is told alike on all machines. What lies
+outside of the folder is known by the versions of the packages that simulate.
 """
 
 import ast
@@ -34,14 +34,19 @@ Layout = tuple[dict[str, tuple[str, frozenset[str], frozenset[str]]], dict[str, 
 def identity_of(made: Any) -> tuple[str, ...]:
     """A digest of the code of a function, a class or an object's class, and `package version` of what it stands on.
 
-    That is every simulator that it uses, and of a class the packages that it and its bases come from. An object's own `mark`, such
-    as the digest of its weights, and the plain values that a function closes over count too.
+    That is every simulator that it uses, and of a class the packages that it and its bases come from. An object's own
+    `mark`, such as the digest of its weights, and the plain values that a function closes over count too.
     """
     kind: Any = made if inspect.isfunction(made) or inspect.isclass(made) else getattr(made, "func", type(made))
     text, versions = _code_and_versions(kind)
     closed = [cell.cell_contents for cell in getattr(made, "__closure__", None) or ()]
-    closed += [*getattr(made, "args", ()), *sorted(getattr(made, "keywords", {}).items())] if hasattr(made, "func") else []
-    values = [getattr(made, "mark", ""), *(value for value in closed if isinstance(value, str | int | float | bool | tuple))]
+    closed += (
+        [*getattr(made, "args", ()), *sorted(getattr(made, "keywords", {}).items())] if hasattr(made, "func") else []
+    )
+    values = [
+        getattr(made, "mark", ""),
+        *(value for value in closed if isinstance(value, str | int | float | bool | tuple)),
+    ]
     return hashlib.blake2b("\x1f".join([*map(str, values), text]).encode(), digest_size=8).hexdigest(), *versions
 
 
@@ -132,7 +137,9 @@ def _compiled(made: Any) -> str:
     code = getattr(made, "__code__", made)
     if not inspect.iscode(code):
         return "".join(_compiled(part) for _, part in sorted(vars(made).items()) if inspect.isfunction(part))
-    return repr((code.co_code, code.co_names, [_compiled(part) if inspect.iscode(part) else part for part in code.co_consts]))
+    return repr(
+        (code.co_code, code.co_names, [_compiled(part) if inspect.iscode(part) else part for part in code.co_consts])
+    )
 
 
 def _layout(module: str) -> Layout:
@@ -151,13 +158,21 @@ def _parsed(module: str, source: str) -> Layout:
             imported |= {(part.asname or part.name.split(".")[0]): f":{part.name}" for part in node.names}
         elif isinstance(node, ast.ImportFrom):
             origin = "." * node.level + (node.module or "")
-            full = origin if not node.level else ".".join([*module.split(".")[: -node.level], node.module or ""]).rstrip(".")
+            full = (
+                origin
+                if not node.level
+                else ".".join([*module.split(".")[: -node.level], node.module or ""]).rstrip(".")
+            )
             imported |= {(part.asname or part.name): f"{full}:{part.name}" for part in node.names}
         else:
             inside = list(ast.walk(node))
             names = frozenset(part.id for part in inside if isinstance(part, ast.Name))
-            packages = {part.module.split(".")[0] for part in inside if isinstance(part, ast.ImportFrom) and part.module}
-            packages |= {own.name.split(".")[0] for part in inside if isinstance(part, ast.Import) for own in part.names}
+            packages = {
+                part.module.split(".")[0] for part in inside if isinstance(part, ast.ImportFrom) and part.module
+            }
+            packages |= {
+                own.name.split(".")[0] for part in inside if isinstance(part, ast.Import) for own in part.names
+            }
             text = ast.get_source_segment(source, node) or ""
             targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
             called = [own.id for target in targets for own in ast.walk(target) if isinstance(own, ast.Name)]

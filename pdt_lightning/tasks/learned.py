@@ -27,7 +27,8 @@ SOURCES = ("collected", "prompt-dt", "prompt-dt-prompts")
 class Learned:
     """Makes experts of a network in a file: `env → Expert`.
 
-    The environment says what an expert sees, `shown(observation)`, and what its action is in its own terms, `acted(action)`.
+    The environment says what an expert sees, `shown(observation)`, and what its action is in its own terms,
+    `acted(action)`.
 
     Args:
         path: safetensors, as `pdt_lightning.collect` writes them.
@@ -105,7 +106,9 @@ class Network:
 @functools.cache
 def _digest(path: str) -> str:
     if not Path(path).is_file():
-        raise NotFoundError(f"`data.family_options.experts`={path}: there is no such file. Leave it out for the shipped experts.")
+        raise NotFoundError(
+            f"`data.family_options.experts`={path}: there is no such file. Leave it out for the shipped experts."
+        )
     return hashlib.blake2b(Path(path).read_bytes(), digest_size=5).hexdigest()
 
 
@@ -124,18 +127,20 @@ class LearnedFamily(TaskFamily):
     Counts, shares, noise, seed and experts are of collected demonstrations: the published ones are taken as they are.
 
     Args:
-        split: `published`, `training` (the tasks that are trained on are tuned as well), or another that the family has.
+        split: `published`, `training` (the tasks that are trained on are tuned as well), or another that the family
+            has.
         training_demonstrations: episodes for each training task.
         candidate_demonstrations: episodes that prompts of a task are taken from.
         action_noise: standard deviation of the demonstrations' action noise; actions lie in [-1, 1].
         expert_share: share of expert demonstrations among the candidates.
         medium_share: share of the medium expert's, an earlier stage of training; the rest acts at random.
         collection_seed: seed of the demonstrations.
-        training_source: `collected`, or `prompt-dt`, the published files once imported; `prompt-dt-prompts` trains on the few
-            published demonstrations for prompts instead of the large files.
-        candidate_source: `collected` or `prompt-dt`; not together with `prompt-dt-prompts` where tasks that are trained on are
-            tuned, for these prompts would be the training episodes.
-        experts: file of experts that `pdt_lightning.collect --train` has written; null: those that ship with the package.
+        training_source: `collected`, or `prompt-dt`, the published files once imported; `prompt-dt-prompts` trains on
+            the few published demonstrations for prompts instead of the large files.
+        candidate_source: `collected` or `prompt-dt`; not together with `prompt-dt-prompts` where tasks that are trained
+            on are tuned, for these prompts would be the training episodes.
+        experts: file of experts that `pdt_lightning.collect --train` has written; null: those that ship with the
+            package.
     """
 
     name: ClassVar[str]
@@ -143,8 +148,9 @@ class LearnedFamily(TaskFamily):
     splits: ClassVar[Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]]  # by name, tasks to train on and to tune
     practice_steps: ClassVar[int]  # that training the experts takes
     shipped: ClassVar[Path] = SHIPPED  # folder with `<name>.safetensors`
-    # Of steps of the published data that are played again, the difference that half of them and nine in ten may reach: MuJoCo's
-    # versions round alike to 1e-3, and apart at contacts. Observations relative to 1 + their size, by the worst value of a step.
+    # Of steps of the published data that are played again, the difference that half of them and nine in ten may reach:
+    # MuJoCo's versions round alike to 1e-3, and apart at contacts. Observations relative to 1 + their size, by the
+    # worst value of a step.
     replay_tolerance: ClassVar[float] = 5e-3
     replay_bounds: ClassVar[Mapping[str, float]] = MappingProxyType({"rewards": 0.05, "observations": 0.5})
 

@@ -17,10 +17,11 @@ ENVIRONMENTS = ("evaluation", "recorded")
 class ListedFamily(TaskFamily):
     """Tasks given by their datasets; the environment is the one that each dataset names.
 
-    Each entry is a mapping: `id`; `training_data` (for training tasks) and `prompt_data` (for tasks that are tuned), each a list
-    of Minari ids; where the demonstrations should not decide them, `horizon` (longest episode, as far as the environment's own
-    limit), `target_return` (highest demonstrated return over the horizon) and `return_scale` (the target's size, at least 1); and
-    `environment`, `evaluation` (the one that a dataset names for that, if it names one) or `recorded`.
+    Each entry is a mapping: `id`; `training_data` (for training tasks) and `prompt_data` (for tasks that are tuned),
+    each a list of Minari ids; where the demonstrations should not decide them, `horizon` (longest episode, as far as
+    the environment's own limit), `target_return` (highest demonstrated return over the horizon) and `return_scale` (the
+    target's size, at least 1); and `environment`, `evaluation` (the one that a dataset names for that, if it names one)
+    or `recorded`.
 
     Args:
         training: tasks to train on, each a mapping.
@@ -52,7 +53,9 @@ class ListedFamily(TaskFamily):
         return Task(
             id=str(entry["id"]),
             env_id=environment,
-            horizon=(self._trained.get(str(entry["id"])) or limit) if entry.get("horizon") is None else int(entry["horizon"]),
+            horizon=(self._trained.get(str(entry["id"])) or limit)
+            if entry.get("horizon") is None
+            else int(entry["horizon"]),
             target_return=entry.get("target_return"),
             return_scale=entry.get("return_scale"),
             training_data=training_data,
@@ -62,7 +65,13 @@ class ListedFamily(TaskFamily):
         )
 
     def _check_same(
-        self, one: Recorded, spec: EnvSpec, own: dict[str, Any], first: Recorded, expected: EnvSpec, identity: dict[str, Any]
+        self,
+        one: Recorded,
+        spec: EnvSpec,
+        own: dict[str, Any],
+        first: Recorded,
+        expected: EnvSpec,
+        identity: dict[str, Any],
     ) -> None:
         """Datasets of one task share all that makes an environment what it is; those of all tasks share versions."""
         if own != identity:
@@ -91,9 +100,13 @@ def check_entry(entry: Any, option: str, needed: str) -> None:
         UserError: naming the option, the task and the key.
     """
     if not isinstance(entry, Mapping):
-        raise UserError(f"{option}: {entry!r} is no task. Give a mapping, such as {{id: door/a, {needed}: [me/door-a-v0]}}.")
+        raise UserError(
+            f"{option}: {entry!r} is no task. Give a mapping, such as {{id: door/a, {needed}: [me/door-a-v0]}}."
+        )
     if wrong := sorted(map(str, set(entry) - set(OPTIONS))):
-        raise UserError(f"{option}: {wrong[0]} is not known. A task takes: {', '.join(OPTIONS)}.{suggestion(wrong[0], OPTIONS)}")
+        raise UserError(
+            f"{option}: {wrong[0]} is not known. A task takes: {', '.join(OPTIONS)}.{suggestion(wrong[0], OPTIONS)}"
+        )
     if missing := [key for key in ("id", needed) if entry.get(key) in (None, "", [], ())]:
         raise UserError(f"{option}: a task lacks {missing[0]}. It is {dict(entry)}.")
     for key in ("training_data", "prompt_data"):
@@ -103,7 +116,9 @@ def check_entry(entry: Any, option: str, needed: str) -> None:
     numbers = {key: entry[key] for key in ("horizon", "target_return", "return_scale") if entry.get(key) is not None}
     for key, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or (key == "horizon" and value != int(value)):
-            raise UserError(f"{option}: {key}={value!r} of {entry['id']}: give {'a whole' if key == 'horizon' else 'a'} number.")
+            raise UserError(
+                f"{option}: {key}={value!r} of {entry['id']}: give {'a whole' if key == 'horizon' else 'a'} number."
+            )
     check_range(f"{option}: horizon of {entry['id']}", numbers.get("horizon", 1), 1, 1_000_000)
     check_range(f"{option}: target_return of {entry['id']}", numbers.get("target_return", 0))
     check_range(f"{option}: return_scale of {entry['id']}", numbers.get("return_scale", 1), 0, above=True)

@@ -25,21 +25,26 @@ METAWORLD_SEED = 1
 OBSERVATION_SIZE = 39
 MAX_HORIZON = 500
 CAMERA = "corner4"  # looks over the whole table from the side, closer than the others
-HAND_PLANE = ((0, "hand: sideways, x (m)"), (2, "hand: height, z (m)"))  # goals of one environment differ most in these two
+HAND_PLANE = (
+    (0, "hand: sideways, x (m)"),
+    (2, "hand: height, z (m)"),
+)  # goals of one environment differ most in these two
 
-# A simulator takes 0.1 s to build and tasks differ only in positions: a closed environment leaves its simulator to the next one.
+# A simulator takes 0.1 s to build and tasks differ only in positions: a closed environment leaves its simulator to the
+# next one.
 _idle_simulators: dict[tuple[str, str | None], list[Any]] = defaultdict(list)
 
 
 class ML1Env(gym.Env):
     """One Meta-World task, with the goal hidden, a seeded start and a horizon of our own.
 
-    Meta-World's tasks are frozen vectors and its `reset(seed=)` does nothing, so that all episodes of a task are one and the
-    same. Here the episode's seed displaces the object's start position.
+    Meta-World's tasks are frozen vectors and its `reset(seed=)` does nothing, so that all episodes of a task are one
+    and the same. Here the episode's seed displaces the object's start position.
 
     Args:
         env_name: Meta-World environment such as `pick-place-v3`.
-        positions: the task's frozen vector: object position, then (where the environment has one) goal position, in metres.
+        positions: the task's frozen vector: object position, then (where the environment has one) goal position, in
+            metres.
         horizon: steps until truncation, at most 500.
         start_noise: the object's x and y are displaced uniformly within this distance, in metres; 0: as published.
     """
@@ -77,7 +82,11 @@ class ML1Env(gym.Env):
                 metaworld.Task(
                     env_name=self.env_name,
                     data=pickle.dumps(
-                        {"rand_vec": self.positions, "env_cls": ALL_V3_ENVIRONMENTS[self.env_name], "partially_observable": True}
+                        {
+                            "rand_vec": self.positions,
+                            "env_cls": ALL_V3_ENVIRONMENTS[self.env_name],
+                            "partially_observable": True,
+                        }
                     ),
                 )
             )
@@ -89,10 +98,13 @@ class ML1Env(gym.Env):
             positions[:2] += self.np_random.uniform(-self.start_noise, self.start_noise, 2)
         return positions
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode with the object displaced by the episode's seed."""
         super().reset(seed=seed)
-        # Drawn anew at each call: Meta-World asks again while object and goal are too close, for ever if it got the same.
+        # Drawn anew at each call: Meta-World asks again while object and goal are too close, for ever if it got the
+        # same.
         self.simulator._get_state_rand_vec = self._displaced_positions
         self._steps = 0
         observation, _ = self.simulator.reset()
@@ -134,7 +146,9 @@ def scripted(env: gym.Env) -> Expert:
         seeing = observation.copy()
         seeing[-3:] = bare.goal
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Constant")  # the script warns of actions beyond [-1, 1], which are clipped here
+            warnings.filterwarnings(
+                "ignore", "Constant"
+            )  # the script warns of actions beyond [-1, 1], which are clipped here
             return np.clip(policy.get_action(seeing), -1.0, 1.0).astype(np.float32)
 
     return act
@@ -202,7 +216,9 @@ class MetaworldFamily(TaskFamily):
         check_range("`data.family_options.horizon`", horizon, 1, MAX_HORIZON)
         check_range("`data.family_options.start_noise`", start_noise, 0, 1)
         if METAWORLD_SEED in extra_goal_seeds:
-            raise UserError(f"`data.family_options.extra_goal_seeds`: seed {METAWORLD_SEED} holds the goals that are held out.")
+            raise UserError(
+                f"`data.family_options.extra_goal_seeds`: seed {METAWORLD_SEED} holds the goals that are held out."
+            )
         for seed in extra_goal_seeds:
             check_range("`data.family_options.extra_goal_seeds`", seed, 0, 2**32 - 1)
         if len(set(extra_goal_seeds)) < len(extra_goal_seeds):
@@ -223,7 +239,10 @@ class MetaworldFamily(TaskFamily):
             recipes.update(own_recipes)
             return filled
 
-        published, further = ("training_demonstrations", training_demonstrations), ("extra_demonstrations", extra_demonstrations)
+        published, further = (
+            ("training_demonstrations", training_demonstrations),
+            ("extra_demonstrations", extra_demonstrations),
+        )
         own = [task(f"{n:02d}", g, published) for n, g in enumerate(goals(env_name, METAWORLD_SEED))]
         extra = [
             task(f"seed{seed}-{n:02d}", positions, further)

@@ -43,8 +43,9 @@ def goals_of(benchmark: str) -> tuple[Goals, Goals]:
 class MetaworldSetFamily(TaskFamily):
     """Many manipulations at once, with the goal hidden; a task is a goal of one of them.
 
-    ML10 and ML45 hold out five classes, of which a prompt has to tell what to do at all; MT10 and MT50 hold out further goals of
-    the classes that are trained on. Returns differ widely between classes: each task's own demonstrations decide its return scale.
+    ML10 and ML45 hold out five classes, of which a prompt has to tell what to do at all; MT10 and MT50 hold out further
+    goals of the classes that are trained on. Returns differ widely between classes: each task's own demonstrations
+    decide its return scale.
 
     Args:
         benchmark: ML10, ML45, MT10 or MT50, drawn by Meta-World's seed 1.

@@ -1,7 +1,7 @@
 """The sparse 2-D point: a common trunk to a hub, then a spoke to one of sixteen goals. Known optimum: a return of 10.
 
-About half of every demonstration lies on the trunk and says nothing about the goal, which makes the family the smallest one
-on which choosing prompts matters. Its layout is our own; the papers give none.
+About half of every demonstration lies on the trunk and says nothing about the goal, which makes the family the smallest
+one on which choosing prompts matters. Its layout is our own; the papers give none.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,9 @@ class PointEnv(gym.Env):
         self.steps = 0
         self._path: list[np.ndarray] = []  # to be drawn
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start near the origin, displaced by the episode's seed."""
         super().reset(seed=seed)
         self.position = self.np_random.normal(0.0, START_NOISE, 2)
@@ -63,7 +65,13 @@ class PointEnv(gym.Env):
         touched = bool(distances[nearest] <= GOAL_RADIUS)
         won = touched and nearest == self.goal
         reward = (REWARD if won else -REWARD) if touched else 0.0
-        return self.position.copy(), reward, touched, not touched and self.steps >= self.horizon, {"success": float(won)}
+        return (
+            self.position.copy(),
+            reward,
+            touched,
+            not touched and self.steps >= self.horizon,
+            {"success": float(won)},
+        )
 
     def render(self) -> np.ndarray | None:
         """`(300, 300, 3)` uint8: the goals as discs, the task's own one green, and the way so far; None without a render mode."""
@@ -80,7 +88,13 @@ class PointEnv(gym.Env):
 
         for number, goal in enumerate(GOAL_POSITIONS):
             own = number == self.goal
-            draw.circle(pixels(goal), GOAL_RADIUS * PIXELS / VIEW, "#2a9d4a" if own else None, "#2a9d4a" if own else "#999999", 2)
+            draw.circle(
+                pixels(goal),
+                GOAL_RADIUS * PIXELS / VIEW,
+                "#2a9d4a" if own else None,
+                "#2a9d4a" if own else "#999999",
+                2,
+            )
         way = [pixels(position) for position in self._path]
         draw.line(way, "#1f4e9c", 2)
         for place in way[-1:]:

@@ -97,7 +97,9 @@ def _known(mark: str) -> Recorded:
         (folder / "facts.json").write_text(json.dumps(found))
 
     kept: dict[str, Any] = json.loads((cache.keep("facts", json.loads(mark), find) / "facts.json").read_text())
-    return Recorded(**{"id": dataset_id, **kept, **{key: tuple(kept[key]) for key in ("reset_options", "requirements")}})
+    return Recorded(
+        **{"id": dataset_id, **kept, **{key: tuple(kept[key]) for key in ("reset_options", "requirements")}}
+    )
 
 
 def _found(dataset: Any) -> dict[str, Any]:
@@ -106,7 +108,8 @@ def _found(dataset: Any) -> dict[str, Any]:
     if storage.total_episodes:
         episodes = list(storage.get_episode_metadata(range(storage.total_episodes)))
     environment, evaluation = (
-        None if spec is None else spec.to_json() for spec in (dataset.env_spec, getattr(dataset, "_eval_env_spec", None))
+        None if spec is None else spec.to_json()
+        for spec in (dataset.env_spec, getattr(dataset, "_eval_env_spec", None))
     )
     options = list(dict.fromkeys(specifications.as_text(known.get("options")) for known in episodes))
     lengths = [int(known["total_steps"]) for known in episodes]

@@ -57,7 +57,9 @@ def lasting(spec: EnvSpec, horizon: int) -> EnvSpec:
     def raised(wrapper: WrapperSpec) -> WrapperSpec:
         if wrapper.name != TIME_LIMIT or wrapper.kwargs is None:
             return wrapper
-        return dataclasses.replace(wrapper, kwargs={"max_episode_steps": max(horizon, wrapper.kwargs["max_episode_steps"])})
+        return dataclasses.replace(
+            wrapper, kwargs={"max_episode_steps": max(horizon, wrapper.kwargs["max_episode_steps"])}
+        )
 
     changed = copy.copy(spec)
     if spec.max_episode_steps is not None:
@@ -70,7 +72,13 @@ def identity(spec: EnvSpec) -> dict[str, Any]:
     """What makes an environment the one it is: all but how it is drawn and what it would be worth to solve it."""
     known = json.loads(spec.to_json())
     known["kwargs"] = {key: value for key, value in known["kwargs"].items() if key != "render_mode"}
-    for of_no_account in ("reward_threshold", "nondeterministic", "disable_env_checker", "order_enforce", "vector_entry_point"):
+    for of_no_account in (
+        "reward_threshold",
+        "nondeterministic",
+        "disable_env_checker",
+        "order_enforce",
+        "vector_entry_point",
+    ):
         known.pop(of_no_account, None)
     return known
 
@@ -95,7 +103,13 @@ def as_text(options: Any) -> str | None:
     def plain(value: Any) -> Any:
         if isinstance(value, np.ndarray):
             return {"array": value.tolist(), "dtype": str(value.dtype)}
-        return value.item() if isinstance(value, np.generic) else value.decode() if isinstance(value, bytes) else repr(value)
+        return (
+            value.item()
+            if isinstance(value, np.generic)
+            else value.decode()
+            if isinstance(value, bytes)
+            else repr(value)
+        )
 
     return json.dumps(options, default=plain, sort_keys=True) if options else None
 

@@ -11,7 +11,8 @@ KEYS = ("success", "is_success")  # of an info, the first that reports anything
 def of_step(info: Mapping[str, Any]) -> float | None:
     """Success that one step's info reports, from 0 to 1; None where it reports none.
 
-    A number or truth value, NumPy's too, reports; NaN, None and what is no single number do not. Below 0 is 0, above 1 is 1.
+    A number or truth value, NumPy's too, reports; NaN, None and what is no single number do not. Below 0 is 0, above 1
+    is 1.
 
     >>> of_step({"success": True}), of_step({"is_success": np.float32(0.5)}), of_step({"success": float("nan")}), of_step({})
     (1.0, 0.5, None, None)

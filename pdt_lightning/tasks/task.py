@@ -19,16 +19,18 @@ class Task:
 
     Args:
         id: unique name, `family/number`; files are named by it.
-        env_id: Gymnasium id, registered under a string entry point so that Minari can recover the environment, with or without the
-            module that registers it (`my_package:my/Door-v0`); or a specification.
+        env_id: Gymnasium id, registered under a string entry point so that Minari can recover the environment, with or
+            without the module that registers it (`my_package:my/Door-v0`); or a specification.
         env_kwargs: keyword arguments for the environment.
         training_data: Minari dataset ids to train on.
         prompt_data: Minari dataset ids that prompts are taken from, apart from what is trained on.
-        horizon: longest episode, in steps; None: the longest demonstration. A limit of the environment's that is shorter is raised.
+        horizon: longest episode, in steps; None: the longest demonstration. A limit of the environment's that is
+            shorter is raised.
         target_return: return to ask for, in the reward's unit; None: the highest demonstrated return.
         return_scale: divides returns and rewards before the model sees them; None: the target's size, at least 1.
         plane: two coordinates of the state to draw demonstrations by, each with its name; empty: they are not drawn so.
-        reset_options: that recorded episodes began with, as `specifications.as_text` gives them; rollouts begin with them too.
+        reset_options: that recorded episodes began with, as `specifications.as_text` gives them; rollouts begin with
+            them too.
         requirements: packages that its datasets ask for, for messages.
     """
 
@@ -101,9 +103,9 @@ class Task:
         The environment is built once, for its spaces.
 
         Returns:
-            `task` (its id), `horizon`, `target_return`, `return_scale`; `environment`, a specification in JSON that ends episodes
-            at the horizon, None where Gymnasium cannot write it down; `action_low` and `action_high`, `(A,)`, and `action_dtype`;
-            `observation_space`, as Minari writes it, None for a Box of one dimension.
+            `task` (its id), `horizon`, `target_return`, `return_scale`; `environment`, a specification in JSON that
+            ends episodes at the horizon, None where Gymnasium cannot write it down; `action_low` and `action_high`,
+            `(A,)`, and `action_dtype`; `observation_space`, as Minari writes it, None for a Box of one dimension.
         """
         spec = self.spec()
         if self.horizon and (spec.max_episode_steps is None or spec.max_episode_steps > self.horizon):

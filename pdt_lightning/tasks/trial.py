@@ -25,8 +25,9 @@ def try_out(env: gym.Env, task: Task, actions: Sequence[Sequence[float]] = ()) -
         actions: to play, such as the first that were recorded; none: random ones.
 
     Raises:
-        UserError: naming task and environment: on whatever they raise; on observations or rewards that are not finite or not of
-            their space; on success that is no number; and where an episode depends on more than its seed and its actions.
+        UserError: naming task and environment: on whatever they raise; on observations or rewards that are not finite
+            or not of their space; on success that is no number; and where an episode depends on more than its seed and
+            its actions.
     """
     if wrapper := specifications.memory_in(env):
         raise task.error(

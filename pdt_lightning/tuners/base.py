@@ -26,7 +26,8 @@ class Candidate:
         id: by which its outcome is told.
         prompt: one prompt.
         choice: segment of each slot; None where the prompt is not made of segments as they are.
-        predicted: what a model of the outcomes expects of it, before it is tried, in the outcomes' unit; NaN without one.
+        predicted: what a model of the outcomes expects of it, before it is tried, in the outcomes' unit; NaN without
+            one.
     """
 
     id: int
@@ -67,7 +68,9 @@ class Tuner(ABC):
         self.outcomes: list[float] = []  # the same, with the failed ones counted as the worst that is known by now
 
     @classmethod
-    def make(cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, **options: Any) -> Self:
+    def make(
+        cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, **options: Any
+    ) -> Self:
         """A tuner from all that any of them may need.
 
         A tuner that needs the policy, or what follows from it, does this itself, and takes its own options by name.
@@ -115,8 +118,8 @@ class Tuner(ABC):
         """How candidates did.
 
         Args:
-            outcomes: pairs of a candidate's id and its value, to be maximised; None: the rollout failed, which counts as the worst
-                outcome known, also of those that are known later.
+            outcomes: pairs of a candidate's id and its value, to be maximised; None: the rollout failed, which counts
+                as the worst outcome known, also of those that are known later.
 
         Raises:
             KeyError: on an id that was not asked for, or told before.

@@ -25,7 +25,9 @@ def best_choice(terms: np.ndarray, taken: Sequence[Choice] = ()) -> Choice:
         return tuple(best.tolist())
     slots, count = np.arange(len(terms)), min(len(taken) + 1, terms.shape[1])
     order = np.argpartition(-terms, count - 1, axis=1)[:, :count]
-    order = np.take_along_axis(order, np.argsort(-np.take_along_axis(terms, order, axis=1), axis=1, kind="stable"), axis=1)
+    order = np.take_along_axis(
+        order, np.argsort(-np.take_along_axis(terms, order, axis=1), axis=1, kind="stable"), axis=1
+    )
     lost = terms[slots, best][:, None] - terms[slots[:, None], order]
     for place in np.argsort(lost, axis=None, kind="stable"):
         slot, rank = np.unravel_index(place, lost.shape)
@@ -68,9 +70,11 @@ class UCB(Exploration):
     Args:
         width: of the bound, in standard deviations of what the model still holds possible.
 
-    What is still open counts as known where the model can tell what it will teach, so that what is tried at once is not all alike.
+    What is still open counts as known where the model can tell what it will teach, so that what is tried at once is not
+    all alike.
 
-    Source: Li et al. 2010 (LinUCB), Zhou et al. 2020 (NeuralUCB); Desautels et al. 2014 for the open ones; the width is ours.
+    Source: Li et al. 2010 (LinUCB), Zhou et al. 2020 (NeuralUCB); Desautels et al. 2014 for the open ones; the width is
+    ours.
     """
 
     def __init__(self, width: float = 1.0):

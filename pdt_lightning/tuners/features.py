@@ -38,8 +38,8 @@ def features(kind: str, segments: Segments, policy: Policy) -> np.ndarray:
     """Features of all segments, centred, with a mean squared length of 1.
 
     Args:
-        kind: one of `FEATURES`; an entry point of the group `pdt_lightning.features`; or the path of a function that takes `N`
-            prompts and the policy and gives `(N, F)`.
+        kind: one of `FEATURES`; an entry point of the group `pdt_lightning.features`; or the path of a function that
+            takes `N` prompts and the policy and gives `(N, F)`.
         segments: `N` arms.
         policy: the frozen transformer.
 

@@ -41,7 +41,9 @@ class FlatBandit(StructuredBandit):
         exploration: str = "thompson",
     ):
         count = len(segments)
-        self.arms = Prompts(segments, np.arange(count)[:, None] if slots == 1 else rng.integers(count, size=(POOL, slots)))
+        self.arms = Prompts(
+            segments, np.arange(count)[:, None] if slots == 1 else rng.integers(count, size=(POOL, slots))
+        )
         self._look = lambda: (
             of_segments(features, segments, policy) if slots == 1 else features_of(features, self.arms.all(), policy)
         )

@@ -24,14 +24,18 @@ class HillClimbing(ValueTuner):
     Source: the baseline of Rietz et al. 2025; `sigma` is ours, tuned on training tasks by `benchmarks/rivals.py`.
     """
 
-    def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, sigma: float = 1.0):
+    def __init__(
+        self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, sigma: float = 1.0
+    ):
         super().__init__(segments, budget, rng, slots, policy)
         self.sigma = sigma
         self.top, self.top_value = self.start, -np.inf
 
     def _propose(self, n: int) -> list[np.ndarray]:
         """The first of all is the prompt it starts from."""
-        return [self.top + (self.sigma * self._noise() if number else 0.0) for number in range(self.asked, self.asked + n)]
+        return [
+            self.top + (self.sigma * self._noise() if number else 0.0) for number in range(self.asked, self.asked + n)
+        ]
 
     def _learn(self, proposal: np.ndarray, value: float) -> None:
         if value > self.top_value:

@@ -14,7 +14,9 @@ from pdt_lightning.tuners.features import made_once
 from pdt_lightning.tuners.references import References, least_loss
 from pdt_lightning.tuners.reward_models import RewardModel
 
-SLOPE = 1.0  # what a standard deviation of the score is worth before any outcome, in standard deviations of the outcomes
+SLOPE = (
+    1.0  # what a standard deviation of the score is worth before any outcome, in standard deviations of the outcomes
+)
 DOUBT = 1.0  # standard deviation of that
 
 
@@ -68,8 +70,8 @@ def normal_scores(scores: np.ndarray) -> np.ndarray:
 class Informed(RewardModel):
     """A reward model around a prior: returns are expected in proportion to the score, and how much it is worth is learned.
 
-    A score that misleads is found out, since it is one of the features that the model inside learns from: its weight there is what
-    the outcomes say against `SLOPE`.
+    A score that misleads is found out, since it is one of the features that the model inside learns from: its weight
+    there is what the outcomes say against `SLOPE`.
 
     Args:
         model: makes the reward model inside from features `(N, F)`.
@@ -78,7 +80,9 @@ class Informed(RewardModel):
         scores: `(N,)` of all segments, more is better.
     """
 
-    def __init__(self, model: Callable[[np.ndarray], RewardModel], features: np.ndarray, slots: int, scores: np.ndarray):
+    def __init__(
+        self, model: Callable[[np.ndarray], RewardModel], features: np.ndarray, slots: int, scores: np.ndarray
+    ):
         super().__init__(features, slots)
         scores = normal_scores(scores)
         self.model = model(np.column_stack([features, DOUBT * scores]))

@@ -21,8 +21,8 @@ Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 class PublishedModel(RewardModel):
     """A perceptron 16-16 for each slot, credited with the whole return, refitted from its first weights every time.
 
-    1,000 full-batch steps of SGD on the mean squared error. Rollouts of the same segment are one row that weighs as much, which
-    changes no gradient.
+    1,000 full-batch steps of SGD on the mean squared error. Rollouts of the same segment are one row that weighs as
+    much, which changes no gradient.
 
     Args:
         features: `(N, F)` of all segments.
@@ -103,12 +103,18 @@ class PublishedBandit(SegmentTuner):
         features: `(N, F)` of the segments.
         rate: of the perceptrons' descent.
 
-    Source: Rietz et al. 2025 (arXiv 2502.06358), public code; the rate is ours, since the features' scale is, and was tuned on
-    training tasks by `benchmarks/rivals.py`.
+    Source: Rietz et al. 2025 (arXiv 2502.06358), public code; the rate is ours, since the features' scale is, and was
+    tuned on training tasks by `benchmarks/rivals.py`.
     """
 
     def __init__(
-        self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, features: np.ndarray, rate: float = 0.02
+        self,
+        segments: Segments,
+        budget: int,
+        rng: np.random.Generator,
+        slots: int,
+        features: np.ndarray,
+        rate: float = 0.02,
     ):
         super().__init__(segments, budget, rng, slots)
         self.model, self.exploration = PublishedModel(features, slots, rng, rate), EpsilonGreedy()

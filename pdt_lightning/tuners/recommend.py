@@ -1,9 +1,9 @@
 """Which prompt to recommend when every rollout is a coin: a share of the budget re-tries the finalists.
 
-After sequential halving (Karnin, Koren and Somekh 2013): the finalists are tried equally often, half as many are left, and so on;
-but who they are is decided anew at every re-trial, so that one that left may return when others disappoint. What a prompt is
-thought to be worth is the mean of its own rollouts, drawn towards the prediction as if that were `PRIOR_ROLLOUTS`
-rollouts more: one lucky rollout does not win.
+After sequential halving (Karnin, Koren and Somekh 2013): the finalists are tried equally often, half as many are left,
+and so on; but who they are is decided anew at every re-trial, so that one that left may return when others disappoint.
+What a prompt is thought to be worth is the mean of its own rollouts, drawn towards the prediction as if that were
+`PRIOR_ROLLOUTS` rollouts more: one lucky rollout does not win.
 """
 
 from abc import abstractmethod
@@ -106,7 +106,9 @@ class Finalists(SegmentTuner):
         for number in range(self.asked, self.asked + n):
             estimates = self._sound(self._estimates()) if number >= self.exploring else {}
             open_ones = [*self.pending.values(), *proposed]
-            proposed.append(self._retry(number, open_ones, estimates) if estimates else self._explore(number, open_ones))
+            proposed.append(
+                self._retry(number, open_ones, estimates) if estimates else self._explore(number, open_ones)
+            )
         return proposed
 
     def _retry(self, number: int, open_ones: list[Choice], estimates: dict[Choice, float]) -> Choice:

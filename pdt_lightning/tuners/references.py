@@ -1,7 +1,7 @@
 """What demonstrations tell of a prompt before any rollout: whether the frozen transformer, prompted by it, predicts the others.
 
-A prompt that tells the task lets it do so, and one that tells nothing does not. The error is taken over short windows of the best
-demonstrations, where the context alone does not tell the task yet and a forward pass is cheap.
+A prompt that tells the task lets it do so, and one that tells nothing does not. The error is taken over short windows
+of the best demonstrations, where the context alone does not tell the task yet and a forward pass is cheap.
 """
 
 import numpy as np
@@ -44,7 +44,9 @@ class References:
         self.segments, self.policy = segments, policy
         episodes, best = segments.episodes, best_demonstrations(segments.episodes)
         steps = min(STEPS, policy.context_steps)
-        spread = [np.linspace(0, max(0, length - steps), -(-WINDOWS // len(best))) for length in episodes.lengths_of(best)]
+        spread = [
+            np.linspace(0, max(0, length - steps), -(-WINDOWS // len(best))) for length in episodes.lengths_of(best)
+        ]
         places = [np.unique(starts.round().astype(np.int64)) for starts in spread]
         self.episode = np.repeat(best, [len(starts) for starts in places])  # (W,) of each window
         self.start = np.concatenate(places)  # (W,) its first step
@@ -55,20 +57,23 @@ class References:
     def losses(self, choices: np.ndarray) -> np.ndarray:
         """Error of the predicted actions, prompted by each of `B` prompts; less is better.
 
-        A window of a demonstration that the prompt was cut from is left out, or where there is no other one, the steps that the
-        prompt shows. Windows differ in how hard they are, so that each counts by how far it is from its mean over the prompts that
-        were asked about first.
+        A window of a demonstration that the prompt was cut from is left out, or where there is no other one, the steps
+        that the prompt shows. Windows differ in how hard they are, so that each counts by how far it is from its mean
+        over the prompts that were asked about first.
 
         Args:
             choices: `(B, J)` segment of each slot.
 
         Returns:
-            `(B,)` root of the mean squared error of a window's actions, in half-widths of the action box, mean over windows.
+            `(B,)` root of the mean squared error of a window's actions, in half-widths of the action box, mean over
+            windows.
         """
         errors = self.policy.errors(self.segments.gather(choices), self._contexts, self._labels)
         errors = np.where(self._own(choices), np.nan, errors)
         if self._offsets is None:
-            self._offsets = np.nan_to_num(np.nanmean(np.vstack([errors, np.full_like(errors[:1], np.nanmean(errors))]), axis=0))
+            self._offsets = np.nan_to_num(
+                np.nanmean(np.vstack([errors, np.full_like(errors[:1], np.nanmean(errors))]), axis=0)
+            )
         return np.nanmean(errors - self._offsets, axis=1) + self._offsets.mean()
 
     def _own(self, choices: np.ndarray) -> np.ndarray:
@@ -83,8 +88,9 @@ class References:
     def of_segments(self, slots: int) -> np.ndarray:
         """Loss of every segment, in all slots of a prompt at once.
 
-        Neighbouring segments share most of their steps: a quarter of a segment apart they are looked at, then those around the best
-        tenth; in between the loss is interpolated. All is smoothed over neighbours, of which one alone may be lucky.
+        Neighbouring segments share most of their steps: a quarter of a segment apart they are looked at, then those
+        around the best tenth; in between the loss is interpolated. All is smoothed over neighbours, of which one alone
+        may be lucky.
 
         Args:
             slots: `J`.

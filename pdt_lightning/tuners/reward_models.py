@@ -41,15 +41,16 @@ class RewardModel(ABC):
         """`(J, N)` standard deviation of such draws; one number for all before the first `fit`.
 
         Args:
-            expected: choices whose outcomes will be known soon; models count them in whose doubt does not depend on what they are.
+            expected: choices whose outcomes will be known soon; models count them in whose doubt does not depend on
+                what they are.
         """
 
 
 class LinearModel(RewardModel):
     """Bayesian linear regression in closed form, in float64.
 
-    The ratio of noise to prior variance is the one of highest evidence on a grid; the prior variance follows in closed form,
-    held near 1 by `PRIOR_WEIGHT` pseudo-rollouts while there are few.
+    The ratio of noise to prior variance is the one of highest evidence on a grid; the prior variance follows in closed
+    form, held near 1 by `PRIOR_WEIGHT` pseudo-rollouts while there are few.
 
     Source: Bishop 2006, sections 3.3 and 3.5; Agrawal and Goyal 2013 for its posterior in Thompson sampling.
     """
@@ -62,7 +63,10 @@ class LinearModel(RewardModel):
         # What was tried is better than most, so that the mean outcome is not that of the mean segment.
         super().__init__(np.column_stack([features, np.full(len(features), self.CONSTANT * slots**-0.5)]), slots)
         self._design = np.zeros((0, slots * self.features.shape[1]))  # (n, J·F), the rollouts seen
-        self._vectors, self._spread = np.zeros((0, 0)), np.zeros(0)  # of the returns' covariance, in units of the prior variance
+        self._vectors, self._spread = (
+            np.zeros((0, 0)),
+            np.zeros(0),
+        )  # of the returns' covariance, in units of the prior variance
         self._prior, self._noise = 1.0, 1.0  # variances
         self._mean = np.zeros((slots, len(features)))
 
@@ -156,7 +160,9 @@ class Apart(RewardModel):
     def deviation(self, expected: Sequence[Choice] = ()) -> np.ndarray:
         """Of each."""
         known = [[(choice[slot],) for choice in expected] for slot in range(self.slots)]
-        return np.concatenate([model.deviation(own) for model, own in zip(self.models, known, strict=True)]) / self.slots
+        return (
+            np.concatenate([model.deviation(own) for model, own in zip(self.models, known, strict=True)]) / self.slots
+        )
 
 
 REWARD_MODELS: dict[str, type[RewardModel]] = {"linear": LinearModel}

@@ -43,8 +43,8 @@ class BestDemonstration(RolloutFree):
 class DemonstrationLoss(RolloutFree):
     """The segments that let the frozen transformer predict the task's best demonstrations with the least error.
 
-    With several slots a prompt starts from the best segment in all of them; then each slot in turn takes, of the best segments, the
-    one with which the whole prompt does best.
+    With several slots a prompt starts from the best segment in all of them; then each slot in turn takes, of the best
+    segments, the one with which the whole prompt does best.
 
     Args:
         segments: the arms.

@@ -1,10 +1,11 @@
 """The structured bandit: a reward model for each slot of the prompt, the next prompt chosen slot by slot.
 
-`N^J` prompts, but a round costs `J·N` evaluations. What the demonstrations tell of a segment is the model's prior: the prompt that
-it holds best is tried first, and rollouts go where doubt remains. After the rounds of exploration the finalists are tried again,
-and the best of them is recommended.
+`N^J` prompts, but a round costs `J·N` evaluations. What the demonstrations tell of a segment is the model's prior: the
+prompt that it holds best is tried first, and rollouts go where doubt remains. After the rounds of exploration the
+finalists are tried again, and the best of them is recommended.
 
-Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; the prior, the joint fit of the slots and the recommendation are ours.
+Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; the prior, the joint fit of the slots and the recommendation
+are ours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,9 +38,10 @@ class StructuredBandit(Finalists):
         slots: `J`.
         features: `(N, F)` of the segments; by name `encoded`, as the transformer encodes them, or `raw`, their values.
         reward_model: `linear`, or the path of a class derived from `reward_models.RewardModel`.
-        exploration: `thompson` | `ucb` | `epsilon_greedy`, or the path of a class derived from `exploration.Exploration`.
-        credit: `own`: one model of all slots, each credited with its own share; `whole`: a model for each slot, credited with the
-            whole return, as published.
+        exploration: `thompson` | `ucb` | `epsilon_greedy`, or the path of a class derived from
+            `exploration.Exploration`.
+        credit: `own`: one model of all slots, each credited with its own share; `whole`: a model for each slot,
+            credited with the whole return, as published.
         prior: what is held of the segments before the first rollout; None: nothing.
     """
 
@@ -60,9 +62,12 @@ class StructuredBandit(Finalists):
         kind = reward_model_class(reward_model)
         self._model = lambda features: kind(features, slots) if credit == "own" else Apart(kind, features, slots)
         self._prior = prior
-        self.model: RewardModel = Informed(self._model, features, slots, prior.scores) if prior else self._model(features)
+        self.model: RewardModel = (
+            Informed(self._model, features, slots, prior.scores) if prior else self._model(features)
+        )
         self.exploration = exploration_class(exploration)()
-        # The fits draw from a generator of their own, so that a tuner restored from its state fits the same model again.
+        # The fits draw from a generator of their own, so that a tuner restored from its state fits the same model
+        # again.
         self.fit_seed = int(rng.integers(2**31))
         self._fitted = 0  # number of outcomes the model has seen
         self._mean, self._spread = 0.0, 1.0  # of those outcomes
@@ -121,7 +126,9 @@ class StructuredBandit(Finalists):
         groups = by_choice(self.choices, self.outcomes)
         if self.asked < self.budget or not groups:
             groups.setdefault(self._held_best(), [])
-        return {c: worth(value, own) for (c, own), value in zip(groups.items(), self._values(list(groups)), strict=True)}
+        return {
+            c: worth(value, own) for (c, own), value in zip(groups.items(), self._values(list(groups)), strict=True)
+        }
 
     def _held_best(self) -> Choice:
         """By the model, or before any outcome by the prior."""

@@ -40,7 +40,11 @@ class ValueTuner(Tuner):
 
     def _values(self, prompt: Prompt) -> np.ndarray:
         prompt = prompt.to(self._model.state_mean.device)
-        parts = prompt.returns_to_go, self._model.normalise_states(prompt.states), self._model.normalise_actions(prompt.actions)
+        parts = (
+            prompt.returns_to_go,
+            self._model.normalise_states(prompt.states),
+            self._model.normalise_actions(prompt.actions),
+        )
         return torch.cat([part.flatten() for part in parts]).double().cpu().numpy()
 
     def _candidate(self, number: int, proposal: np.ndarray, predicted: float = float("nan")) -> Candidate:

@@ -43,8 +43,8 @@ class ZORankSGD(ValueTuner):
         mu: size of the perturbations, in normalised units.
         rate: `eta`, of the descent.
 
-    Source: Hu et al. 2023 (Prompt-Tuning DT, arXiv 2305.09648); estimator of Tang et al. 2023. The last three are ours, tuned on
-    training tasks by `benchmarks/rivals.py`.
+    Source: Hu et al. 2023 (Prompt-Tuning DT, arXiv 2305.09648); estimator of Tang et al. 2023. The last three are ours,
+    tuned on training tasks by `benchmarks/rivals.py`.
     """
 
     def __init__(
@@ -95,7 +95,9 @@ class ZORankSGD(ValueTuner):
     def _best(self) -> tuple[np.ndarray, float]:
         """Where the step that has just ended leads."""
         whole = self.asked % self.rollouts == 0 and not self.pending and self.step
-        return (self._next() if whole else self.current), (float(np.mean(self._step_values)) if self.step else self.worth)
+        return (self._next() if whole else self.current), (
+            float(np.mean(self._step_values)) if self.step else self.worth
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """As for every tuner, and where the descent stands."""

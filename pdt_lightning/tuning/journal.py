@@ -16,8 +16,8 @@ from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row
 class Journal:
     """Outcomes by what they depend on: the weights, the precision, the width, and the row.
 
-    One is written by each rank, and all there are are read, so that a phase may go on with another number of ranks. A line that was
-    cut short by a kill is left out.
+    One is written by each rank, and all there are are read, so that a phase may go on with another number of ranks. A
+    line that was cut short by a kill is left out.
 
     Args:
         path: a file of JSON lines, of a rank of its own. Its neighbours in the folder are read too.
@@ -26,7 +26,9 @@ class Journal:
     """
 
     def __init__(self, path: Path, policy: Policy, width: int):
-        digest = hashlib.blake2b(f"{policy.precision} {policy.context_steps} {policy.model.window_steps} {width}".encode())
+        digest = hashlib.blake2b(
+            f"{policy.precision} {policy.context_steps} {policy.model.window_steps} {width}".encode()
+        )
         for name, values in policy.model.state_dict().items():
             digest.update(name.encode())
             digest.update(values.detach().float().cpu().contiguous().numpy().tobytes())

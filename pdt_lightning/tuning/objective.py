@@ -14,7 +14,8 @@ from pdt_lightning.rollouts.rollout import Outcome
 from pdt_lightning.tasks.base import Task
 
 Option = Literal["auto", "return", "success", "success_only"]
-# Share of the return in a value of `success`. The average of 1,000 episodes changes by more with one of them won or lost.
+# Share of the return in a value of `success`. The average of 1,000 episodes changes by more with one of them won or
+# lost.
 TIE_BREAKER = 5e-4
 REPLAYED = 3  # demonstrations
 
@@ -25,9 +26,11 @@ class Objective:
 
     Args:
         kind: `return`; `success`, ties broken by return; `success_only`.
-        reports_success: whether the environment reports success; an episode of one that does is not won where it reports none.
+        reports_success: whether the environment reports success; an episode of one that does is not won where it
+            reports none.
         scale: of the task's returns, > 0.
-        worst: value of an episode that is not won and brings the lowest demonstrated return: one that fails counts as no better.
+        worst: value of an episode that is not won and brings the lowest demonstrated return: one that fails counts as
+            no better.
     """
 
     kind: str = "return"
@@ -54,7 +57,9 @@ class Objective:
         if self.kind != "success":
             return total if self.kind == "return" else success
         scaled = total / self.scale
-        return (1 - TIE_BREAKER) * success + TIE_BREAKER * (0.5 + 0.5 * scaled / (1 + abs(scaled)))  # bounded, and never level
+        return (1 - TIE_BREAKER) * success + TIE_BREAKER * (
+            0.5 + 0.5 * scaled / (1 + abs(scaled))
+        )  # bounded, and never level
 
     def seen(self, outcome: Outcome) -> float:
         """The same as tables and figures show it: the return, or success from 0 to 1; NaN of an episode that failed."""
@@ -66,8 +71,8 @@ class Objective:
 def decide(option: Option, task: Task, demonstrations: Episodes, plays: bool = True) -> Objective:
     """The objective of a task, by the option and by whether its environment reports success.
 
-    That is found out by an episode of random actions and by some with the actions of the best demonstrations; or demonstrations
-    tell, some of which report it and others none: where it appears only when it happens.
+    That is found out by an episode of random actions and by some with the actions of the best demonstrations; or
+    demonstrations tell, some of which report it and others none: where it appears only when it happens.
 
     Args:
         option: what the user asked for; `auto` is `success` where success is reported, else `return`.

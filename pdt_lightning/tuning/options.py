@@ -21,25 +21,29 @@ class TuningOptions:
     """How prompts are tuned and judged.
 
     Args:
-        tuner: `structured`, the bandit; `uniform`, no tuning; or a rival: `published`, `random_search`, `hill_climbing`,
-            `zo_rank_sgd`, `flat`; or one that spends no rollout: `demonstration_loss`, `best_demonstration`; or one of your
-            own, by the path of its class, such as `my_package.Mine`.
-        tuner_options: of that tuner, such as `{exploration: ucb}`. `structured` takes `features` (`encoded` by the transformer, or
-            `raw` values), `reward_model` (`linear`), `exploration` (`thompson`, `ucb`, `epsilon_greedy`), `credit` (each slot of
-            a prompt has its `own` share of the return, or the `whole`, as published) and `prior` (what the `demonstrations` tell
-            before the first rollout, or `none`); `flat` the first three. What they name may be yours too, by its path.
+        tuner: `structured`, the bandit; `uniform`, no tuning; or a rival: `published`, `random_search`,
+            `hill_climbing`, `zo_rank_sgd`, `flat`; or one that spends no rollout: `demonstration_loss`,
+            `best_demonstration`; or one of your own, by the path of its class, such as `my_package.Mine`.
+        tuner_options: of that tuner, such as `{exploration: ucb}`. `structured` takes `features` (`encoded` by the
+            transformer, or `raw` values), `reward_model` (`linear`), `exploration` (`thompson`, `ucb`,
+            `epsilon_greedy`), `credit` (each slot of a prompt has its `own` share of the return, or the `whole`, as
+            published) and `prior` (what the `demonstrations` tell before the first rollout, or `none`); `flat` the
+            first three. What they name may be yours too, by its path.
         rounds: rollouts that the tuner may spend on a task; 0: prompts are chosen from what the demonstrations tell.
         parallel: rollouts of a task between two fits of the tuner.
-        objective: `return`; `success`, the highest of an episode, ties broken by return; `success_only`, without that; `auto`:
-            `success` where the environment reports it, else `return`, decided for each task before its first rollout.
+        objective: `return`; `success`, the highest of an episode, ties broken by return; `success_only`, without that;
+            `auto`: `success` where the environment reports it, else `return`, decided for each task before its first
+            rollout.
         yardstick_episodes: untuned episodes of a task before tuning, each with a random prompt.
         verdict_episodes: fresh episodes on which the recommended prompt is judged, and as many untuned ones; 0: none.
-        oracle_candidates: random prompts tried at the end of a run, which with all that tuning has tried compete for the best
-            found; 0: none.
-        oracle_episodes: of each random prompt; of these and all others a quarter as many stay and get as many more, twice.
+        oracle_candidates: random prompts tried at the end of a run, which with all that tuning has tried compete for
+            the best found; 0: none.
+        oracle_episodes: of each random prompt; of these and all others a quarter as many stay and get as many more,
+            twice.
         videos: held-out tasks to film at the end of a run, untuned and tuned side by side; 0: none.
         seed: of tuning and of its episodes.
-        verdict_seed: of the fresh episodes of the verdict, whatever `seed` is: judge what was chosen by its tables with another.
+        verdict_seed: of the fresh episodes of the verdict, whatever `seed` is: judge what was chosen by its tables with
+            another.
     """
 
     tuner: str = "structured"

@@ -1,7 +1,7 @@
 """The best found: of random prompts and of all that tuning has tried, by trying again those that did best.
 
-It takes more rollouts than a tuner has, and tells what the transformer does with a better prompt than the one recommended. It is
-no limit: where few prompts are good, a hundred random ones may hold none of them.
+It takes more rollouts than a tuner has, and tells what the transformer does with a better prompt than the one
+recommended. It is no limit: where few prompts are good, a hundred random ones may hold none of them.
 """
 
 import math
@@ -21,7 +21,8 @@ NAME = "best found"  # in tables and figures
 def stages(candidates: int) -> list[tuple[int, int]]:
     """(prompts, times the episodes) of each stage, for so many that were not tried before.
 
-    First those; then, of these and of all that was tried, the best, a quarter as many; then a quarter of them, twice as long.
+    First those; then, of these and of all that was tried, the best, a quarter as many; then a quarter of them, twice as
+    long.
 
     >>> stages(100)
     [(100, 1), (25, 1), (7, 2)]
@@ -77,7 +78,9 @@ class Pool:
         return sorted(range(len(scores)), key=lambda number: -scores[number])[:count]
 
 
-def best_of(pools: Sequence[Pool], play: Rollout, candidates: int, episodes: int, seed: int, phase: int) -> list[Prompt]:
+def best_of(
+    pools: Sequence[Pool], play: Rollout, candidates: int, episodes: int, seed: int, phase: int
+) -> list[Prompt]:
     """The best prompt of each task.
 
     Args:
@@ -94,7 +97,11 @@ def best_of(pools: Sequence[Pool], play: Rollout, candidates: int, episodes: int
         first = numbers.stop
         chosen = [pool.best(count) if stage else pool.untried() for pool in pools]
         plan = [
-            [Row(pool.task, pool.prompts[c], integer(seed, "oracle", phase, pool.task.id, c, n)) for c in own for n in numbers]
+            [
+                Row(pool.task, pool.prompts[c], integer(seed, "oracle", phase, pool.task.id, c, n))
+                for c in own
+                for n in numbers
+            ]
             for pool, own in zip(pools, chosen, strict=True)
         ]
         for pool, own, outcomes in zip(pools, chosen, play_groups(play, plan), strict=True):

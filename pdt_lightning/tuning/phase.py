@@ -59,8 +59,8 @@ def tune(
 ) -> list[TaskResult]:
     """Run a phase for some tasks; what comes out for a task does not depend on which others run beside it.
 
-    A task of which no episode can be played is given up, which is said, and the phase is run again for the others; what a journal
-    has of it is not played again.
+    A task of which no episode can be played is given up, which is said, and the phase is run again for the others; what
+    a journal has of it is not played again.
 
     Args:
         policy: frozen.
@@ -104,7 +104,8 @@ def _tuned(
     plays = bool(options.rounds or options.verdict_episodes)
     objectives = [decide(options.objective, subject.task, subject.segments.episodes, plays) for subject in subjects]
     with ExitStack() as held:
-        # Encoding and the bandit's linear algebra too run on one thread, or ranks with other numbers of threads would differ.
+        # Encoding and the bandit's linear algebra too run on one thread, or ranks with other numbers of threads would
+        # differ.
         held.enter_context(torch.autocast(policy.model.state_mean.device.type, enabled=False))
         held.enter_context(one_thread())
         held.enter_context(threadpool_limits(1))
@@ -112,7 +113,9 @@ def _tuned(
         cells: list[Cell] = []
         if chosen is None:
             if options.rounds:
-                before = play_groups(play, [draws.untuned(s, "yardstick", options.yardstick_episodes) for s in subjects])
+                before = play_groups(
+                    play, [draws.untuned(s, "yardstick", options.yardstick_episodes) for s in subjects]
+                )
             cells = searched(policy, subjects, objectives, play, options, draws)
             chosen = {cell.task.id: recommended(subject, cell) for subject, cell in zip(subjects, cells, strict=True)}
         prompts = [chosen[subject.task.id].prompt for subject in subjects]
@@ -126,11 +129,21 @@ def _tuned(
     for number, (subject, objective) in enumerate(zip(subjects, objectives, strict=True)):
         found = chosen[subject.task.id]
         trials = cells[number].trials if cells else []
-        groups = {"yardstick": before[number], "untuned": untuned[number], "tuned": tuned[number], "oracle": best[number] or []}
+        groups = {
+            "yardstick": before[number],
+            "untuned": untuned[number],
+            "tuned": tuned[number],
+            "oracle": best[number] or [],
+        }
         everything = [*(trial.outcome for trial in trials), *(outcome for own in groups.values() for outcome in own)]
-        known = [*subject.segments.episodes.index.returns, *(outcome.total for outcome in everything if outcome.failed is None)]
+        known = [
+            *subject.segments.episodes.index.returns,
+            *(outcome.total for outcome in everything if outcome.failed is None),
+        ]
         judged = {
-            kind: EpisodeStatistics.of(own, subject.task.id, objective.reports_success, known) if own else EpisodeStatistics()
+            kind: EpisodeStatistics.of(own, subject.task.id, objective.reports_success, known)
+            if own
+            else EpisodeStatistics()
             for kind, own in groups.items()
         }
         result = TaskResult(

@@ -22,8 +22,8 @@ from pdt_lightning.tuning.search import Trial
 class Record:
     """One task in one phase: `R` rollouts of a tuner, `J` slots, `N` segments of `E` demonstrations with `M` steps in all.
 
-    All values are in the objective's unit: the return, or success from 0 to 1; those that a tuner thinks of have a trace of the
-    return in them, where it breaks ties.
+    All values are in the objective's unit: the return, or success from 0 to 1; those that a tuner thinks of have a
+    trace of the return in them, where it breaks ties.
 
     Args:
         task: its id.
@@ -31,17 +31,19 @@ class Record:
         objective: `success` or `return`.
         steps: `H`, steps of a segment.
         axes: names of the two coordinates in `path`; empty where there is none.
-        lengths: `(E,)` int64 steps of each demonstration; the segments are all windows of `H` steps, one after the other.
+        lengths: `(E,)` int64 steps of each demonstration; the segments are all windows of `H` steps, one after the
+            other.
         returns: `(E,)` float64 return of each demonstration.
         path: `(M, 2)` float32 two coordinates of the demonstrated states; None where the task names none to draw.
         choices: `(R, J)` int64 segment of each slot; -1 where a prompt was not made of segments as they are.
         seen: `(R,)` float64 success or return of each rollout; NaN for one that failed.
         predicted: `(R,)` float64 what a model expected of it before; NaN without a model.
         recommended: `(R,)` float64 what the tuner then thought its recommendation worth.
-        retried: number of the first rollout that tried a prompt again to find the best; `R` where the tuner does no such thing.
+        retried: number of the first rollout that tried a prompt again to find the best; `R` where the tuner does no
+            such thing.
         best: `(J,)` int64 segments of the recommended prompt; empty where it is not made of segments as they are.
-        estimates: `(J, N)` float64 what is expected of a prompt with a segment in a slot and random ones in the others; None
-            without a model.
+        estimates: `(J, N)` float64 what is expected of a prompt with a segment in a slot and random ones in the others;
+            None without a model.
         untuned: success or return of each untuned episode of the verdict.
         tuned: the same of the recommended prompt.
         oracle: the same of the oracle; None where it was not looked for.
@@ -73,7 +75,9 @@ class Record:
 
     def save(self, path: Path) -> None:
         """Write to a `.safetensors` file, atomically; equal records become equal files."""
-        arrays = {name: np.ascontiguousarray(given) for name, given in vars(self).items() if isinstance(given, np.ndarray)}
+        arrays = {
+            name: np.ascontiguousarray(given) for name, given in vars(self).items() if isinstance(given, np.ndarray)
+        }
         words = {name: given for name, given in vars(self).items() if isinstance(given, str | int | tuple)}
         write_atomically(path, save(arrays, metadata={"record": json.dumps(words)}))
 

@@ -19,7 +19,8 @@ class EpisodeStatistics:
 
     Args:
         returns: of each episode; of one that failed the lowest known of the task.
-        successes: of each episode the highest of its steps, 0 for one that failed; empty where the environment reports none.
+        successes: of each episode the highest of its steps, 0 for one that failed; empty where the environment reports
+            none.
         failed: how many episodes could not be played.
         last_successes: of each episode that of its last step, 0 for one that failed; empty where it is not known.
     """
@@ -30,7 +31,9 @@ class EpisodeStatistics:
     last_successes: list[float] = field(default_factory=list)
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome], task: str, reports_success: bool, known: Iterable[float] = ()) -> "EpisodeStatistics":
+    def of(
+        cls, outcomes: Sequence[Outcome], task: str, reports_success: bool, known: Iterable[float] = ()
+    ) -> "EpisodeStatistics":
         """From outcomes.
 
         Args:
@@ -45,7 +48,9 @@ class EpisodeStatistics:
         failed = [outcome.failed is not None for outcome in outcomes]
         if all(failed):
             raise TaskGivenUp(task, f"every episode of {task} failed; the last one: {outcomes[-1].failed}")
-        returns = counted([None if out else outcome.total for outcome, out in zip(outcomes, failed, strict=True)], known)
+        returns = counted(
+            [None if out else outcome.total for outcome, out in zip(outcomes, failed, strict=True)], known
+        )
         if not reports_success:
             return cls(returns, failed=sum(failed))
         highest, last = (

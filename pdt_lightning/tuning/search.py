@@ -36,7 +36,8 @@ class Trial:
         outcome: what came of it.
         recommended_value: what the tuner then thought its recommendation worth, in the objective's unit.
         seed: of the episode.
-        predicted: what the tuner's model expected of this prompt before the rollout, in the same unit; NaN without a model.
+        predicted: what the tuner's model expected of this prompt before the rollout, in the same unit; NaN without a
+            model.
     """
 
     round: int
@@ -104,7 +105,10 @@ def search(
                 asked += [(cell, candidate) for candidate in cell.tuner.ask(parallel)]
         if not asked:
             break
-        rows = [Row(cell.task, candidate.prompt, integer(seed, "search", *cell.key, candidate.id)) for cell, candidate in asked]
+        rows = [
+            Row(cell.task, candidate.prompt, integer(seed, "search", *cell.key, candidate.id))
+            for cell, candidate in asked
+        ]
         outcomes = play(rows)
         played: dict[int, list[tuple[Candidate, Row, Outcome]]] = {}
         for (cell, candidate), row, outcome in zip(asked, rows, outcomes, strict=True):
@@ -122,7 +126,9 @@ def search(
         for cell in active:
             with cell.timed():
                 known = cell.tuner.best_value()
-            cell.trials += [Trial(c.id, c.choice, outcome, known, row.seed, c.predicted) for c, row, outcome in played[id(cell)]]
+            cell.trials += [
+                Trial(c.id, c.choice, outcome, known, row.seed, c.predicted) for c, row, outcome in played[id(cell)]
+            ]
             cell.prompts += [candidate.prompt for candidate, _, _ in played[id(cell)]]
     for cell in cells:
         if cell.trials and all(trial.outcome.failed for trial in cell.trials):

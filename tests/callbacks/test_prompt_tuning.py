@@ -61,7 +61,12 @@ def test_a_run_leaves_all_it_promises(tmp_path):
     assert set(summary["tasks"]) == {"point/03", "point/07", "point/11"}
     assert summary["aggregate"]["oracle"]["return"] is not None
     assert Prompt.load(folder / "prompts" / "point" / "03.safetensors").states.shape == (1, 6, 2)
-    for name in ("tuning/tuned_return", "tuning/untuned_success", "tuning/oracle_return", "tuning_tuned_return/point/03"):
+    for name in (
+        "tuning/tuned_return",
+        "tuning/untuned_success",
+        "tuning/oracle_return",
+        "tuning_tuned_return/point/03",
+    ):
         assert name in trainer.callback_metrics
     assert float(trainer.callback_metrics["tuning/tuned_return"]) == pytest.approx(
         summary["aggregate"]["tuned"]["return"], abs=1e-5
@@ -87,7 +92,9 @@ def test_validations_in_the_middle_of_an_epoch_are_not_followed_by_tuning(tmp_pa
 def test_tuning_leaves_the_training_as_it_was(tmp_path):
     with_tuning = run(tmp_path / "a", PromptTuning(tuner="published", **TUNING))[1]
     without = run(tmp_path / "b", None)[1]
-    assert all(torch.equal(a, b) for a, b in zip(with_tuning.state_dict().values(), without.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(with_tuning.state_dict().values(), without.state_dict().values(), strict=True)
+    )
     assert with_tuning.training == without.training
     assert all(parameter.requires_grad for parameter in with_tuning.model.parameters())
 
@@ -103,7 +110,9 @@ def test_a_run_that_ends_early_still_ends_with_a_phase(tmp_path):
 
 def test_what_is_judged_at_an_unforeseen_end_is_what_is_saved(tmp_path):
     """Two epochs of three updates, validated every second epoch, stopped after the third: the checkpoint follows the verdict."""
-    saves = ModelCheckpoint(tmp_path / "checkpoints", "last", enable_version_counter=False, save_on_train_epoch_end=False)
+    saves = ModelCheckpoint(
+        tmp_path / "checkpoints", "last", enable_version_counter=False, save_on_train_epoch_end=False
+    )
     run(tmp_path, PromptTuning(**TUNING), epochs=3, callbacks=[saves], check_val_every_n_epoch=2, checkpoints=True)
     saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 9
@@ -111,7 +120,9 @@ def test_what_is_judged_at_an_unforeseen_end_is_what_is_saved(tmp_path):
 
 
 def test_without_held_out_tasks_it_stands_aside(tmp_path, point_data):
-    training = [{"id": task.id, "training_data": list(task.training_data)} for task in point_data.family.training_tasks[:3]]
+    training = [
+        {"id": task.id, "training_data": list(task.training_data)} for task in point_data.family.training_tasks[:3]
+    ]
     data = {**POINT, "family": "minari", "family_options": {"training": training, "held_out": []}}
     tuning = PromptTuning(**TUNING)
     run(tmp_path, tuning, epochs=1, data=data)
@@ -138,7 +149,9 @@ def test_validate_runs_a_phase_under_inference_mode(tmp_path):
 
 def test_validation_tasks_are_logged_apart_and_not_reported(tmp_path):
     data = {**POINT, "tuned_training_tasks": ["point/00"]}
-    trainer, _ = run(tmp_path, PromptTuning(validation_tasks=["point/00"], tasks=["point/07"], **TUNING), epochs=1, data=data)
+    trainer, _ = run(
+        tmp_path, PromptTuning(validation_tasks=["point/00"], tasks=["point/07"], **TUNING), epochs=1, data=data
+    )
     assert "tuning_validation/tuned_return" in trainer.callback_metrics
     assert "tuning_tuned_return/point/03" not in trainer.callback_metrics
     summary = json.loads((tmp_path / "run" / "version_0" / "summary.json").read_text())
@@ -179,8 +192,15 @@ class Weights(PromptTuning):
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("averaging", ["none", "exponential", "stochastic"])
 def test_what_is_judged_is_what_is_saved(tmp_path, averaging, first):
-    made = {"none": [], "exponential": [EMAWeightAveraging(decay=0.5)], "stochastic": [StochasticWeightAveraging(1e-3)]}[averaging]
-    tuning, last = Weights(**TUNING), ModelCheckpoint(tmp_path, "last", enable_version_counter=False, save_on_train_epoch_end=False)
+    made = {
+        "none": [],
+        "exponential": [EMAWeightAveraging(decay=0.5)],
+        "stochastic": [StochasticWeightAveraging(1e-3)],
+    }[averaging]
+    tuning, last = (
+        Weights(**TUNING),
+        ModelCheckpoint(tmp_path, "last", enable_version_counter=False, save_on_train_epoch_end=False),
+    )
     run(tmp_path, None, callbacks=[*([*made, tuning] if first else [tuning, *made]), last], checkpoints=True)
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(tuning.seen[name], values) for name, values in saved.items())

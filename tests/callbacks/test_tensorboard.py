@@ -111,7 +111,9 @@ def test_the_layout_draws_what_belongs_together_in_one_chart(board):
         "loss",
         "action error: validation, held-out tasks",
     ]
-    of_kinds = [(f"tuning/{kind}", f"{key}: untuned, tuned, oracle", key) for kind in KINDS for key in ("success", "return")]
+    of_kinds = [
+        (f"tuning/{kind}", f"{key}: untuned, tuned, oracle", key) for kind in KINDS for key in ("success", "return")
+    ]
     for run, title, name in (*of_kinds, (".", "action error: validation, held-out tasks", "action_error")):
         tag = charts[title][0]
         found = ask(board, f"custom_scalars/scalars?run={run}&tag={urllib.request.quote(tag)}")
@@ -149,7 +151,9 @@ def colourful(pixels):
 @needs_a_browser
 def test_the_browser_shows_curves(board):
     async def charts(find):
-        return [one for one in await find("line-chart") if one["width"] > 100 and one["height"] > 80 and one["y"] < 1400]
+        return [
+            one for one in await find("line-chart") if one["width"] > 100 and one["height"] > 80 and one["y"] < 1400
+        ]
 
     found, page = look(f"{board}?tagFilter=loss%7Caction_error#timeseries", charts)
     assert len(found) >= 3
@@ -176,7 +180,9 @@ def test_the_browser_shows_the_figures_as_they_were_drawn(folder, board):
         return loaded if len(loaded) == len(found) else []
 
     found, page = look(f"{board}#images", images, size=(1600, 6000))
-    drawn = [np.asarray(Image.open(path).convert("RGB").resize((60, 30))) for path in (folder / "figures").rglob("*.png")]
+    drawn = [
+        np.asarray(Image.open(path).convert("RGB").resize((60, 30))) for path in (folder / "figures").rglob("*.png")
+    ]
     assert found
     for one in found:
         shown = np.asarray(Image.fromarray(crop(page, one)).resize((60, 30)))

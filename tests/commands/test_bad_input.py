@@ -1,7 +1,7 @@
 """What a user may get wrong, one row each: every one ends in one message that names it, with exit code 2 and nothing written.
 
-A row: what is wrong; the flags; the same flags with good values, of which the controls are made; and pieces that the message must
-have. `{folder}` stands for the test's own folder.
+A row: what is wrong; the flags; the same flags with good values, of which the controls are made; and pieces that the
+message must have. `{folder}` stands for the test's own folder.
 """
 
 import json
@@ -240,7 +240,8 @@ def cut(path):
 
 DISCRETE = '{"type": "Discrete", "dtype": "int64", "start": 0, "n": 3}'
 POINT_MODULE = "pdt_lightning.tasks.point:"
-# What happens to the dataset `bad/door-v0`, which trains the first task, and what the message has to say beside its name.
+# What happens to the dataset `bad/door-v0`, which trains the first task, and what the message has to say beside its
+# name.
 DATASETS = {
     "dataset that is missing": (lambda name: shutil.rmtree(minari.path_of(name)), "minari download bad/door-v0"),
     "dataset without metadata": (lambda name: (data_of(name) / "metadata.json").unlink(), "cannot be read", "Remove"),
@@ -248,7 +249,11 @@ DATASETS = {
     "dataset that is empty": (lambda name: edit(name, total_episodes=0), "no episode with a step"),
     "dataset that is truncated": (lambda name: cut(data_of(name) / "main_data.hdf5"), "cannot be read", "Remove"),
     "dataset with a row too few": (uneven, "episode 1", "observations", "Remove the episode"),
-    "dataset of discrete actions": (lambda name: edit(name, action_space=DISCRETE), "Discrete(3)", "one-dimensional Box"),
+    "dataset of discrete actions": (
+        lambda name: edit(name, action_space=DISCRETE),
+        "Discrete(3)",
+        "one-dimensional Box",
+    ),
     "dataset that names no environment": (lambda name: edit(name, env_spec=None), "names no environment"),
     "dataset of another version of the environment": (
         lambda name: edit(name, env_spec=specification(name, id="pdt-lightning/Point-v1")),
@@ -328,7 +333,10 @@ CHECKPOINTS = {
     "checkpoint of nothing but a tensor": (saved(torch.zeros(3)), "not a checkpoint of this package"),
     "checkpoint of another program": (saved({"state_dict": {}, "epoch": 3}), "not a checkpoint of this package"),
     "checkpoint of another Lightning module": (another_module, "not a checkpoint of this package"),
-    "checkpoint with hyper-parameters of others": (changed(hyper_parameters={"lr": 1.0}), "not a checkpoint of this package"),
+    "checkpoint with hyper-parameters of others": (
+        changed(hyper_parameters={"lr": 1.0}),
+        "not a checkpoint of this package",
+    ),
     "checkpoint without its weights": (changed(state_dict={}), "weights"),
 }
 # What a run that goes on was trained with otherwise: the flag, and what of the message names both values.
@@ -352,7 +360,12 @@ TUNED = [
     option("--workers=-1", 0, "at least 0"),
     option("--precision=8", "32-true", "choose one of"),
     option("--out={folder}/file/below", "{folder}/out", "{folder}/file is a file"),
-    Wrong("prompts with rounds", ["--prompts={folder}/prompts"], ["--prompts={folder}/prompts", "--rounds=0"], ["add --rounds 0"]),
+    Wrong(
+        "prompts with rounds",
+        ["--prompts={folder}/prompts"],
+        ["--prompts={folder}/prompts", "--rounds=0"],
+        ["add --rounds 0"],
+    ),
     *also(
         ["--rounds=0"],
         option("--prompts={folder}/nowhere", "{folder}/prompts", "there is no such folder"),
@@ -540,7 +553,8 @@ def test_an_entry_of_the_list(what, refused, runs, listed):
     edit("bad/other-goal-v0", env_spec=specification("bad/other-goal-v0", kwargs={"goal": 5}))
     assert (
         lacking(
-            refused(fit.main, [*flags, runs]), ["--data.family_options.training" if "environments" not in what else "", *message]
+            refused(fit.main, [*flags, runs]),
+            ["--data.family_options.training" if "environments" not in what else "", *message],
         )
         == []
     )
@@ -549,7 +563,10 @@ def test_an_entry_of_the_list(what, refused, runs, listed):
 def test_success_where_the_environment_knows_none(refused, runs, listed):
     flags = listed()
     for name in ("door", "two", "held"):
-        edit(f"bad/{name}-v0", env_spec=specification(f"bad/{name}-v0", entry_point="tests.commands.test_bad_input:Unjudged"))
+        edit(
+            f"bad/{name}-v0",
+            env_spec=specification(f"bad/{name}-v0", entry_point="tests.commands.test_bad_input:Unjudged"),
+        )
     assert (
         lacking(
             refused(fit.main, [*flags, runs, "--tuning.objective=success"]),
@@ -582,7 +599,8 @@ def test_a_dataset_of_ours_from_another_environment(refused, runs, monkeypatch, 
     edit(str(name), env_spec=specification(str(name), id="pdt-lightning/Point-v7"))
     assert (
         lacking(
-            refused(fit.main, [*POINT, runs]), [str(name), "pdt-lightning/Point-v7", "pdt-lightning/Point-v0", "point/03", "Remove"]
+            refused(fit.main, [*POINT, runs]),
+            [str(name), "pdt-lightning/Point-v7", "pdt-lightning/Point-v0", "point/03", "Remove"],
         )
         == []
     )
@@ -612,7 +630,10 @@ def test_a_checkpoint(what, main, refused, run, runs, tmp_path):
     make, *message = CHECKPOINTS[what]
     make(tmp_path / "bad.ckpt", run / "checkpoints" / "last.ckpt")
     flags = [*POINT, runs] if main is fit.main else []
-    assert lacking(refused(main, [*flags, "--ckpt_path={folder}/bad.ckpt"]), ["--ckpt_path={folder}/bad.ckpt", *message]) == []
+    assert (
+        lacking(refused(main, [*flags, "--ckpt_path={folder}/bad.ckpt"]), ["--ckpt_path={folder}/bad.ckpt", *message])
+        == []
+    )
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")
@@ -639,13 +660,17 @@ def prompts(run, tmp_path):
 
 @pytest.mark.parametrize("row", TUNED, ids=str)
 def test_an_option_of_tune(row, refused, run, prompts):
-    assert lacking(refused(tune.main, [f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", *row.flags]), row.message) == []
+    assert (
+        lacking(refused(tune.main, [f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", *row.flags]), row.message) == []
+    )
 
 
 def test_tune_on_tasks_of_other_sizes_than_the_checkpoint_knows(refused, run, tmp_path):
     good = run / "checkpoints" / "last.ckpt"
     data = torch.load(good, weights_only=True)["datamodule_hyper_parameters"]
-    changed(datamodule_hyper_parameters={**data, "family": "half-cheetah-vel", "family_options": {}})(tmp_path / "other.ckpt", good)
+    changed(datamodule_hyper_parameters={**data, "family": "half-cheetah-vel", "family_options": {}})(
+        tmp_path / "other.ckpt", good
+    )
     said = refused(tune.main, ["--ckpt_path={folder}/other.ckpt", "--rounds=3"])
     assert lacking(said, ["other.ckpt", "state_size of 2, not of 20", "--family_options"]) == []
 

@@ -19,7 +19,9 @@ def configured(capsys, *args):
 def test_a_later_file_changes_those_options_of_a_mapping_that_it_has(tmp_path, capsys):
     second, third = tmp_path / "second.yaml", tmp_path / "third.yaml"
     second.write_text("data:\n  family_options:\n    horizon: 100\ntuning:\n  tuner_options:\n    features: raw\n")
-    third.write_text("data:\n  family: point\n  family_options:\n    held_out: [3]\ntuning:\n  tuner_options:\n    credit: whole\n")
+    third.write_text(
+        "data:\n  family: point\n  family_options:\n    held_out: [3]\ntuning:\n  tuner_options:\n    credit: whole\n"
+    )
     first = configured(capsys, "--config=conf/metaworld.yaml")["data"]["family_options"]
     both = configured(capsys, "--config=conf/metaworld.yaml", f"--config={second}")
     assert both["data"]["family_options"] == {**first, "horizon": 100}
@@ -64,7 +66,14 @@ def test_weights_that_do_not_fit_are_refused(trained, tmp_path, flags, words):
 
 def test_lightnings_own_optimizer_and_schedule_work(tmp_path, point_data):
     flags = [*POINT_FLAGS, "--name=run", f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=1"]
-    command("fit", *flags, "--optimizer=SGD", "--optimizer.lr=0.01", "--lr_scheduler=ExponentialLR", "--lr_scheduler.gamma=0.5")
+    command(
+        "fit",
+        *flags,
+        "--optimizer=SGD",
+        "--optimizer.lr=0.01",
+        "--lr_scheduler=ExponentialLR",
+        "--lr_scheduler.gamma=0.5",
+    )
     saved = read(tmp_path / "run" / "version_0" / "checkpoints" / "last.ckpt")
     assert "momentum" in saved["optimizer_states"][0]["param_groups"][0]
     assert saved["lr_schedulers"][0]["gamma"] == 0.5

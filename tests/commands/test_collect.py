@@ -50,13 +50,23 @@ def test_what_a_run_needs_is_collected_once(capsys):
 def test_experts_are_trained_examined_and_used(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(HalfCheetahDirectionFamily, "floor", staticmethod(lambda task: -1000.0))
     out = tmp_path / "own" / "experts.safetensors"
-    flags = ["half-cheetah-dir", "--train", f"--out={out}", "--steps=10000", "--seed=3", f"--family_options={SMALL}", "--workers=1"]
+    flags = [
+        "half-cheetah-dir",
+        "--train",
+        f"--out={out}",
+        "--steps=10000",
+        "--seed=3",
+        f"--family_options={SMALL}",
+        "--workers=1",
+    ]
     collect.main(flags)
     said = capsys.readouterr().out
     assert f"--data.family_options.experts={out}" in said
     with safe_open(out, "numpy") as file:
         known = json.loads(file.metadata()["about"])
-    assert known["command"] == f"python -m pdt_lightning.collect half-cheetah-dir --train --out={out} --steps=10000 --seed=3 " + (
+    assert known[
+        "command"
+    ] == f"python -m pdt_lightning.collect half-cheetah-dir --train --out={out} --steps=10000 --seed=3 " + (
         f"'--family_options={SMALL}' --workers=1"
     )
     assert (known["family"], known["seed"], known["steps"]) == ("half-cheetah-dir", 3, 10000)
@@ -143,14 +153,24 @@ def test_imported_data_train_and_tune(tmp_path, capsys):
     assert "training_source=prompt-dt-prompts" in said
     assert "cheetah_vel-39-prompt-expert.pkl" in said
     imported = ["--data.family=half-cheetah-vel", "--data.family_options.training_source=prompt-dt-prompts"]
-    flags = ["--config=conf/debug.yaml", *imported, "--data.family_options.candidate_demonstrations=1", "--data.batch_size=35"]
+    flags = [
+        "--config=conf/debug.yaml",
+        *imported,
+        "--data.family_options.candidate_demonstrations=1",
+        "--data.batch_size=35",
+    ]
     flags += [
         "--data.progress=false",
         "--tuning.progress=false",
         "--trainer.enable_progress_bar=false",
         "--trainer.accelerator=cpu",
     ]
-    flags += ["--model.width=16", "--model.warmup_updates=1", "--tuning.tasks=[half-cheetah-vel/02]", "--trainer.precision=32-true"]
+    flags += [
+        "--model.width=16",
+        "--model.warmup_updates=1",
+        "--tuning.tasks=[half-cheetah-vel/02]",
+        "--trainer.precision=32-true",
+    ]
     fit.main([*flags, f"--trainer.default_root_dir={tmp_path / 'runs'}"])
     summary = json.loads((tmp_path / "runs" / "debug" / "version_0" / "summary.json").read_text())
     assert set(summary["tasks"]) == {"half-cheetah-vel/02"}

@@ -24,7 +24,9 @@ def last(run):
 
 
 def test_tune_uses_the_runs_options_and_obeys_its_own(run, tmp_path):
-    done = command("tune", "--ckpt_path", last(run), "--rounds=6", "--tasks=[point/11]", f"--out={tmp_path}", "--oracle=true")
+    done = command(
+        "tune", "--ckpt_path", last(run), "--rounds=6", "--tasks=[point/11]", f"--out={tmp_path}", "--oracle=true"
+    )
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert set(summary["tasks"]) == {"point/11"}
     assert summary["tasks"]["point/11"]["rollouts"] == 6
@@ -43,7 +45,9 @@ def test_options_of_tune_and_compare_stand_in_files_too(run, tmp_path, capsys):
     assert (options.ckpt_path, options.rounds, options.width) == (str(last(run)), 6, 2)
     assert options.family_options == {"held_out": [5], "expert_share": 0.5}
     assert options.parallel == 2  # of the checkpoint's run
-    second.write_text(f"ckpt_path: [{last(run)}]\ntuners: [uniform, 'structured:credit=whole']\nseeds: 2\nobjective: return\n")
+    second.write_text(
+        f"ckpt_path: [{last(run)}]\ntuners: [uniform, 'structured:credit=whole']\nseeds: 2\nobjective: return\n"
+    )
     options = compare.parsed([f"--config={second}", "--seeds=3", "--out=x"])
     assert (options.ckpt_path, options.seeds, options.objective) == ([str(last(run))], 3, "return")
     assert options.tuners == ["uniform", "structured:credit=whole"]
@@ -67,19 +71,32 @@ def test_other_candidates_and_other_tasks_than_the_runs(run, tmp_path):
     command("tune", f"--ckpt_path={last(run)}", "--rounds=4", f"--out={tmp_path}", *flags)
     (found,) = json.loads((tmp_path / "summary.json").read_text())["tasks"].items()
     assert found[0] == "point/05"
-    assert json.loads((tmp_path / "summary.json").read_text())["family_options"] == {"held_out": [5], "expert_share": 0.5}
+    assert json.loads((tmp_path / "summary.json").read_text())["family_options"] == {
+        "held_out": [5],
+        "expert_share": 0.5,
+    }
     assert found[1]["expert"]["return"] < 8  # some of the candidates act at random; experts reach the goal, for 10
 
 
 def test_saved_prompts_are_judged_again_on_fresh_episodes(run, tmp_path):
     for name in "ab":
-        flags = ["--prompts", run / "prompts", "--rounds=0", "--seed=99", "--verdict_episodes=20", f"--out={tmp_path / name}"]
+        flags = [
+            "--prompts",
+            run / "prompts",
+            "--rounds=0",
+            "--seed=99",
+            "--verdict_episodes=20",
+            f"--out={tmp_path / name}",
+        ]
         command("tune", f"--ckpt_path={last(run)}", *flags)
     a, b = (json.loads((tmp_path / name / "summary.json").read_text()) for name in "ab")
     assert a["tasks"] == b["tasks"]
     assert a["seed"] == 99
     assert a["tasks"]["point/03"]["rollouts"] == 0
-    assert a["tasks"]["point/03"]["prompt"] == json.loads((run / "summary.json").read_text())["tasks"]["point/03"]["prompt"]
+    assert (
+        a["tasks"]["point/03"]["prompt"]
+        == json.loads((run / "summary.json").read_text())["tasks"]["point/03"]["prompt"]
+    )
 
 
 def test_a_second_run_gets_a_version_of_its_own_and_a_path_resumes_in_its_own(run):
@@ -99,7 +116,12 @@ def test_a_runs_own_configuration_starts_another_run(run, tmp_path):
     assert config["trainer"]["logger"] == DEFAULT  # not where this run has put it
     before = (run / "tuning.csv").read_bytes()
     command(
-        "fit", "--config", run / "config.yaml", "--name=again", f"--trainer.default_root_dir={tmp_path}", "--trainer.precision=null"
+        "fit",
+        "--config",
+        run / "config.yaml",
+        "--name=again",
+        f"--trainer.default_root_dir={tmp_path}",
+        "--trainer.precision=null",
     )
     assert (run / "tuning.csv").read_bytes() == before
     assert (tmp_path / "again" / "version_0" / "tuning.csv").read_bytes() == before
@@ -119,7 +141,14 @@ def test_without_a_logger_the_results_are_where_they_belong(tmp_path):
 
 def test_interpolation_respects_overrides(tmp_path):
     (tmp_path / "a.yaml").write_text("tuning:\n  rounds: ${data.updates_per_epoch}\ndata:\n  updates_per_epoch: 11\n")
-    flags = ["--config", "conf/point.yaml", "--config", tmp_path / "a.yaml", "--data.updates_per_epoch=12", "--print_config"]
+    flags = [
+        "--config",
+        "conf/point.yaml",
+        "--config",
+        tmp_path / "a.yaml",
+        "--data.updates_per_epoch=12",
+        "--print_config",
+    ]
     printed = command("fit", *flags).stdout
     assert yaml.safe_load(printed)["data"]["updates_per_epoch"] == 12
     short = ["--trainer.max_epochs=1", "--tuning.verdict_episodes=1", "--tuning.oracle_candidates=0", "--name=i"]
@@ -137,8 +166,18 @@ def test_the_same_without_a_command_line(tmp_path, point_data):
     from tests.conftest import POINT, SMALL
 
     data = MultiTaskDataModule(**POINT)
-    model = LitPDT(data.state_size, data.action_size, data.max_timesteps, context_steps=data.hparams["context_steps"], **SMALL)
+    model = LitPDT(
+        data.state_size, data.action_size, data.max_timesteps, context_steps=data.hparams["context_steps"], **SMALL
+    )
     tuning = PromptTuning(rounds=4, verdict_episodes=2, oracle_candidates=2, progress=False)
-    options = {"max_epochs": 1, "accelerator": "cpu", "enable_progress_bar": False, "logger": False, "enable_model_summary": False}
-    lightning.Trainer(default_root_dir=tmp_path, callbacks=[tuning], **options, enable_checkpointing=False).fit(model, data)
+    options = {
+        "max_epochs": 1,
+        "accelerator": "cpu",
+        "enable_progress_bar": False,
+        "logger": False,
+        "enable_model_summary": False,
+    }
+    lightning.Trainer(default_root_dir=tmp_path, callbacks=[tuning], **options, enable_checkpointing=False).fit(
+        model, data
+    )
     assert tuning.phases == 1

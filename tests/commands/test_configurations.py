@@ -19,7 +19,9 @@ def test_a_file_that_is_there_comes_before_a_shipped_one(tmp_path, monkeypatch):
     assert configuration_path("pdt_lightning:point.yaml") == str(ROOT / "conf" / "point.yaml")
 
 
-@pytest.mark.parametrize("given", ["piont.yaml", "pdt_lightning:piont.yaml", "conf/point.yml", "point", "pdt_lightning:"])
+@pytest.mark.parametrize(
+    "given", ["piont.yaml", "pdt_lightning:piont.yaml", "conf/point.yml", "point", "pdt_lightning:"]
+)
 def test_an_unknown_name_is_refused_with_the_known_ones(given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as refused:
@@ -28,7 +30,9 @@ def test_an_unknown_name_is_refused_with_the_known_ones(given, tmp_path, monkeyp
     assert all(name in str(refused.value) for name in shipped())
 
 
-@pytest.mark.parametrize("flags", [["--config", "point.yaml"], ["--config=point.yaml"], ["-c", "pdt_lightning:point.yaml"]])
+@pytest.mark.parametrize(
+    "flags", [["--config", "point.yaml"], ["--config=point.yaml"], ["-c", "pdt_lightning:point.yaml"]]
+)
 def test_the_command_takes_a_name_in_every_form(flags, tmp_path, monkeypatch, capsys):
     from pdt_lightning import fit
 

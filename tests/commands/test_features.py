@@ -59,7 +59,12 @@ FEATURES = {
     "a profiler": (["--trainer.profiler=simple"], 12, ENDS, [0, 1, 2]),
     "anomalies": (["--trainer.detect_anomaly=true"], 12, ENDS, [0, 1, 2]),
     "double precision": (["--trainer.precision=64-true"], 12, ENDS, [0, 1, 2]),
-    "clipped values": (["--trainer.gradient_clip_val=0.1", "--trainer.gradient_clip_algorithm=value"], 12, ENDS, [0, 1, 2]),
+    "clipped values": (
+        ["--trainer.gradient_clip_val=0.1", "--trainer.gradient_clip_algorithm=value"],
+        12,
+        ENDS,
+        [0, 1, 2],
+    ),
     "new loaders": (["--trainer.reload_dataloaders_every_n_epochs=1"], 12, ENDS, [0, 1, 2]),
     "few logged": (["--trainer.log_every_n_steps=0"], 12, ENDS, [0, 1, 2]),
 }
@@ -91,7 +96,10 @@ def test_what_was_asked_for_is_done_and_what_was_judged_is_saved(monkeypatch, tm
     [
         (["--trainer.barebones=true"], "--trainer.profiler=simple"),
         (["--trainer.enable_checkpointing=false", callback("ModelCheckpoint")], "Leave one out"),
-        ([f"--trainer.callbacks={json.dumps([{'class_path': 'ModelCheckpoint'}] * 2)}"], "more than one stateful callback"),
+        (
+            [f"--trainer.callbacks={json.dumps([{'class_path': 'ModelCheckpoint'}] * 2)}"],
+            "more than one stateful callback",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_way_out(monkeypatch, tmp_path, capsys, flags, message):
@@ -122,13 +130,16 @@ def test_a_run_that_ended_goes_on_as_if_it_had_not(monkeypatch, tmp_path, capsys
     assert first.updates + second.updates == whole.updates
     assert set(second.validations) == {(n, epoch) for n, epoch in whole.validations if n > update}
     assert all(
-        torch.equal(a, b) for a, b in zip(whole.saved["state_dict"].values(), second.saved["state_dict"].values(), strict=True)
+        torch.equal(a, b)
+        for a, b in zip(whole.saved["state_dict"].values(), second.saved["state_dict"].values(), strict=True)
     )
     assert second.judged_is_saved
 
 
 @pytest.mark.parametrize("where", ["training", "validation", "epoch"])
-@pytest.mark.parametrize("feature", ["few validations", "many validations", "accumulated gradients", "a part of each epoch"])
+@pytest.mark.parametrize(
+    "feature", ["few validations", "many validations", "accumulated gradients", "a part of each epoch"]
+)
 def test_a_run_that_was_killed_goes_on_as_if_it_had_not(monkeypatch, tmp_path, feature, where):
     flags, updates, validations, phases = FEATURES[feature]
     whole = run(monkeypatch, tmp_path / "whole", *flags)
@@ -141,7 +152,8 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not(monkeypatch, tmp_path, f
     assert sorted({*first.validations, *second.validations}) == validations
     assert second.phases == list(enumerate(phases))
     assert all(
-        torch.equal(a, b) for a, b in zip(whole.saved["state_dict"].values(), second.saved["state_dict"].values(), strict=True)
+        torch.equal(a, b)
+        for a, b in zip(whole.saved["state_dict"].values(), second.saved["state_dict"].values(), strict=True)
     )
 
 
@@ -198,7 +210,11 @@ def test_the_learning_rate_that_was_found_is_used_and_kept(monkeypatch, tmp_path
     saved = first.saved
     rate = saved["hyper_parameters"]["learning_rate"]
     assert rate != 1e-4
-    assert saved["optimizer_states"][0]["param_groups"][0]["initial_lr"] == rate == saved["lr_schedulers"][0]["base_lrs"][0]
+    assert (
+        saved["optimizer_states"][0]["param_groups"][0]["initial_lr"]
+        == rate
+        == saved["lr_schedulers"][0]["base_lrs"][0]
+    )
     assert yaml.safe_load((first.folder / "config.yaml").read_text())["model"]["learning_rate"] == rate
     second = run(monkeypatch, tmp_path, *flags, "--trainer.max_epochs=2", "--ckpt_path=last")
     assert second.code == 0
@@ -209,7 +225,9 @@ def test_the_learning_rate_that_was_found_is_used_and_kept(monkeypatch, tmp_path
 
 def test_a_run_that_was_moved_knows_its_best_checkpoint(monkeypatch, tmp_path):
     first = run(monkeypatch, tmp_path / "here", "--trainer.max_epochs=1")
-    best = next(state["best_model_score"] for name, state in first.saved["callbacks"].items() if name.startswith("Best"))
+    best = next(
+        state["best_model_score"] for name, state in first.saved["callbacks"].items() if name.startswith("Best")
+    )
     shutil.move(tmp_path / "here", tmp_path / "there")
     second = run(monkeypatch, tmp_path / "there", "--trainer.max_epochs=2", "--ckpt_path=last")
     state = next(state for name, state in second.saved["callbacks"].items() if name.startswith("Best"))

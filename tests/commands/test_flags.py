@@ -86,7 +86,10 @@ def test_help_shows_ranges_and_choices(capsys):
             "`model.schedule`=cosin: choose one of constant, cosine. Did you",
         ),
         (lambda: LitPDT(2, 2, 30, dropout=float("nan")), "`model.dropout`=nan: it has to be at least 0 and below 1."),
-        (lambda: MultiTaskDataModule("point", batch_size=0), "`data.batch_size`=0: it has to be at least 1 and at most"),
+        (
+            lambda: MultiTaskDataModule("point", batch_size=0),
+            "`data.batch_size`=0: it has to be at least 1 and at most",
+        ),
         (lambda: TuningOptions(rounds=-1), "`tuning.rounds`=-1: it has to be at least 0 and at most 1,000,000."),
     ],
 )
@@ -98,7 +101,11 @@ def test_python_is_told_of_the_same_ranges(made, message):
 def test_values_are_plain_numbers(tmp_path):
     """Checkpoints hold no classes of a parser."""
     options = fit_options("--model.width=16", "--model.learning_rate=1", "--data.validation_share=2e-1")
-    for group, name, value in (("model", "width", 16), ("model", "learning_rate", 1.0), ("data", "validation_share", 0.2)):
+    for group, name, value in (
+        ("model", "width", 16),
+        ("model", "learning_rate", 1.0),
+        ("data", "validation_share", 0.2),
+    ):
         assert (type(options[group][name]), options[group][name]) == (type(value), value)
 
 

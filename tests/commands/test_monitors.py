@@ -15,7 +15,9 @@ from tests.conftest import POINT, POINT_FLAGS, SMALL
 
 def test_the_names_are_those_that_a_run_logs(tmp_path):
     data = MultiTaskDataModule(**POINT, tuned_training_tasks=["point/00"])
-    tuning = PromptTuning(rounds=2, verdict_episodes=2, oracle_candidates=2, validation_tasks=["point/00"], progress=False)
+    tuning = PromptTuning(
+        rounds=2, verdict_episodes=2, oracle_candidates=2, validation_tasks=["point/00"], progress=False
+    )
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_epochs=1,
@@ -52,7 +54,9 @@ def test_what_is_there_is_taken_and_so_is_what_a_users_callback_may_log(point_da
     class Mine(lightning.Callback):
         pass
 
-    check_monitors([EarlyStopping("tuning/tuned_success"), ModelCheckpoint(monitor="heldout_task/point/03")], None, point_data)
+    check_monitors(
+        [EarlyStopping("tuning/tuned_success"), ModelCheckpoint(monitor="heldout_task/point/03")], None, point_data
+    )
     check_monitors([EarlyStopping("mine"), Mine()], None, point_data)
 
 

@@ -33,7 +33,9 @@ def test_readmes_three_commands(own_data, capsys):
     fit.main(["--config=own_data.yaml", f"--config={ROOT / 'conf' / 'debug.yaml'}", *small, "--name=own_data"])
     held_out = "[{id: door/d, prompt_data: [me/door-d-v0]}]"
     flags = ["--rounds=2", "--verdict_episodes=2", "--yardstick_episodes=1", "--out=tuned"]
-    tune.main(["--ckpt_path=runs/own_data/version_0/checkpoints/last.ckpt", f"--family_options.held_out={held_out}", *flags])
+    tune.main(
+        ["--ckpt_path=runs/own_data/version_0/checkpoints/last.ckpt", f"--family_options.held_out={held_out}", *flags]
+    )
     assert list(json.loads((own_data / "tuned" / "summary.json").read_text())["tasks"]) == ["door/d"]
 
 
@@ -70,7 +72,10 @@ def test_check_says_what_is_odd(own_data, capsys):
         ("trainer: {max_epochs: 1}", "says nothing of data"),
         ("data: {famly: minari}", "data.famly is not an option of the data. Did you mean family?"),
         ("data: [", "Give YAML"),
-        ("data: {family: minari, family_options: {training: [{id: x, training_data: [me/no-v0]}], held_out: []}}", "me/no-v0"),
+        (
+            "data: {family: minari, family_options: {training: [{id: x, training_data: [me/no-v0]}], held_out: []}}",
+            "me/no-v0",
+        ),
     ],
 )
 def test_check_refuses_by_name(own_data, capsys, text, words):

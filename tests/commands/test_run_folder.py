@@ -39,7 +39,12 @@ def torchrun(ranks, *arguments):
     launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}", f"--master-port={port}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [*launch, "-m", "pdt_lightning.fit", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
+        [*launch, "-m", "pdt_lightning.fit", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
 
 
@@ -48,7 +53,13 @@ def slurm(ranks, *arguments):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    shared = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "job", "SLURM_NTASKS": str(ranks), "SLURM_NODEID": "0", "MASTER_PORT": port}
+    shared = {
+        "SLURM_JOB_ID": "77",
+        "SLURM_JOB_NAME": "job",
+        "SLURM_NTASKS": str(ranks),
+        "SLURM_NODEID": "0",
+        "MASTER_PORT": port,
+    }
     shared |= {"SLURM_NODELIST": "localhost", "SLURM_NTASKS_PER_NODE": str(ranks), "MASTER_ADDR": "127.0.0.1"}
     processes = [
         subprocess.Popen(
@@ -171,7 +182,13 @@ def test_a_requeued_job_goes_on_by_our_rules(tmp_path, point_data):
         "        if trainer.global_step == 1 and not int(os.environ['SLURM_RESTART_COUNT']):\n"
         "            os.kill(os.getpid(), signal.SIGUSR1)\n"
     )
-    job = {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "job", "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    job = {
+        "SLURM_JOB_ID": "77",
+        "SLURM_JOB_NAME": "job",
+        "SLURM_NTASKS": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_LOCALID": "0",
+    }
     job |= {"SLURM_NODEID": "0", "SLURM_NODELIST": "localhost", "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
     job |= {"PYTHONPATH": str(tmp_path), "SLURM_RESTART_COUNT": "0"}
     wanted = flags(tmp_path, "--trainer.max_epochs=1", '--trainer.callbacks=[{"class_path":"signalled.Signalled"}]')

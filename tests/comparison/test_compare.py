@@ -26,9 +26,23 @@ from tests.processes import ROOT, command
 # Lightning's use of jsonargparse, which in a process of its own nobody sees.
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
 
-SMALL = ["--rounds=12", "--seeds=2", "--verdict_episodes=3", "--oracle_candidates=4", "--oracle_episodes=1", "--width=8"]
+SMALL = [
+    "--rounds=12",
+    "--seeds=2",
+    "--verdict_episodes=3",
+    "--oracle_candidates=4",
+    "--oracle_episodes=1",
+    "--width=8",
+]
 FIGURES = {"by_rollouts.png", "aggregate.png", "choices.png", "attention.png", "profiles.png"}
-SOME = ["--tuners", "structured", "zo_rank_sgd", "demonstration_loss", "finetune", "structured:exploration=ucb,credit=whole"]
+SOME = [
+    "--tuners",
+    "structured",
+    "zo_rank_sgd",
+    "demonstration_loss",
+    "finetune",
+    "structured:exploration=ucb,credit=whole",
+]
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +103,13 @@ def test_all_tuners_are_compared_on_every_cell(whole):
 def test_the_summary_is_of_what_was_judged(whole):
     folder, _ = whole
     found = summary(folder)
-    judged = [row for row in table(folder / "recommended.csv") if row["tuner"] == "published" and row["rollouts"] == "12"]
-    by_task = {task: [float(row["return"]) for row in judged if row["task"] == task] for task in {row["task"] for row in judged}}
+    judged = [
+        row for row in table(folder / "recommended.csv") if row["tuner"] == "published" and row["rollouts"] == "12"
+    ]
+    by_task = {
+        task: [float(row["return"]) for row in judged if row["task"] == task]
+        for task in {row["task"] for row in judged}
+    }
     assert found["tuners"]["published"]["return"] == pytest.approx(np.mean([np.mean(own) for own in by_task.values()]))
     ours = [row for row in table(folder / "recommended.csv") if row["tuner"] == DEFAULT and row["rollouts"] == "12"]
     difference = np.mean([float(row["return"]) for row in ours]) - np.mean([float(row["return"]) for row in judged])
@@ -112,12 +131,22 @@ def test_what_is_done_is_not_done_again_and_another_plan_is_refused(whole, check
 
 def test_the_study_tabulates_a_comparison(whole, checkpoints, monkeypatch):
     folder, _ = whole
-    for name, value in {"SLOTS": (2,), "PRETRAININGS": (0, 1), "VARIANTS": (), "SHOWN": (10, 12), "JUDGED": (10, 12)}.items():
+    for name, value in {
+        "SLOTS": (2,),
+        "PRETRAININGS": (0, 1),
+        "VARIANTS": (),
+        "SHOWN": (10, 12),
+        "JUDGED": (10, 12),
+    }.items():
         monkeypatch.setattr(sparse_point, name, value)
     monkeypatch.setattr(sparse_point, "checkpoint", lambda out, slots, seed: str(checkpoints[seed]))
     (folder / "compare_J2").symlink_to(folder)
     text = sparse_point.tables(folder, {2: summary(folder)})
-    ours = [float(row["return"]) for row in table(folder / "recommended.csv") if (row["tuner"], row["rollouts"]) == (DEFAULT, "12")]
+    ours = [
+        float(row["return"])
+        for row in table(folder / "recommended.csv")
+        if (row["tuner"], row["rollouts"]) == (DEFAULT, "12")
+    ]
     assert f"| {DEFAULT} | " in text
     assert f"{np.mean(np.array(ours) >= 9.5):.0%} of 12" in text
     assert sum(line.startswith("| published | ") for line in text.splitlines()) == 2  # its return, and how ours differs
@@ -179,7 +208,18 @@ def test_interrupted_and_taken_up_again_it_finds_the_same(uninterrupted, tmp_pat
 
 
 def test_fewer_segments_than_in_pretraining(checkpoints, tmp_path):
-    command("compare", "--ckpt_path", checkpoints[0], "--out", tmp_path, "--segments=1", *SMALL, "--tuners", "structured", "flat")
+    command(
+        "compare",
+        "--ckpt_path",
+        checkpoints[0],
+        "--out",
+        tmp_path,
+        "--segments=1",
+        *SMALL,
+        "--tuners",
+        "structured",
+        "flat",
+    )
     judged = table(tmp_path / "recommended.csv")
     assert all(";" not in row["prompt"] for row in judged)
     assert summary(tmp_path)["plan"]["slots"] == 1
@@ -197,7 +237,11 @@ WRONG = {
         "exploration=thomson",
         "Did you mean thompson?",
     ),
-    "a variant of what takes no options": (["--tuners", "uniform:features=raw"], "--tuners=uniform:features=raw", "takes none"),
+    "a variant of what takes no options": (
+        ["--tuners", "uniform:features=raw"],
+        "--tuners=uniform:features=raw",
+        "takes none",
+    ),
     "no rounds": (["--rounds=0"], "--rounds=0", "at least 1"),
     "no seeds": (["--seeds=0"], "--seeds=0", "at least 1"),
     "no oracle": (["--oracle_candidates=0"], "--oracle_candidates=0", "at least 1"),
@@ -223,7 +267,12 @@ def test_bad_input_ends_in_one_message_and_leaves_nothing(what, checkpoints, tmp
 
 
 def test_checkpoints_that_cannot_be_compared(checkpoints, tmp_path, capsys):
-    flags = [f"--trainer.default_root_dir={tmp_path / 'runs'}", "--trainer.max_epochs=1", "--data.segments=1", "--name=p"]
+    flags = [
+        f"--trainer.default_root_dir={tmp_path / 'runs'}",
+        "--trainer.max_epochs=1",
+        "--data.segments=1",
+        "--name=p",
+    ]
     command("fit", *POINT_FLAGS, *flags)
     other = tmp_path / "runs" / "p" / "version_0" / "checkpoints" / "last.ckpt"
     with pytest.raises(SystemExit):
@@ -242,7 +291,13 @@ def test_other_tasks_and_candidates_than_the_runs(checkpoints, tmp_path):
 
 
 def plan(**changes):
-    given = {"checkpoints": ("a",), "tasks": ("t", "u"), "names": named(["structured", "random_search"]), "seeds": 2, "slots": 1}
+    given = {
+        "checkpoints": ("a",),
+        "tasks": ("t", "u"),
+        "names": named(["structured", "random_search"]),
+        "seeds": 2,
+        "slots": 1,
+    }
     return Plan(**{**given, "options": TuningOptions(rounds=50), "precision": "32-true", "width": 4, **changes})
 
 
@@ -295,12 +350,25 @@ class Known(summaries.Results):
             "return",
         )
         self.recommended = [
-            {"checkpoint": 0, "tuner": name, "task": task, "seed": seed, "rollouts": rollouts, "return": value, "success": None}
+            {
+                "checkpoint": 0,
+                "tuner": name,
+                "task": task,
+                "seed": seed,
+                "rollouts": rollouts,
+                "return": value,
+                "success": None,
+            }
             for (name, rollouts), own in values.items()
             for (task, seed), value in zip([("t", 0), ("t", 1), ("u", 0), ("u", 1)], own, strict=True)
         ]
         for row in self.recommended:
-            row |= {"segments": [[0, 1]] if row["tuner"] == "structured" else [], "lengths": [8, 6], "steps": 3, "origin": []}
+            row |= {
+                "segments": [[0, 1]] if row["tuner"] == "structured" else [],
+                "lengths": [8, 6],
+                "steps": 3,
+                "origin": [],
+            }
             row |= {"failed": 0, "last_success": None}
         self.trials = [
             {"checkpoint": 0, "tuner": "structured", "task": task, "seed": seed, "round": n, "return": value}

@@ -39,7 +39,15 @@ def trial(choice, total, task="point/03"):
 
 
 def judged(**changes):
-    known = {"task": "point/03", "seed": 0, "rollouts": 2, "return": 5.0, "success": None, "last_success": None, "failed": 0}
+    known = {
+        "task": "point/03",
+        "seed": 0,
+        "rollouts": 2,
+        "return": 5.0,
+        "success": None,
+        "last_success": None,
+        "failed": 0,
+    }
     return {**known, "episodes": 4, "lowest": 5.0, "choice": [], "segments": [], "origin": [], **changes}
 
 
@@ -74,5 +82,10 @@ def test_an_episode_that_failed_counts_as_the_worst_that_any_job_knows(plan, tmp
 
 def test_fresh_episodes_differ_between_checkpoints_and_seeds(plan, segments, point_data):
     subject, prompt = Subject(point_data.heldout_tasks[0], segments), segments.gather(np.array([[0, 1]]))
-    seeds = [row.seed for checkpoint in (0, 1) for seed in (0, 1) for row in _draws(plan, checkpoint, seed).judged(subject, prompt)]
+    seeds = [
+        row.seed
+        for checkpoint in (0, 1)
+        for seed in (0, 1)
+        for row in _draws(plan, checkpoint, seed).judged(subject, prompt)
+    ]
     assert len(set(seeds)) == 2 * 2 * 4

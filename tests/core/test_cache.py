@@ -15,7 +15,9 @@ def partials():
 def test_what_is_kept_is_made_once_for_each_source():
     made = []
     for text in ("one", "two", "two", "one"):
-        place = cache.keep("some/kind", [text], lambda folder, text=text: made.append(text) or (folder / "text").write_text(text))
+        place = cache.keep(
+            "some/kind", [text], lambda folder, text=text: made.append(text) or (folder / "text").write_text(text)
+        )
         assert place.parent == cache.folder()
         assert (place / "text").read_text() == text
     assert made == ["one", "two"]

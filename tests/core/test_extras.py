@@ -54,7 +54,9 @@ def test_a_family_names_the_extra_that_it_lacks(without, family, package, extra)
 def test_the_environment_of_a_dataset_names_the_extra_that_it_lacks(without):
     task = Task("own/0", gym.spec("HalfCheetah-v5"))
     without("mujoco")
-    with pytest.raises(UserError, match=r"own/0: its environment HalfCheetah-v5 needs mujoco.*'pdt-lightning\[mujoco\]'"):
+    with pytest.raises(
+        UserError, match=r"own/0: its environment HalfCheetah-v5 needs mujoco.*'pdt-lightning\[mujoco\]'"
+    ):
         task.make_env()
 
 

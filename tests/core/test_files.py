@@ -15,7 +15,9 @@ for n in range(1000):
 
 def test_several_may_write_one_file_at_once(tmp_path):
     path = tmp_path / "sub" / "file"
-    writers = [subprocess.Popen([sys.executable, "-c", WRITE, str(path), letter], stderr=subprocess.PIPE) for letter in "ab"]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITE, str(path), letter], stderr=subprocess.PIPE) for letter in "ab"
+    ]
     for writer in writers:
         assert writer.communicate(timeout=120)[1] == b""
         assert writer.returncode == 0

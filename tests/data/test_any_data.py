@@ -86,7 +86,11 @@ def test_what_is_recorded_is_seen_and_got_again(environment, dataset, wrapper, h
                 return
             try:
                 seeds = record(
-                    "own/any-v0", env, episodes=len(dataset["lengths"]), scale=1.0 if wrapper == "rescaled" else scale, **dataset
+                    "own/any-v0",
+                    env,
+                    episodes=len(dataset["lengths"]),
+                    scale=1.0 if wrapper == "rescaled" else scale,
+                    **dataset,
                 )
             except Exception as error:  # nor does Minari record all
                 event(f"cannot be recorded: {type(error).__name__}")
@@ -111,7 +115,9 @@ def test_what_is_recorded_is_seen_and_got_again(environment, dataset, wrapper, h
 def agrees(data, seeds):
     episodes, task = data.segments("1").episodes, data.heldout_tasks[0]
     size, actions = data.state_size, data.action_size
-    steps = [episodes.steps[first:last] for first, last in zip(episodes.offsets[:-1], episodes.offsets[1:], strict=True)]
+    steps = [
+        episodes.steps[first:last] for first, last in zip(episodes.offsets[:-1], episodes.offsets[1:], strict=True)
+    ]
     outcomes, first = replayed(task, [own[:, size : size + actions] for own in steps], seeds, size)
     assert [outcome.failed for outcome in outcomes] == [None] * len(seeds)
     seen = np.array([own[0, :size] for own in steps], np.float64)

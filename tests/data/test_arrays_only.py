@@ -61,7 +61,9 @@ HOSTILE = {
     "a large state": pickle.dumps(
         Made(PLAIN.__reduce__()[0], (np.ndarray, (HUGE,), b"b"), (1, (HUGE,), np.dtype("f8"), False, b"A" * 8))
     ),
-    "a dtype for a buffer": pickle.dumps(Made(PLAIN.__reduce_ex__(5)[0], (np.dtype("f8"), np.dtype("f8"), (2,), "C")), 5),
+    "a dtype for a buffer": pickle.dumps(
+        Made(PLAIN.__reduce_ex__(5)[0], (np.dtype("f8"), np.dtype("f8"), (2,), "C")), 5
+    ),
     "defaults of a function": built("numpy._core.numeric", "_frombuffer", (None, {"__defaults__": (1,)})),
     "names of a function": built("numpy.core.multiarray", "_reconstruct", {"__defaults__": (1,)}),
     **{
@@ -124,5 +126,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_other_kinds_of_numbers_are_named(tmp_path, kind):
-    with pytest.raises(UserError, match=f"holds arrays of {kind}, where demonstrations are arrays of float32 or float64"):
+    with pytest.raises(
+        UserError, match=f"holds arrays of {kind}, where demonstrations are arrays of float32 or float64"
+    ):
         read(tmp_path / "file", pickle.dumps(OTHERS[kind]))

@@ -47,7 +47,9 @@ def test_every_rank_has_as_many_validation_batches(point_data, monkeypatch, wind
 
 
 def test_one_candidate_demonstration_is_enough():
-    data = MultiTaskDataModule(**{**POINT, "family_options": {**POINT["family_options"], "candidate_demonstrations": 1}})
+    data = MultiTaskDataModule(
+        **{**POINT, "family_options": {**POINT["family_options"], "candidate_demonstrations": 1}}
+    )
     data.prepare_data()
     data.setup()
     assert {t for batch in data.val_dataloader()[1] for t in batch.task} == {0, 1, 2}
@@ -80,7 +82,8 @@ def test_bad_options_are_named(change, message):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"segment_steps": 40}, "`data.segment_steps`=40"), ({"validation_share": 0.9}, "validation_share")]
+    ("change", "message"),
+    [({"segment_steps": 40}, "`data.segment_steps`=40"), ({"validation_share": 0.9}, "validation_share")],
 )
 def test_what_cannot_be_is_refused_before_anything_is_collected(change, message):
     data = MultiTaskDataModule(**{**POINT, **change})

@@ -28,11 +28,14 @@ def datasets():
         if not minari.exists(name):
             rng = np.random.default_rng(0)
             episodes = [
-                minari.Demonstration(*(rng.normal(size=(n, 2)).astype(np.float32) for _ in range(3)), np.full(n, reward))
+                minari.Demonstration(
+                    *(rng.normal(size=(n, 2)).astype(np.float32) for _ in range(3)), np.full(n, reward)
+                )
                 for n in lengths
             ]
             labelled = [
-                dataclasses.replace(one, actions=one.actions.clip(-1, 1), labels=one.labels.clip(-1, 1)) for one in episodes
+                dataclasses.replace(one, actions=one.actions.clip(-1, 1), labels=one.labels.clip(-1, 1))
+                for one in episodes
             ]
             minari.write(name, labelled, [np.zeros(2)] * len(lengths), env, [True] * len(lengths), "a test")
         return name
@@ -44,7 +47,10 @@ def made(datasets, **held_out):
     training, prompts = datasets
     family = {
         "training": [{"id": "a", "training_data": [training]}],
-        "held_out": [{"id": "a", "prompt_data": [prompts], **held_out}, {"id": "b", "prompt_data": [prompts], **held_out}],
+        "held_out": [
+            {"id": "a", "prompt_data": [prompts], **held_out},
+            {"id": "b", "prompt_data": [prompts], **held_out},
+        ],
     }
     small = {
         "context_steps": 5,
@@ -93,9 +99,15 @@ def test_they_are_kept_in_checkpoint_and_prompt(datasets, tmp_path):
     trainer.fit(module, datamodule=data)
     _, tuned = load(tmp_path / "last.ckpt")
     tuned.prepare_candidates()
-    assert {name: facts(task) for name, task in tuned.prompt_tasks.items()} == {"a": (20, 20.0, 20.0), "b": (30, 90.0, 90.0)}
+    assert {name: facts(task) for name, task in tuned.prompt_tasks.items()} == {
+        "a": (20, 20.0, 20.0),
+        "b": (30, 90.0, 90.0),
+    }
     other = {
-        "held_out": [{"id": "b", "prompt_data": [datasets[0]]}, {"id": "a", "prompt_data": [datasets[0]], "target_return": 7.0}]
+        "held_out": [
+            {"id": "b", "prompt_data": [datasets[0]]},
+            {"id": "a", "prompt_data": [datasets[0]], "target_return": 7.0},
+        ]
     }
     _, changed = load(tmp_path / "last.ckpt", other)
     changed.prepare_candidates()

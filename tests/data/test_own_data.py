@@ -81,7 +81,11 @@ def refused(*words, making=lambda: None):
 def test_minari_reads_specifications_of_older_gymnasiums(own):
     seeds = record("own/old-v0", walk(goal=3))
     older = {"autoreset": False, "apply_api_compatibility": False, "order_enforce": True}
-    edit("own/old-v0", lambda spec: {**{"id": spec["id"]}, **older, **{k: v for k, v in spec.items() if k != "id"}}, spec=True)
+    edit(
+        "own/old-v0",
+        lambda spec: {**{"id": spec["id"]}, **older, **{k: v for k, v in spec.items() if k != "id"}},
+        spec=True,
+    )
     agrees(laid_out(["own/old-v0"], "own/old-v0"), seeds)
 
 
@@ -146,7 +150,9 @@ def test_observations_of_many_kinds_become_vectors(own, point_policy):
     assert data.state_size == (2 + 4) + (2 + 3) + 4 + 2  # both, doors, room, seen
     agrees(data, seeds)
     facts = data.heldout_tasks[0].facts()
-    env = gym.make_vec(gym.envs.registration.EnvSpec.from_json(facts["environment"]), num_envs=2, vectorization_mode="sync")
+    env = gym.make_vec(
+        gym.envs.registration.EnvSpec.from_json(facts["environment"]), num_envs=2, vectorization_mode="sync"
+    )
     seen, _ = env.reset(seed=seeds[:2])
     first = data.training_pool.episodes
     space = from_text(facts["observation_space"])
@@ -282,7 +288,9 @@ def test_an_environment_that_other_processes_cannot_find_is_refused(own):
 
     gym.register("tests/Local-v0", entry_point=Walk)
     refused(
-        "x: its environment tests/Local-v0", "under a string", making=lambda: check_environments([Task("x", "tests/Local-v0")], {})
+        "x: its environment tests/Local-v0",
+        "under a string",
+        making=lambda: check_environments([Task("x", "tests/Local-v0")], {}),
     )
     del gym.registry["tests/Local-v0"]
 
@@ -363,10 +371,17 @@ def test_an_episode_that_was_cut_off_sets_no_target(own):
     record("own/a-v0", walk(), lengths=(12, 12, 1, 12))
     data = laid_out(["own/a-v0"], "own/a-v0")
     episodes = data.segments("walk/h").episodes
-    assert data.heldout_tasks[0].target_return == episodes.index.returns[episodes.lengths == 12].max() < episodes.index.returns[2]
+    assert (
+        data.heldout_tasks[0].target_return
+        == episodes.index.returns[episodes.lengths == 12].max()
+        < episodes.index.returns[2]
+    )
     assert len(EpisodeStatistics.demonstrated(episodes, 12).returns) == 3
     record("own/b-v0", walk(), lengths=(12, 12, 1, 12), ended=True)  # by the environment: that is a whole episode
-    assert len(EpisodeStatistics.demonstrated(laid_out(["own/b-v0"], "own/b-v0").segments("walk/h").episodes, 12).returns) == 4
+    assert (
+        len(EpisodeStatistics.demonstrated(laid_out(["own/b-v0"], "own/b-v0").segments("walk/h").episodes, 12).returns)
+        == 4
+    )
 
 
 def test_rewards_of_small_units_have_a_scale(own):
@@ -407,7 +422,10 @@ def test_rollouts_are_in_the_evaluation_environment_where_there_is_one(own):
     assert data.heldout_tasks[0].make_env().unwrapped.goal == pytest.approx([-(0.5**0.5), -(0.5**0.5)])
     data = laid_out(["own/a-v0"], "own/a-v0", environment="recorded")
     assert data.heldout_tasks[0].make_env().unwrapped.goal == pytest.approx([0.5**0.5, 0.5**0.5])
-    refused("choose one of evaluation, recorded", making=lambda: laid_out(["own/a-v0"], "own/a-v0", environment="evaluatoin"))
+    refused(
+        "choose one of evaluation, recorded",
+        making=lambda: laid_out(["own/a-v0"], "own/a-v0", environment="evaluatoin"),
+    )
 
 
 # Ids and messages

@@ -59,7 +59,14 @@ def test_the_network_acts_as_the_policy_that_was_trained():
 
     envs = VecNormalize(DummyVecEnv([lambda: PracticeEnv([velocity_task(30)], 0, 0)]))
     model = PPO(
-        "MlpPolicy", envs, n_steps=64, batch_size=64, n_epochs=1, policy_kwargs={"net_arch": [16, 16]}, seed=0, device="cpu"
+        "MlpPolicy",
+        envs,
+        n_steps=64,
+        batch_size=64,
+        n_epochs=1,
+        policy_kwargs={"net_arch": [16, 16]},
+        seed=0,
+        device="cpu",
     )
     model.learn(64)
     network = network_of(model, envs)

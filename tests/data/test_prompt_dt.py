@@ -34,7 +34,9 @@ def episodes(family, number=0, count=2, steps=12, dtype=np.float32, ends="termin
             "rewards": np.array(rewards, dtype),
             ends: np.array(terminals),
         }
-        found.append(episode if following else {key: value for key, value in episode.items() if key != "next_observations"})
+        found.append(
+            episode if following else {key: value for key, value in episode.items() if key != "next_observations"}
+        )
     return found
 
 
@@ -56,7 +58,9 @@ def imported(folder, family=VELOCITY):
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 @pytest.mark.parametrize(
-    "kind", [{}, {"dtype": np.float64}, {"ends": "dones"}, {"following": False}, {"following": False, "dtype": np.float64}], ids=str
+    "kind",
+    [{}, {"dtype": np.float64}, {"ends": "dones"}, {"following": False}, {"following": False, "dtype": np.float64}],
+    ids=str,
 )
 def test_what_is_in_a_file_is_in_the_dataset(place, kind, protocol):
     given = episodes(VELOCITY, **kind)
@@ -94,7 +98,9 @@ def test_another_file_of_the_name_is_not_taken_for_the_one_imported(place):
     [first] = imported(write(place, episodes(VELOCITY)))
     write(write(place, episodes(VELOCITY, count=3)), episodes(VELOCITY, 1), "cheetah_vel-1-prompt-expert.pkl")
     folder = minari.path_of(first.dataset_id)
-    with pytest.raises(UserError, match=rf"cheetah_vel-0-prompt-expert.pkl is not the file .* Remove {folder} to import"):
+    with pytest.raises(
+        UserError, match=rf"cheetah_vel-0-prompt-expert.pkl is not the file .* Remove {folder} to import"
+    ):
         imported(place)
     assert not minari.exists(first.dataset_id.replace("/00", "/01"))
     shutil.rmtree(folder)
@@ -230,5 +236,7 @@ def test_files_in_a_folder_of_their_family_as_the_archives_have_them(place):
 
 def test_a_task_that_the_family_has_not(place):
     write(place, episodes(VELOCITY), "cheetah_vel-40-expert.pkl")
-    with pytest.raises(UserError, match=r"cheetah_vel-40-expert.pkl is of task 40, but half-cheetah-vel has tasks 0 to 39"):
+    with pytest.raises(
+        UserError, match=r"cheetah_vel-40-expert.pkl is of task 40, but half-cheetah-vel has tasks 0 to 39"
+    ):
         imported(place)

@@ -14,7 +14,14 @@ def segments(steps=3):
 def test_all_windows_are_arms():
     arms = segments()
     assert len(arms) == 5 + 1
-    assert list(zip(arms.episode.tolist(), arms.start.tolist(), strict=True)) == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 0)]
+    assert list(zip(arms.episode.tolist(), arms.start.tolist(), strict=True)) == [
+        (0, 0),
+        (0, 1),
+        (0, 2),
+        (0, 3),
+        (0, 4),
+        (1, 0),
+    ]
 
 
 def test_prompts_join_their_segments_in_order():

@@ -60,7 +60,8 @@ def test_statistics_are_those_of_all_steps_together(monkeypatch):
     made = [
         Demonstration(s, a, a, np.ones(len(s)))
         for s, a in (
-            (rng.normal(100, 3, (n, 2)).astype(np.float32), rng.normal(size=(n, 1)).astype(np.float32)) for n in LENGTHS * 3
+            (rng.normal(100, 3, (n, 2)).astype(np.float32), rng.normal(size=(n, 1)).astype(np.float32))
+            for n in LENGTHS * 3
         )
     ]
     split = np.array_split

@@ -32,7 +32,9 @@ class Every(SegmentTuner):
         self.stride = stride
 
     def _propose(self, n: int) -> list[Choice]:
-        return [((number * self.stride) % len(self.segments),) * self.slots for number in range(self.asked, self.asked + n)]
+        return [
+            ((number * self.stride) % len(self.segments),) * self.slots for number in range(self.asked, self.asked + n)
+        ]
 
     def _best(self) -> tuple[Choice, float]:
         if not self.outcomes:
@@ -104,7 +106,9 @@ class Reactive(PromptDecisionTransformer):
         """What the prompt tells; steps are forgotten."""
         return self._told(prompt)
 
-    def act(self, memory: Tensor, before: Tensor | None, returns_to_go: Tensor, states: Tensor, timestep: int) -> Tensor:
+    def act(
+        self, memory: Tensor, before: Tensor | None, returns_to_go: Tensor, states: Tensor, timestep: int
+    ) -> Tensor:
         """On the state."""
         return self._acted(states, memory)
 

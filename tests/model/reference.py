@@ -45,9 +45,9 @@ def actions(model, heads, context, prompt, row, window_steps=None):
     layers = len({name.split(".")[2] for name in weights if name.startswith("transformer.blocks.")})
     for layer in range(layers):
         block = f"transformer.blocks.{layer}"
-        query, key, value = linear(weights, f"{block}.query_key_value", norm(weights, f"{block}.norm_attention", x)).chunk(
-            3, dim=-1
-        )
+        query, key, value = linear(
+            weights, f"{block}.query_key_value", norm(weights, f"{block}.norm_attention", x)
+        ).chunk(3, dim=-1)
         size = x.shape[1] // heads
         attended = torch.zeros_like(x)
         for head in range(heads):

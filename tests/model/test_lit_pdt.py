@@ -17,7 +17,13 @@ def module(**options):
 
 
 def trainer(folder, **options):
-    settings = {"accelerator": "cpu", "max_epochs": 1, "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    settings = {
+        "accelerator": "cpu",
+        "max_epochs": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+    }
     return lightning.Trainer(default_root_dir=folder, enable_model_summary=False, **{**settings, **options})
 
 
@@ -104,7 +110,9 @@ def test_gradients_are_clipped_by_the_trainer_or_else_the_module(tmp_path, given
                 norms.append(float(torch.nn.utils.get_total_norm(grads)))
 
     trained = module(gradient_clip=0.01)
-    trainer(tmp_path, gradient_clip_val=given, precision=precision, callbacks=[Watch()]).fit(trained, MultiTaskDataModule(**POINT))
+    trainer(tmp_path, gradient_clip_val=given, precision=precision, callbacks=[Watch()]).fit(
+        trained, MultiTaskDataModule(**POINT)
+    )
     assert norms
     assert max(norms) == pytest.approx(largest, rel=1e-3)
 
@@ -116,7 +124,8 @@ def test_a_checkpoint_holds_statistics_and_sizes(tmp_path):
     loaded = LitPDT.load_from_checkpoint(tmp_path / "x.ckpt")
     assert not torch.equal(loaded.model.state_mean, torch.zeros(2))
     assert all(
-        torch.equal(a, b) for a, b in zip(loaded.model.state_dict().values(), trained.model.state_dict().values(), strict=True)
+        torch.equal(a, b)
+        for a, b in zip(loaded.model.state_dict().values(), trained.model.state_dict().values(), strict=True)
     )
     assert MultiTaskDataModule.load_from_checkpoint(tmp_path / "x.ckpt").hparams == MultiTaskDataModule(**POINT).hparams
 
@@ -181,7 +190,9 @@ def test_the_window_form_trains_on_chunks_and_acts_from_a_checkpoint(tmp_path):
 def test_error_of_every_task_is_logged(tmp_path):
     run = trainer(tmp_path)
     run.fit(module(), MultiTaskDataModule(**POINT))
-    assert {"val/action_error", "heldout/action_error", "val_task/point/00", "heldout_task/point/03"} <= set(run.callback_metrics)
+    assert {"val/action_error", "heldout/action_error", "val_task/point/00", "heldout_task/point/03"} <= set(
+        run.callback_metrics
+    )
     tasks = [float(value) for name, value in run.callback_metrics.items() if name.startswith("heldout_task/")]
     assert float(run.callback_metrics["heldout/action_error"]) == pytest.approx(sum(tasks) / 3)
 

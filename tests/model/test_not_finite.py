@@ -54,9 +54,16 @@ class Keep(lightning.Callback):
 def test_it_stops_with_the_task_named_and_the_weights_of_before(tmp_path):
     module, data = LitPDT(2, 2, 30, context_steps=5, **SMALL), Broken(**POINT)
     trainer = lightning.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, callbacks=[Keep()]
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        callbacks=[Keep()],
     )
-    with pytest.raises(UserError, match=r"Update 2: .* not finite, with windows of .* `model.skip_not_finite`=true") as raised:
+    with pytest.raises(
+        UserError, match=r"Update 2: .* not finite, with windows of .* `model.skip_not_finite`=true"
+    ) as raised:
         trainer.fit(module, data)
     assert f"with windows of {data.guilty}. " in str(raised.value)
     weights = trainer.callbacks[0].weights

@@ -77,7 +77,11 @@ def test_acting_step_by_step_equals_the_whole_forward_pass(window_steps, options
 
 
 @settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 1000), position=st.integers(0, 4 * K - 1), part=st.sampled_from(["returns_to_go", "states", "actions"]))
+@given(
+    seed=st.integers(0, 1000),
+    position=st.integers(0, 4 * K - 1),
+    part=st.sampled_from(["returns_to_go", "states", "actions"]),
+)
 @torch.no_grad()
 def test_a_window_reaches_its_steps_once_a_layer(seed, position, part):
     made = model(window_steps=K).double()  # what arrives over two layers may be too little for float32
@@ -96,7 +100,11 @@ def test_a_window_reaches_its_steps_once_a_layer(seed, position, part):
 
 
 @settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 1000), position=st.integers(0, K - 1), part=st.sampled_from(["returns_to_go", "states", "actions"]))
+@given(
+    seed=st.integers(0, 1000),
+    position=st.integers(0, K - 1),
+    part=st.sampled_from(["returns_to_go", "states", "actions"]),
+)
 @torch.no_grad()
 def test_nothing_later_reaches_an_action(seed, position, part):
     made = model()

@@ -41,7 +41,9 @@ def normal(rng, size, pretraining, episodes, count=SEVERAL):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("pretraining", "episodes"), [(0.2, 0.3), (0.4, 0.0), (0.4, 1.0), (1.0, 0.3), (0.2, 2.0)])
 def test_the_mean_of_cells(size, pretraining, episodes):
-    covered, printed = coverage(hierarchical_interval(normal(np.random.default_rng(0), size, pretraining, episodes)), 0.0)
+    covered, printed = coverage(
+        hierarchical_interval(normal(np.random.default_rng(0), size, pretraining, episodes)), 0.0
+    )
     assert printed == 1
     assert LEAST <= covered <= MOST
 
@@ -67,7 +69,11 @@ def test_two_pretrainings_are_covered_but_widely():
 
 def coins(rng, size, bad, count=SEVERAL):
     """Returns of 100 coins of 10 and -10: a share of the cells, more of some pretrainings, has a bad prompt; others win."""
-    luck = np.array([0.5, 1.0, 1.5])[rng.integers(3, size=(count, size[0], 1, 1))] if size[0] > 1 else np.ones((count, 1, 1, 1))
+    luck = (
+        np.array([0.5, 1.0, 1.5])[rng.integers(3, size=(count, size[0], 1, 1))]
+        if size[0] > 1
+        else np.ones((count, 1, 1, 1))
+    )
     chance = np.where(rng.random((count, *size)) < bad * luck, rng.choice([0.5, 0.7, 0.9], size=(count, *size)), 1.0)
     return 20 * rng.binomial(100, chance) / 100 - 10, 20 * (1 - 0.3 * bad) - 10
 
@@ -115,7 +121,9 @@ def test_the_probability_of_improvement(size, ahead):
     rng = np.random.default_rng(8)
 
     def pair(size, count):
-        shared = normal(rng, size, 0.5, 0.5, count)  # unlike the episodes, what tuning does is not shared, and comes on top
+        shared = normal(
+            rng, size, 0.5, 0.5, count
+        )  # unlike the episodes, what tuning does is not shared, and comes on top
         return [shared + 1.5 * rng.normal(size=shared.shape) + shift for shift in (ahead, 0.0)]
 
     truth = improvement_interval(*pair(size, 60_000)).value.mean()  # which is unbiased

@@ -128,7 +128,9 @@ def test_without_a_model_a_strip_shows_what_was_seen():
 
 def test_where_nothing_was_tried_there_is_a_figure_all_the_same():
     nothing = np.zeros(0)
-    made = record(estimates=None, choices=np.zeros((0, 2), int), seen=nothing, predicted=nothing, recommended=nothing, retried=0)
+    made = record(
+        estimates=None, choices=np.zeros((0, 2), int), seen=nothing, predicted=nothing, recommended=nothing, retried=0
+    )
     made = dataclasses.replace(made, best=np.zeros(0, int), path=None)
     assert [np.isnan(strip.get_array().filled(np.nan)).all() for strip in strips(figures.segments(made))] == [True] * 3
     assert len(figures.segments(made).axes) == 2  # strips and scale of colours
@@ -208,7 +210,9 @@ def test_a_record_is_read_as_it_was_written_and_equal_ones_are_equal_files(tmp_p
 @pytest.mark.parametrize("tuner", ["structured", "random_search", "uniform"])
 @pytest.mark.parametrize("objective", ["auto", "return"])
 def test_a_phase_records_what_it_did(point_policy, point_data, tuner, objective):
-    options = TuningOptions(tuner=tuner, rounds=8, parallel=2, objective=objective, verdict_episodes=3, oracle_candidates=3)
+    options = TuningOptions(
+        tuner=tuner, rounds=8, parallel=2, objective=objective, verdict_episodes=3, oracle_candidates=3
+    )
     task = point_data.heldout_tasks[0]
     segments = point_data.segments(task.id)
     play = RolloutPool(0, 4).with_policy(point_policy)
@@ -217,7 +221,9 @@ def test_a_phase_records_what_it_did(point_policy, point_data, tuner, objective)
     assert (made.task, made.tuner, made.slots, made.steps, made.axes) == (task.id, tuner, 2, 3, ("x", "y"))
     assert made.objective == ("return" if objective == "return" else "success")
     assert made.choices.tolist() == [list(trial.choice) for trial in result.trials]
-    assert made.seen.tolist() == [t.outcome.total if objective == "return" else t.outcome.success for t in result.trials]
+    assert made.seen.tolist() == [
+        t.outcome.total if objective == "return" else t.outcome.success for t in result.trials
+    ]
     assert made.recommended.tolist() == [trial.recommended_value for trial in result.trials]
     assert [segments.describe(segment) for segment in made.best] == result.origin
     for kind in ("untuned", "tuned", "oracle"):
@@ -267,7 +273,9 @@ def test_a_figure_that_cannot_be_drawn_ends_nothing_and_is_told(tmp_path, monkey
         raise RuntimeError("no font")
 
     monkeypatch.setitem(figures.FIGURES, "segments", broken)
-    with pytest.warns(UserWarning, match=r"3 figures could not be drawn.*segments of point/03: RuntimeError: no font") as told:
+    with pytest.warns(
+        UserWarning, match=r"3 figures could not be drawn.*segments of point/03: RuntimeError: no font"
+    ) as told:
         run(tmp_path, PromptTuning(**TUNING), epochs=1)
     assert sum("drawn" in str(one.message) for one in told) == 1
     folder = tmp_path / "run" / "version_0"
@@ -292,5 +300,7 @@ def test_a_phase_that_is_run_again_leaves_nothing_of_the_first_attempt(tmp_path,
 
 
 def test_neither_a_display_nor_pyplot_is_needed():
-    code = "import sys; from pdt_lightning.results import report, figures; assert 'matplotlib.pyplot' not in sys.modules"
+    code = (
+        "import sys; from pdt_lightning.results import report, figures; assert 'matplotlib.pyplot' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env={"MPLBACKEND": "tkagg", "PATH": ""})

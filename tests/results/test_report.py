@@ -10,7 +10,10 @@ from pdt_lightning.tuning.search import Trial
 
 
 def result(task="a/1", tuned=(1.0, 3.0), oracle=None):
-    trials = [Trial(0, (3, 4), Outcome(1.5, 1.0, 9), 0.7, 11), Trial(1, None, Outcome(0.0, None, 2, failed="OSError: x"), 0.7, 12)]
+    trials = [
+        Trial(0, (3, 4), Outcome(1.5, 1.0, 9), 0.7, 11),
+        Trial(1, None, Outcome(0.0, None, 2, failed="OSError: x"), 0.7, 12),
+    ]
     none = EpisodeStatistics([0.0, 0.0], [0.0, 1.0])
     return TaskResult(
         task,

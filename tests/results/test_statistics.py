@@ -61,7 +61,9 @@ def test_returns_of_two_values_are_a_proportion():
 
 def test_tasks_far_apart_make_nothing_uncertain():
     near, far = [1.0, 1.1, 1.3], [101.0, 101.1, 101.3]
-    assert np.subtract(*ends(mean_interval([near, near]))) == pytest.approx(np.subtract(*ends(mean_interval([near, far]))))
+    assert np.subtract(*ends(mean_interval([near, near]))) == pytest.approx(
+        np.subtract(*ends(mean_interval([near, far])))
+    )
 
 
 def test_of_one_pretraining_seeds_vary_within_their_tasks():
@@ -120,7 +122,9 @@ def test_p_values_agree_with_the_intervals():
             assert claimed == outside or (shape == (3, 5, 3) and outside)
     assert np.isnan(p_value(np.ones((3, 5, 3))))
     assert p_value(np.zeros((3, 5, 3))) == 1
-    assert p_value(np.array([1.0, 2.0, 4.0]).reshape(3, 1, 1)) == pytest.approx(stats.ttest_1samp([1.0, 2.0, 4.0], 0).pvalue)
+    assert p_value(np.array([1.0, 2.0, 4.0]).reshape(3, 1, 1)) == pytest.approx(
+        stats.ttest_1samp([1.0, 2.0, 4.0], 0).pvalue
+    )
 
 
 def test_holm_by_hand():

@@ -85,7 +85,9 @@ def test_a_film_is_whole_and_moves(policy, pair, tmp_path):
         assert np.abs(frames[-1][:, part] - frames[0][:, part]).max() > 100  # both points have moved
     with SummaryWriter(str(tmp_path / "events")) as writer:
         videos.log_films(writer, films, 7)
-    (image,) = EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0}).Reload().Images("videos/point/03")
+    (image,) = (
+        EventAccumulator(str(tmp_path / "events"), size_guidance={"images": 0}).Reload().Images("videos/point/03")
+    )
     assert (image.step, image.encoded_image_string) == (7, films["point/03"])
     assert (image.width, image.height) == film.size
 
@@ -158,17 +160,31 @@ def test_a_renderer_may_fail_in_any_way(policy, pair, tmp_path, capsys, monkeypa
 
 def test_a_run_and_the_command_film_when_asked(tmp_path, point_data):
     command(
-        "fit", *POINT_FLAGS, "--name=f", f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=1", "--tuning.videos=2"
+        "fit",
+        *POINT_FLAGS,
+        "--name=f",
+        f"--trainer.default_root_dir={tmp_path}",
+        "--trainer.max_epochs=1",
+        "--tuning.videos=2",
     )
     run = tmp_path / "f" / "version_0"
     assert sorted(path.name for path in (run / "videos" / "point").iterdir()) == ["03.gif", "07.gif"]
     events = EventAccumulator(str(run), size_guidance={"images": 0}).Reload()
     films = [tag for tag in events.Tags()["images"] if tag.startswith("videos/")]
     assert films == ["videos/point/03", "videos/point/07"]
-    flags = ["--prompts", run / "prompts", "--rounds=0", "--videos=1", f"--out={tmp_path / 'out'}", "--verdict_episodes=2"]
+    flags = [
+        "--prompts",
+        run / "prompts",
+        "--rounds=0",
+        "--videos=1",
+        f"--out={tmp_path / 'out'}",
+        "--verdict_episodes=2",
+    ]
     command("tune", f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", *flags)
     assert [path.name for path in (tmp_path / "out" / "videos" / "point").iterdir()] == ["03.gif"]
-    assert json.loads((tmp_path / "out" / "summary.json").read_text())["tasks"]["point/03"]["tuned"]["return"] is not None
+    assert (
+        json.loads((tmp_path / "out" / "summary.json").read_text())["tasks"]["point/03"]["tuned"]["return"] is not None
+    )
 
 
 def test_meta_world_is_drawn_the_right_way_up(tmp_path):

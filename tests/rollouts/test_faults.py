@@ -29,7 +29,9 @@ def clean(rows, policy, width=4):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_goes_wrong_once_is_played_again_and_ends_as_with_a_clean_simulator(point_data, point_policy, tmp_path, workers):
+def test_what_goes_wrong_once_is_played_again_and_ends_as_with_a_clean_simulator(
+    point_data, point_policy, tmp_path, workers
+):
     ways = (0, 1, 2, 3, 4) if workers else (0, 1, 2)  # what is played in this process can hang it and end it
     rows = rows_of(point_data, tmp_path, [10 * n + way for n in range(2) for way in ways])
     pool, seen = RolloutPool(workers, 4, step_timeout=4.0), []
@@ -61,13 +63,17 @@ def test_what_goes_wrong_again_and_again_fails_and_then_its_task_is_given_up(poi
     assert "point/03 was given up: 3 episodes failed one after the other" in again[0].failed
     assert again[1].failed is None
     assert pool.faults.total() == before
-    assert pool.with_policy(point_policy)(rows_of(point_data, tmp_path, [0], times=99))[0].failed is None  # another policy
+    assert (
+        pool.with_policy(point_policy)(rows_of(point_data, tmp_path, [0], times=99))[0].failed is None
+    )  # another policy
 
 
 def test_an_environment_that_cannot_be_built_fails_its_row_alone(point_data, point_policy, tmp_path):
     broken = dataclasses.replace(point_data.prompt_tasks["point/03"], id="point/broken", env_kwargs={"goal": 99})
     rows = rows_of(point_data, tmp_path, [0, 10])
-    outcomes = RolloutPool(0, 4).with_policy(point_policy)([rows[0], dataclasses.replace(rows[0], task=broken), rows[1]])
+    outcomes = RolloutPool(0, 4).with_policy(point_policy)(
+        [rows[0], dataclasses.replace(rows[0], task=broken), rows[1]]
+    )
     assert "goal=99" in outcomes[1].failed
     assert [outcomes[0], outcomes[2]] == clean(rows, point_policy)
 

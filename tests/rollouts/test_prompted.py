@@ -121,7 +121,9 @@ def test_dense_rewards_dict_observations_and_the_action_box(point_data, point_po
 
 
 def test_what_a_run_leaves_gets_what_the_run_reports(tmp_path, point_data):
-    command("fit", *POINT_FLAGS, "--name=u", f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=1", "--seed=5")
+    command(
+        "fit", *POINT_FLAGS, "--name=u", f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=1", "--seed=5"
+    )
     run = tmp_path / "u" / "version_0"
     reported = json.loads((run / "summary.json").read_text())["tasks"]
     for task in ("point/03", "point/11"):
@@ -174,13 +176,29 @@ def test_mistakes_in_loading_are_named(saved, tmp_path):
     for arguments, error, message in (
         ((folder / "none.ckpt", prompt), FileNotFoundError, r"`checkpoint`=.*none.ckpt: there is no such file"),
         ((folder, prompt), ValueError, r"`checkpoint`=.* is a folder. Name a checkpoint, such as .*last.ckpt"),
-        ((folder / "cut.ckpt", prompt), ValueError, r"cut.ckpt: its .* bytes are no checkpoint, or not the whole of one"),
+        (
+            (folder / "cut.ckpt", prompt),
+            ValueError,
+            r"cut.ckpt: its .* bytes are no checkpoint, or not the whole of one",
+        ),
         ((folder / "foreign.ckpt", prompt), ValueError, r"foreign.ckpt is not a checkpoint of this package"),
-        ((checkpoint, folder / "none.safetensors"), FileNotFoundError, r"prompt=.*none.safetensors: there is no such file"),
+        (
+            (checkpoint, folder / "none.safetensors"),
+            FileNotFoundError,
+            r"prompt=.*none.safetensors: there is no such file",
+        ),
         ((checkpoint, folder / "text.safetensors"), ValueError, r"text.safetensors is no prompt"),
         ((checkpoint,), ValueError, r"last.ckpt needs a prompt: give prompt="),
-        ((checkpoint, folder / "bare.safetensors"), ValueError, r"does not say the task's target return: give target_return="),
-        ((checkpoint, prompts["point/03"], 10.0), ValueError, r"does not say the task's return scale: give return_scale="),
+        (
+            (checkpoint, folder / "bare.safetensors"),
+            ValueError,
+            r"does not say the task's target return: give target_return=",
+        ),
+        (
+            (checkpoint, prompts["point/03"], 10.0),
+            ValueError,
+            r"does not say the task's return scale: give return_scale=",
+        ),
         ((checkpoint, prompt, 10.0, 0.0), ValueError, r"return_scale=0.0: it has to be positive"),
         ((checkpoint, Prompt.cat(list(prompts.values()))), ValueError, r"holds 2 prompts: give one of them"),
         ((checkpoint, wide), ValueError, r"observations of size 39, but .*last.ckpt knows 2"),

@@ -67,7 +67,9 @@ def test_worker_processes_play_the_same_episodes(point_policy, rows):
     seen = []
     try:
         assert pool.with_policy(point_policy)(rows) == here
-        assert pool.with_policy(point_policy, lambda own, outcomes: seen.append((list(own), list(outcomes))))(rows) == here
+        assert (
+            pool.with_policy(point_policy, lambda own, outcomes: seen.append((list(own), list(outcomes))))(rows) == here
+        )
     finally:
         pool.close()
     blocks = sorted((block for block in seen if block != ([], [])), key=lambda block: block[0][0].seed)
@@ -124,7 +126,9 @@ def test_a_policy_that_is_not_finite_fails_the_row(point_data, point_module, row
     assert "FloatingPointError" in outcome.failed
 
 
-@pytest.mark.parametrize(("options", "message"), [({"workers": -1}, "`tuning.workers`=-1"), ({"width": 0}, "`tuning.width`=0")])
+@pytest.mark.parametrize(
+    ("options", "message"), [({"workers": -1}, "`tuning.workers`=-1"), ({"width": 0}, "`tuning.width`=0")]
+)
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         RolloutPool(**options)

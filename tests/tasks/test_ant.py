@@ -6,7 +6,16 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from pdt_lightning.tasks import check_family, make_family
-from pdt_lightning.tasks.ant import ANKLE_SIGNS, DIRECTIONS, LEGS, QUARTER, AntDirectionEnv, _about_z, _rotated, direction_task
+from pdt_lightning.tasks.ant import (
+    ANKLE_SIGNS,
+    DIRECTIONS,
+    LEGS,
+    QUARTER,
+    AntDirectionEnv,
+    _about_z,
+    _rotated,
+    direction_task,
+)
 
 
 def test_passes_gymnasiums_checker():
@@ -19,7 +28,11 @@ def test_passes_gymnasiums_checker():
 
 def test_the_tasks_are_the_published_ones():
     assert len(DIRECTIONS) == 50
-    assert (DIRECTIONS[0], DIRECTIONS[6], DIRECTIONS[49]) == (1.2033605945679715, 0.2454395410534735, 0.1831988121347493)
+    assert (DIRECTIONS[0], DIRECTIONS[6], DIRECTIONS[49]) == (
+        1.2033605945679715,
+        0.2454395410534735,
+        0.1831988121347493,
+    )
     family = make_family("ant-dir")
     assert [task.id for task in family.heldout_tasks] == [f"ant-dir/{n:02d}" for n in (6, 17, 23, 30, 41)]
     assert len(family.training_tasks) == 45
@@ -64,7 +77,9 @@ def quarter_turned(observation, turns):
     turned[1:5] = _about_z(turns * QUARTER, _about_z(-turns * QUARTER, observation[1:5], own=True))
     turned[5:13] = (observation[5:13].reshape(4, 2)[legs] * signs).ravel()
     turned[19:] = (observation[19:].reshape(4, 2)[legs] * signs).ravel()
-    turned[13:16], turned[16:19] = (_rotated(observation[part], turns * QUARTER) for part in (slice(13, 16), slice(16, 19)))
+    turned[13:16], turned[16:19] = (
+        _rotated(observation[part], turns * QUARTER) for part in (slice(13, 16), slice(16, 19))
+    )
     return turned
 
 

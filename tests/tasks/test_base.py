@@ -5,7 +5,9 @@ from pdt_lightning.tasks import Task, families, make_family
 
 
 def test_our_families_are_registered_as_entry_points():
-    assert {"point", "metaworld", "metaworld-set", "half-cheetah-vel", "half-cheetah-dir", "ant-dir", "minari"} <= set(families())
+    assert {"point", "metaworld", "metaworld-set", "half-cheetah-vel", "half-cheetah-dir", "ant-dir", "minari"} <= set(
+        families()
+    )
 
 
 def test_unknown_family_is_named_with_those_there_are():
@@ -37,10 +39,19 @@ def test_options_out_of_range_are_refused_by_name(options, message):
 def test_dataset_ids_change_with_what_is_in_them():
     ids = {
         make_family("point", options).training_tasks[0].training_data[0]
-        for options in ({}, {"action_noise": 0.1}, {"horizon": 20}, {"training_demonstrations": 7}, {"collection_seed": 1})
+        for options in (
+            {},
+            {"action_noise": 0.1},
+            {"horizon": 20},
+            {"training_demonstrations": 7},
+            {"collection_seed": 1},
+        )
     }
     assert len(ids) == 5
-    first, second = make_family("point").training_tasks[0], make_family("point", {"expert_share": 0.5}).training_tasks[0]
+    first, second = (
+        make_family("point").training_tasks[0],
+        make_family("point", {"expert_share": 0.5}).training_tasks[0],
+    )
     assert first.training_data == second.training_data  # the share concerns the candidates alone
     assert first.prompt_data != second.prompt_data
 

@@ -69,7 +69,9 @@ def test_it_changes_with_the_code_and_with_all_that_this_names(world):
 
 def test_ids_of_datasets_change_with_it(world):
     recipe = next(iter(make_family("point").recipes.values()))
-    ids = {dataclasses.replace(recipe, expert=world(act=act).expert).dataset_id for act in ("np.ones(2)", "np.zeros(2)")}
+    ids = {
+        dataclasses.replace(recipe, expert=world(act=act).expert).dataset_id for act in ("np.ones(2)", "np.zeros(2)")
+    }
     assert len(ids) == 2
 
 

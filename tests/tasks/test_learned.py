@@ -29,7 +29,9 @@ def test_experts_ship_with_the_command_that_made_them(name):
 def test_shipped_experts_reach_the_floor_and_medium_ones_less(name):
     family = make_family(name)
     task = family.heldout_tasks[-1]
-    expert, medium = (returns_of(SHIPPED / f"{name}.safetensors", stage, [task], 1)[0] for stage in ("expert", "medium"))
+    expert, medium = (
+        returns_of(SHIPPED / f"{name}.safetensors", stage, [task], 1)[0] for stage in ("expert", "medium")
+    )
     assert expert >= family.floor(task)
     assert medium < expert
 
@@ -63,7 +65,9 @@ def test_another_networks_data_are_others(tmp_path):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     tensors["expert.0.bias"] = tensors["expert.0.bias"] + 1
     save_file(tensors, tmp_path / "own.safetensors")
-    own, shipped = (make_family("half-cheetah-vel", {"experts": path}) for path in (str(tmp_path / "own.safetensors"), None))
+    own, shipped = (
+        make_family("half-cheetah-vel", {"experts": path}) for path in (str(tmp_path / "own.safetensors"), None)
+    )
     assert not set(own.recipes) & set(shipped.recipes)
 
 
@@ -85,7 +89,9 @@ def test_sources_name_what_the_importer_writes():
     family = make_family("half-cheetah-vel", {"training_source": "prompt-dt-prompts", "candidate_source": "prompt-dt"})
     assert family.training_tasks[2].training_data == ("prompt-dt/half-cheetah-vel/03-prompt-expert-v0",)
     assert family.heldout_tasks[1].prompt_data == ("prompt-dt/half-cheetah-vel/07-prompt-expert-v0",)
-    large = make_family("half-cheetah-vel", {"training_source": "prompt-dt", "candidate_source": "prompt-dt", "split": "training"})
+    large = make_family(
+        "half-cheetah-vel", {"training_source": "prompt-dt", "candidate_source": "prompt-dt", "split": "training"}
+    )
     assert large.training_tasks[2].training_data == ("prompt-dt/half-cheetah-vel/03-expert-v0",)
     assert large.heldout_tasks[2].prompt_data == ("prompt-dt/half-cheetah-vel/03-prompt-expert-v0",)
 
@@ -93,7 +99,9 @@ def test_sources_name_what_the_importer_writes():
 @pytest.mark.parametrize(("name", "split"), [("half-cheetah-vel", "training"), ("half-cheetah-dir", "published")])
 def test_prompts_are_not_the_training_episodes(name, split):
     options = {"training_source": "prompt-dt-prompts", "candidate_source": "prompt-dt", "split": split}
-    with pytest.raises(UserError, match=rf"candidate_source`=prompt-dt .*training_source`=prompt-dt-prompts .*split={split}"):
+    with pytest.raises(
+        UserError, match=rf"candidate_source`=prompt-dt .*training_source`=prompt-dt-prompts .*split={split}"
+    ):
         make_family(name, options)
 
 
@@ -104,7 +112,10 @@ def test_prompts_are_not_the_training_episodes(name, split):
         ({"split": "ood"}, "split`=ood: choose one of published, training"),
         ({"medium_share": 0.5}, "medium_share`=0.5.*expert_share`=1.0.*more than 1"),
         ({"expert_share": 0.1}, "expert_share`=0.1 of .*candidate_demonstrations`=5 rounds to no episode"),
-        ({"expert_share": 0.4, "medium_share": 0.1}, "medium_share`=0.1 of .*candidate_demonstrations`=5 rounds to no episode"),
+        (
+            {"expert_share": 0.4, "medium_share": 0.1},
+            "medium_share`=0.1 of .*candidate_demonstrations`=5 rounds to no episode",
+        ),
         ({"training_source": "minari"}, "training_source`=minari"),
         ({"candidate_source": "prompt-dt-prompts"}, "candidate_source`=prompt-dt-prompts"),
         ({"experts": "nowhere.safetensors"}, "experts`=nowhere.safetensors: there is no such file"),

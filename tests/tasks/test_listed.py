@@ -8,7 +8,9 @@ from pdt_lightning.tasks import make_family
 
 
 def entries(point_data):
-    training = [{"id": f"mine/{t.id}", "training_data": list(t.training_data)} for t in point_data.family.training_tasks[:3]]
+    training = [
+        {"id": f"mine/{t.id}", "training_data": list(t.training_data)} for t in point_data.family.training_tasks[:3]
+    ]
     held_out = [{"id": f"mine/{t.id}", "prompt_data": list(t.prompt_data)} for t in point_data.family.heldout_tasks[:1]]
     return training, held_out
 
@@ -17,7 +19,9 @@ def test_a_users_own_datasets_need_no_code(point_data, monkeypatch):
     training, held_out = entries(point_data)
     held_out[0]["horizon"] = 20
     options = {"training": training, "held_out": held_out}
-    data = MultiTaskDataModule(family="minari", family_options=options, segment_steps=3, context_steps=5, progress=False)
+    data = MultiTaskDataModule(
+        family="minari", family_options=options, segment_steps=3, context_steps=5, progress=False
+    )
     data.prepare_data()
     data.setup()
     longest = max(point_data.training_pool.episodes.lengths.max(), point_data.validation_pool.episodes.lengths.max())

@@ -16,7 +16,13 @@ def classes(tasks):
 def test_classes_are_held_out_whole(ml10):
     assert len(ml10.training_tasks) == 20
     assert len(classes(ml10.training_tasks)) == 10
-    assert classes(ml10.heldout_tasks) == ["drawer-open-v3", "door-close-v3", "shelf-place-v3", "sweep-into-v3", "lever-pull-v3"]
+    assert classes(ml10.heldout_tasks) == [
+        "drawer-open-v3",
+        "door-close-v3",
+        "shelf-place-v3",
+        "sweep-into-v3",
+        "lever-pull-v3",
+    ]
     assert not set(classes(ml10.training_tasks)) & set(classes(ml10.heldout_tasks))
     assert "ml10/pick-place-v3-01" in [task.id for task in ml10.training_tasks]
 
@@ -25,7 +31,9 @@ def test_every_task_has_a_goal_of_its_own_and_its_own_scale(ml10):
     training, held_out = goals_of("ML10")
     assert {len(goals) for group in (training, held_out) for goals in group.values()} == {50}
     assert len({task.env_kwargs["positions"] for task in ml10.tasks}) == 25
-    assert {(task.target_return, task.return_scale) for task in ml10.tasks} == {(None, None)}  # its demonstrations decide
+    assert {(task.target_return, task.return_scale) for task in ml10.tasks} == {
+        (None, None)
+    }  # its demonstrations decide
 
 
 def test_goals_are_drawn_once(ml10, monkeypatch):

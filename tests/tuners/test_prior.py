@@ -23,7 +23,9 @@ def worth(segments):
 
 def bandit(segments, policy, scores, seed=0, budget=40):
     prior = None if scores is None else Prior(scores, (int(scores.argmax()),))
-    return StructuredBandit(segments, budget, np.random.default_rng(seed), 1, features("encoded", segments, policy), prior=prior)
+    return StructuredBandit(
+        segments, budget, np.random.default_rng(seed), 1, features("encoded", segments, policy), prior=prior
+    )
 
 
 def found(made, values, noise=2.0, seed=0):

@@ -22,7 +22,8 @@ def test_posterior_by_hand(without_constant):
     # Ridge: sum / (count + ratio) = 3 / 3.5 and -3 / 1.5.
     assert model.mean() == pytest.approx(np.array([[3 / 3.5, -3 / 1.5]]))
     # prior = (y' (K + ratio)^-1 y + 2) / (n + 2), K being blocks of ones of size 3 and 1:
-    # the mean direction of block 1 carries (3 / sqrt 3)^2 = 3 over 3.5, the rest of it 5 - 3 = 2 over 0.5, block 2 has 9 over 1.5.
+    # the mean direction of block 1 carries (3 / sqrt 3)^2 = 3 over 3.5, the rest of it 5 - 3 = 2 over 0.5, block 2 has
+    # 9 over 1.5.
     prior = (3 / 3.5 + 2 / 0.5 + 9 / 1.5 + 2) / 6
     draws = np.array([model.sample(generator)[0] for generator in map(np.random.default_rng, range(4000))])
     assert draws.mean(axis=0) == pytest.approx(model.mean()[0], abs=0.1)

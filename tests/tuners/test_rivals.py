@@ -153,7 +153,9 @@ def test_the_published_perceptron_against_torch(segments):
         optimizer = torch.optim.SGD(net.parameters(), lr=float(model.rate))
         for _ in range(1000):
             optimizer.zero_grad()
-            torch.nn.functional.mse_loss(net(inputs[choices[:, slot]])[:, 0], torch.from_numpy(returns).float()).backward()
+            torch.nn.functional.mse_loss(
+                net(inputs[choices[:, slot]])[:, 0], torch.from_numpy(returns).float()
+            ).backward()
             optimizer.step()
         with torch.no_grad():
             assert model.mean()[slot] == pytest.approx(net(inputs)[:, 0].numpy(), abs=0.02)
@@ -170,7 +172,9 @@ def test_fitted_together_each_fits_as_it_would_alone(segments, point_policy):
     PublishedBandit.prepare(together)
     for seed, tuner in enumerate(together):
         assert np.array_equal(tuner.estimates(), told(seed).estimates())
-    assert len({tuner.model.rows(np.array(tuner.choices), np.array(tuner.outcomes))[0].shape for tuner in together}) == 2
+    assert (
+        len({tuner.model.rows(np.array(tuner.choices), np.array(tuner.outcomes))[0].shape for tuner in together}) == 2
+    )
 
 
 def test_finetuning_changes_a_copy_alone_and_learns(segments, point_policy):
@@ -191,7 +195,8 @@ def test_finetuning_changes_a_copy_alone_and_learns(segments, point_policy):
 
 def test_credit_is_an_option_of_the_structured_bandit(segments, point_policy):
     own, whole = (
-        make_tuner("structured", segments, 8, rng(), 2, point_policy, credit=credit, prior="none") for credit in ("own", "whole")
+        make_tuner("structured", segments, 8, rng(), 2, point_policy, credit=credit, prior="none")
+        for credit in ("own", "whole")
     )
     assert isinstance(own, StructuredBandit)
     assert isinstance(own.model, LinearModel)

@@ -38,7 +38,11 @@ def play(candidate):
 
 
 def same(ours, theirs):
-    return (ours.choice, ours.predicted, ours.prompt.tobytes()) == (theirs.choice, theirs.predicted, theirs.prompt.tobytes())
+    return (ours.choice, ours.predicted, ours.prompt.tobytes()) == (
+        theirs.choice,
+        theirs.predicted,
+        theirs.prompt.tobytes(),
+    )
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
@@ -208,7 +212,9 @@ def test_epsilon_falls_from_one_to_zero_over_the_first_fifth():
     explore = EpsilonGreedy()
 
     def greedy(progress):
-        return np.mean([explore.choose(model, progress, np.random.default_rng(seed), ()) == (7,) for seed in range(500)])
+        return np.mean(
+            [explore.choose(model, progress, np.random.default_rng(seed), ()) == (7,) for seed in range(500)]
+        )
 
     assert greedy(0.0) < 0.1
     assert greedy(0.1) == pytest.approx(0.5, abs=0.1)
@@ -260,7 +266,10 @@ def test_features_are_centred_and_of_unit_size(segments, point_policy, kind):
         ({"name": "structured", "reward_model": "forest"}, "`tuning.tuner_options.reward_model`=forest"),
         ({"name": "structured", "exploration": "none"}, "`tuning.tuner_options.exploration`=none"),
         ({"name": "structured", "credit": "half"}, "`tuning.tuner_options.credit`=half"),
-        ({"name": "flat", "credit": "own"}, "`tuning.tuner_options.credit` is not an option of flat. It takes: features, reward"),
+        (
+            {"name": "flat", "credit": "own"},
+            "`tuning.tuner_options.credit` is not an option of flat. It takes: features, reward",
+        ),
         ({"name": "uniform", "features": "raw"}, "features` is not an option of uniform. It takes none."),
         ({"name": "structured", "slots": 0}, "slots=0"),
         ({"name": "random_search", "budget": -1}, "budget=-1"),
@@ -295,5 +304,9 @@ def test_an_estimate_is_the_mean_over_what_may_stand_in_the_other_slots(segments
     estimates, everything = made.estimates(), range(len(segments))
     assert estimates.shape == (2, len(segments))
     for segment in (0, 7):
-        assert estimates[0, segment] == pytest.approx(np.mean(made._predict([(segment, other) for other in everything])))
-        assert estimates[1, segment] == pytest.approx(np.mean(made._predict([(other, segment) for other in everything])))
+        assert estimates[0, segment] == pytest.approx(
+            np.mean(made._predict([(segment, other) for other in everything]))
+        )
+        assert estimates[1, segment] == pytest.approx(
+            np.mean(made._predict([(other, segment) for other in everything]))
+        )

@@ -59,7 +59,9 @@ def test_other_weights_width_precision_prompt_or_seed_are_played(tmp_path, point
     other = untrained(point_data)
     with torch.no_grad():
         other.model.head.bias += 1e-3
-    for n, (own, width) in enumerate([(Policy(other.model, 5), 8), (policy, 4), (Policy(point_module.model, 5, "bf16-true"), 8)]):
+    for n, (own, width) in enumerate(
+        [(Policy(other.model, 5), 8), (policy, 4), (Policy(point_module.model, 5, "bf16-true"), 8)]
+    ):
         player = Player(tmp_path / f"0_rank_{n + 1}.jsonl", own, width)
         player(rows[:1])
         assert player.played == [0]

@@ -130,7 +130,8 @@ def test_no_return_outweighs_one_success_in_a_thousand(scale):
     for won, lost in ((-1500.0, -100.0), (-1e9, 1e9), (0.0, 120.0)):
         assert 0 <= objective.of(lost, 0.0) < objective.of(won, 1.0) <= 1
         more, fewer = (
-            n * objective.of(total, 1.0) + (1000 - n) * objective.of(total, 0.0) for n, total in ((501, won), (500, lost))
+            n * objective.of(total, 1.0) + (1000 - n) * objective.of(total, 0.0)
+            for n, total in ((501, won), (500, lost))
         )
         assert more > fewer
     values = [objective.of(total, 1.0) for total in (-1e6, -1500.0, -100.0, 0.0, 3.0, 1e6)]
@@ -142,7 +143,9 @@ def test_units_are_not_mixed_where_success_appears_only_when_it_happens(point_po
     task, episodes = known("OnlyWhenWon", 3)
     segments = point_data.segments("point/03")
     segments.episodes = episodes
-    (result,) = tune(point_policy, [Subject(task, segments)], RolloutPool(0, 4).with_policy(point_policy), OPTIONS, 2, 0)
+    (result,) = tune(
+        point_policy, [Subject(task, segments)], RolloutPool(0, 4).with_policy(point_policy), OPTIONS, 2, 0
+    )
     assert result.record.objective == "success"
     assert any(trial.outcome.success is None for trial in result.trials)
     assert set(result.record.seen) <= {0.0, 1.0}

@@ -20,7 +20,9 @@ from pdt_lightning.tuning.phase import Recommendation, planned_rollouts, tune
 from pdt_lightning.tuning.result import EpisodeStatistics
 from pdt_lightning.tuning.search import Cell, search
 
-OPTIONS = TuningOptions(rounds=6, parallel=2, yardstick_episodes=2, verdict_episodes=3, oracle_candidates=5, oracle_episodes=1)
+OPTIONS = TuningOptions(
+    rounds=6, parallel=2, yardstick_episodes=2, verdict_episodes=3, oracle_candidates=5, oracle_episodes=1
+)
 
 
 @pytest.fixture
@@ -68,7 +70,9 @@ def test_phases_and_seeds_differ_and_repeat(point_policy, subjects, play):
     assert len({tuple(run(0, 0)), tuple(run(0, 1)), tuple(run(1, 0))}) == 3
 
 
-def test_without_rollouts_and_verdict_prompts_are_chosen_and_no_environment_is_asked_for(point_policy, subjects, monkeypatch):
+def test_without_rollouts_and_verdict_prompts_are_chosen_and_no_environment_is_asked_for(
+    point_policy, subjects, monkeypatch
+):
     def no(*args, **kwargs):
         raise AssertionError("nothing is to be played")
 
@@ -118,7 +122,10 @@ def test_one_episode_played_of_many_does_not_speak_for_them(point_policy, subjec
         outcomes = play(rows)
         judged.append(len(rows))
         if len(judged) == 1 + 3 + 1:  # yardstick, three rounds of two, then the verdict
-            return [Outcome(1000.0, 1.0, 3, last_success=1.0), *(Outcome(0.0, None, 0, failed="it broke") for _ in rows[1:])]
+            return [
+                Outcome(1000.0, 1.0, 3, last_success=1.0),
+                *(Outcome(0.0, None, 0, failed="it broke") for _ in rows[1:]),
+            ]
         return outcomes
 
     (result,) = tune(point_policy, subjects[:1], failing, OPTIONS, 2, 0)
