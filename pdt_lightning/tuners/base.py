@@ -16,6 +16,22 @@ from pdt_lightning.rollouts.policy import Policy
 
 Choice = tuple[int, ...]  # segment of each slot
 OPTIONS = "tuning.tuner_options"  # the group of a tuner's own
+SURE = 0.95  # probability at which a search is over
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of a task's outcomes before any rollout, in their unit.
+
+    Args:
+        worst: value of a lost episode: a rollout that failed counts as no better.
+        demonstrated: value of the best demonstrations; NaN where it is unknown.
+        size: what counts as a large difference: 1 for success, the task's return scale for returns.
+    """
+
+    worst: float = float("inf")
+    demonstrated: float = float("nan")
+    size: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,13 +64,13 @@ class Tuner(ABC):
         slots: `J`, segments in a prompt.
 
     Attributes:
-        floor: the worst that is known before any rollout, in the outcomes' unit: a failed rollout counts as no better.
+        outlook: what is known of the outcomes before any rollout; whoever plays them sets it.
 
     Raises:
         UserError: on a negative budget, or no slots.
     """
 
-    floor: float = float("inf")
+    outlook = Outlook()
 
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
         check_range("slots", slots, 1)
@@ -105,7 +121,9 @@ class Tuner(ABC):
         return (cls.__init__, "slots") if inherited else (cls.make, "policy")
 
     def ask(self, n: int = 1) -> list[Candidate]:
-        """At most `n` prompts to try, none when the budget is spent; each costs one of it."""
+        """At most `n` prompts to try, each of which costs one of the budget; none when it is spent, or the search is over."""
+        if self.confidence() >= SURE:
+            return []
         candidates = []
         proposals = self._propose(min(n, self.budget - self.asked))
         for proposal, predicted in zip(proposals, self._predict(proposals), strict=True):
@@ -146,6 +164,13 @@ class Tuner(ABC):
         """What the recommended prompt is thought to be worth, in the outcomes' unit; NaN before a rollout that could be played."""
         return self._best()[1] if any(value is not None for value in self.values) else float("nan")
 
+    def confidence(self) -> float:
+        """Probability that the recommended prompt is as good as any, up to a tolerance; NaN where a tuner says nothing of it.
+
+        The search is over at `SURE`.
+        """
+        return float("nan")
+
     def estimates(self) -> np.ndarray | None:
         """`(J, N)` what is expected of a prompt with a segment in a slot and random ones in the others; None without a model."""
         return None
@@ -167,7 +192,7 @@ class Tuner(ABC):
 
     def _counted(self, values: Sequence[float | None]) -> list[float]:
         """Some of the values told, with the failed ones counted as the worst of all that is known."""
-        return counted(values, [self.floor, *(value for value in self.values if value is not None)])
+        return counted(values, [self.outlook.worst, *(value for value in self.values if value is not None)])
 
     @abstractmethod
     def _best(self) -> tuple[Any, float]:
@@ -184,7 +209,7 @@ class Tuner(ABC):
             "pending": [[number, plain(proposal)] for number, proposal in self.pending.items()],
             "told": list(self.told),
             "values": list(self.values),
-            "floor": self.floor,
+            "outlook": plain(vars(self.outlook)),
             "rng": plain(self.rng.bit_generator.state),
         }
 
@@ -193,7 +218,7 @@ class Tuner(ABC):
         self.asked = state["asked"]
         self.pending = {number: self._restored(proposal) for number, proposal in state["pending"]}
         self.told = list(state["told"])
-        self.values, self.floor = list(state["values"]), state["floor"]
+        self.values, self.outlook = list(state["values"]), Outlook(**state["outlook"])
         self.outcomes = self._counted(self.values)
         self.rng.bit_generator.state = state["rng"]
 

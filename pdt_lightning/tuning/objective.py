@@ -1,6 +1,5 @@
 """What is maximised on a task, decided once, before its first rollout, so that all its outcomes have one unit."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -12,6 +11,8 @@ from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.rollouts.environments import reports_success
 from pdt_lightning.rollouts.rollout import Outcome
 from pdt_lightning.tasks.base import Task
+from pdt_lightning.tuners.base import Outlook
+from pdt_lightning.tuners.references import best_demonstrations
 
 Option = Literal["auto", "return", "success", "success_only"]
 # Share of the return in a value of `success`. The average of 1,000 episodes changes by more with one of them won or
@@ -29,14 +30,14 @@ class Objective:
         reports_success: whether the environment reports success; an episode of one that does is not won where it
             reports none.
         scale: of the task's returns, > 0.
-        worst: value of an episode that is not won and brings the lowest demonstrated return: one that fails counts as
-            no better.
+        outlook: what the demonstrations tell of the values to come; `worst` is that of an episode that is not won and
+            brings the lowest demonstrated return.
     """
 
     kind: str = "return"
     reports_success: bool = False
     scale: float = 1.0
-    worst: float = math.inf
+    outlook: Outlook = Outlook()
 
     @property
     def unit(self) -> str:
@@ -92,7 +93,12 @@ def decide(option: Option, task: Task, demonstrations: Episodes, plays: bool = T
         )
     kind = option if option != "auto" else "success" if reported else "return"
     objective = Objective(kind, reported, task.return_scale or 1.0)
-    return replace(objective, worst=objective.of(float(demonstrations.index.returns.min()), 0.0))
+    returns, best = demonstrations.index.returns, best_demonstrations(demonstrations)
+    # Where success is not recorded the best demonstrations are taken to be won: nobody shows how to fail.
+    won = np.nan_to_num(demonstrations.index.successes[best], nan=1.0)
+    demonstrated = np.mean([objective.of(*both) for both in zip(returns[best].tolist(), won.tolist(), strict=True)])
+    size = objective.scale if objective.unit == "return" else 1.0
+    return replace(objective, outlook=Outlook(objective.of(float(returns.min()), 0.0), float(demonstrated), size))
 
 
 def check_objective(option: Option, tasks: Iterable[tuple[Task, Episodes]]) -> None:

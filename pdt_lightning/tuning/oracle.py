@@ -71,9 +71,9 @@ class Pool:
 
         Each by the mean of its rollouts, drawn towards that of all, as a tuner draws it.
         """
-        everything = counted([value for own in self.values for value in own], [self.objective.worst])
+        everything = counted([value for own in self.values for value in own], [self.objective.outlook.worst])
         mean = sum(everything) / max(1, len(everything))
-        worst = min([self.objective.worst, *everything])
+        worst = min([self.objective.outlook.worst, *everything])
         scores = [worth(mean, counted(own, [worst])) for own in self.values]
         return sorted(range(len(scores)), key=lambda number: -scores[number])[:count]
 

@@ -71,7 +71,7 @@ class Cell:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.tuner.floor = self.objective.worst
+        self.tuner.outlook = self.objective.outlook
 
     @contextmanager
     def timed(self) -> Iterator[None]:
