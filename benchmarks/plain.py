@@ -214,7 +214,7 @@ def encode(model: PlainPDT, segments: Segments) -> np.ndarray:
 
 
 class Bandit:
-    """A perceptron 16-16 for each slot, refitted from its initial weights each round by 1,000 full-batch steps of SGD."""
+    """A perceptron 16-16 for each slot, refitted from its initial weights each round by 1,000 full-batch SGD steps."""
 
     def __init__(self, features: np.ndarray, slots: int):
         self.features = torch.from_numpy(features).float()

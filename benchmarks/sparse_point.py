@@ -1,4 +1,6 @@
-"""The sparse-point study: every tuner, prompts of 1, 2 and 4 segments, 3 pretrainings, 5 seeds of tuning on each held-out goal.
+"""The sparse-point study: every tuner on every held-out goal.
+
+Prompts have 1, 2 or 4 segments; there are 3 pretrainings, and 5 seeds of tuning on each goal.
 
 python -m benchmarks.sparse_point --out runs/sparse_point
 
@@ -99,8 +101,9 @@ def cells(out: Path, slots: int, name: str, rollouts: int) -> np.ndarray:
 
 
 def informative(out: Path, slots: int, prompts: int = 60) -> tuple[float, float, float]:
-    """With one segment of the way to the goal among others of the trunk, which say nothing: the last layer's attention on the way
-    from the hub.
+    """The last layer's attention, on the way from the hub, to the one segment that tells the way to the goal.
+
+    The other segments are of the trunk and say nothing.
 
     Returns:
         Share of the attention to the prompt that goes to that segment, share of the prompts in which it gets the most,
@@ -193,7 +196,8 @@ def tables(out: Path, summaries: dict[int, dict]) -> str:
         )
     covered = covers(summaries[SLOTS[0]]["plan"])
     text.append(
-        f"\nIntervals are 95 % t intervals {covered}; p-values are Holm's, over all rivals and budgets of a column's `J`."
+        f"\nIntervals are 95 % t intervals {covered}; p-values are Holm's, over all rivals and budgets of a column's "
+        "`J`."
     )
     return "\n".join(text) + "\n"
 

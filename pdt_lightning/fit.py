@@ -1,4 +1,7 @@
-"""Pretrain on many tasks and tune prompts of the held-out ones: `python -m pdt_lightning.fit --config conf/metaworld.yaml`."""
+"""Pretrain on many tasks and tune prompts of the held-out ones.
+
+python -m pdt_lightning.fit --config conf/metaworld.yaml
+"""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""README's commands are parsed at full size, and run at a small one; its Python runs as it stands, but for fewer epochs."""
+"""README's commands are parsed at full size, and run at a small one; its Python runs as it is, for fewer epochs."""
 
 import json
 import re

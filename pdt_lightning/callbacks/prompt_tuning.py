@@ -121,7 +121,7 @@ class PromptTuning(lightning.Callback):
             )
 
     def due(self, trainer: lightning.Trainer) -> bool:
-        """Whether a phase is to be run now, at a validation or at the end of an epoch; in the middle of an epoch never."""
+        """Whether a phase is to be run now, at a validation or an epoch's end; in the middle of an epoch never."""
         if trainer.sanity_checking or not self._any_tasks(trainer):
             return False
         if trainer.state.fn != "fit":

@@ -74,8 +74,8 @@ class RunCLI(LightningCLI):
                 "parser_mode": "omegaconf+",
                 "prog": "python -m pdt_lightning.fit",
                 "usage": "python -m pdt_lightning.fit --config FILE [--config FILE ...] [--OPTION=VALUE ...]",
-                "description": "pdt_lightning: pretrain a Prompting Decision Transformer on many tasks and tune its prompts on "
-                "held-out ones.",
+                "description": "pdt_lightning: pretrain a Prompting Decision Transformer on many tasks and tune "
+                "its prompts on held-out ones.",
                 "allow_abbrev": False,
                 "epilog": DEBUG,
             },
@@ -209,14 +209,15 @@ class RunCLI(LightningCLI):
         cores = os.cpu_count() or 1
         if trainer.num_devices > max(8, cores) and isinstance(trainer.accelerator, CPUAccelerator):
             raise UserError(
-                f"--trainer.devices={trainer.num_devices}: there are {cores} cores. Lower it to at most {max(8, cores)}."
+                f"--trainer.devices={trainer.num_devices}: there are {cores} cores. Lower it to at most "
+                f"{max(8, cores)}."
             )
         data.check(trainer.num_devices * trainer.num_nodes)
         if self.config.init_from is not None:
             if self.checkpoint_wanted is not None:
                 raise UserError(
-                    f"--init_from={self.config.init_from} begins new training, --ckpt_path={self.checkpoint_wanted} goes on with "
-                    "one. Give one of them."
+                    f"--init_from={self.config.init_from} begins new training, --ckpt_path={self.checkpoint_wanted} "
+                    "goes on with one. Give one of them."
                 )
             checkpoints.start_from(self.model, self.config.init_from)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # as above
@@ -302,7 +303,8 @@ class RunCLI(LightningCLI):
             return ""
         limits = {name: self.config.trainer[name] for name in ("max_epochs", "max_steps", "max_time")}
         given = [f"--trainer.{name}={limit}" for name, limit in limits.items() if limit not in (None, -1)]
-        return f"Nothing was left to train after update {trainer.global_step:,}: {', '.join(given)} was reached. Raise it to go on."
+        update = f"{trainer.global_step:,}"
+        return f"Nothing was left to train after update {update}: {', '.join(given)} was reached. Raise it to go on."
 
     def release(self) -> None:
         """Let others have the run's folder."""

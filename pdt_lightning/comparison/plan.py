@@ -182,6 +182,6 @@ def claim(folder: Path, plan: Plan) -> None:
     different += [name for name, value in described["options"].items() if known.get("options", {}).get(name) != value]
     if different:
         raise UserError(
-            f"`comparison.out`={folder} holds a comparison with other {', '.join(different)}. Name another folder, or give the "
-            "same options."
+            f"`comparison.out`={folder} holds a comparison with other {', '.join(different)}. Name another folder, or "
+            "give the same options."
         )

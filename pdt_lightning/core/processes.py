@@ -13,7 +13,7 @@ import torch
 
 
 def cores() -> int:
-    """CPU cores that this process may use: those that it may run on, and no more than its control group gives it time for."""
+    """CPU cores that this process may use: those that it may run on, and no more than its control group allows."""
     known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

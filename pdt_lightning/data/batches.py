@@ -1,4 +1,7 @@
-"""Which windows and prompts make up a batch: pure functions of (seed, update, position), without a Python loop over samples."""
+"""Which windows and prompts make up a batch: pure functions of (seed, update, position).
+
+There is no Python loop over samples.
+"""
 
 from typing import NamedTuple
 
@@ -138,7 +141,7 @@ def draw(
 
 
 def balanced_tasks(seed: int, first: int, count: int, tasks: int) -> np.ndarray:
-    """Tasks of samples `first` to `first + count - 1` of the endless stream: one permutation of all tasks after another.
+    """Tasks of samples `first` to `first + count - 1` of the endless stream: one permutation after another.
 
     >>> sorted(balanced_tasks(0, 3, 6, 3)[:3].tolist())
     [0, 1, 2]

@@ -59,7 +59,7 @@ def collect(
 
 
 def demonstrate(recipe: Recipe) -> None:
-    """Make and write one dataset. Executed actions carry the noise; the noise-free ones are kept beside them as labels."""
+    """Make and write one dataset. Executed actions carry the noise; those without it are kept beside them as labels."""
     env = recipe.task.make_env()
     experts, weaker = recipe.counts
     low, high = env.action_space.low, env.action_space.high

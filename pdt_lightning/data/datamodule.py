@@ -80,8 +80,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
             )
         if chunk_steps is not None and chunk_steps < context_steps:
             raise UserError(
-                f"`data.chunk_steps`={chunk_steps} is less than `data.context_steps`={context_steps}, a window. Raise it, or set "
-                "it to null for twice as many."
+                f"`data.chunk_steps`={chunk_steps} is less than `data.context_steps`={context_steps}, a window. Raise "
+                "it, or set it to null for twice as many."
             )
         self.save_hyperparameters()
         self.hparams.update(plain(self.hparams))  # a NumPy number among them would make checkpoints that cannot be read
@@ -226,8 +226,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         ):
             if seen != size:
                 raise UserError(
-                    f"{datasets[0][0]} has {name} of size {seen}, but those of {self.family.tasks[0].id} have {size}. All tasks of "
-                    "a run share one size."
+                    f"{datasets[0][0]} has {name} of size {seen}, but those of {self.family.tasks[0].id} have {size}. "
+                    "All tasks of a run share one size."
                 )
         return episodes
 
@@ -242,8 +242,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
             worst = int(enough.argmin())
             Segments(episodes.of_task(worst), steps, self.training_tasks[worst].id)
             raise UserError(
-                f"{self.training_tasks[worst].id} has fewer than 2 training episodes of `data.segment_steps`={steps} steps. Lower "
-                "it or collect longer episodes."
+                f"{self.training_tasks[worst].id} has fewer than 2 training episodes of `data.segment_steps`={steps} "
+                "steps. Lower it or collect longer episodes."
             )
 
     def segments(self, task_id: str) -> Segments:
@@ -277,8 +277,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
     def _check_ranks(self, ranks: int) -> None:
         if self.hparams["batch_size"] < ranks:
             raise UserError(
-                f"`data.batch_size`={self.hparams['batch_size']} is smaller than the number of ranks, {ranks}. Raise it, or lower "
-                "`trainer.devices` or `trainer.num_nodes`."
+                f"`data.batch_size`={self.hparams['batch_size']} is smaller than the number of ranks, {ranks}. Raise "
+                "it, or lower `trainer.devices` or `trainer.num_nodes`."
             )
 
     def train_dataloader(self) -> DataLoader:

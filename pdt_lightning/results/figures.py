@@ -1,4 +1,6 @@
-"""Figures of a record, as pure functions: no display, no pyplot, the same pixels in a run, in a command and in a notebook.
+"""Figures of a record, as pure functions without display or pyplot.
+
+The pixels are the same in a run, in a command and in a notebook.
 
 Shapes as in `Record`: `R` rollouts, `J` slots, `N` segments of `H` steps, `E` demonstrations.
 """
@@ -57,7 +59,7 @@ def whiskers(value: float, low: float | None, high: float | None) -> list[list[f
 
 
 def rounds(record: Record) -> Figure:
-    """By round, what each rollout brought and what the recommended prompt was thought to be worth; then the verdicts."""
+    """By round, what each rollout brought and what the recommended prompt was thought worth; then the verdicts."""
     record = _in_its_unit(record)
     figure = _figure(9.0, 4.2)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[4, 1])
@@ -116,7 +118,10 @@ def rounds(record: Record) -> Figure:
 
 
 def segments(record: Record) -> Figure:
-    """Where good prompts come from: each demonstration a strip in time, coloured by what a segment that starts there is worth."""
+    """Where good prompts come from: each demonstration is a strip in time.
+
+    It is coloured by what a segment that starts there is worth.
+    """
     record = _in_its_unit(record)
     values, meaning = _worth(record)
     finite = values[np.isfinite(values)]
@@ -152,7 +157,7 @@ def segments(record: Record) -> Figure:
 
 
 def predictions(record: Record) -> Figure | None:
-    """What the model predicted of each prompt before the rollout, and what the rollout then brought; None without a model."""
+    """What the model predicted of each prompt before its rollout, and what that brought; None without a model."""
     record = _in_its_unit(record)
     known = np.isfinite(record.predicted) & np.isfinite(record.seen)
     if not known.any():
@@ -220,7 +225,10 @@ def _title(figure: Figure, text: str) -> None:
 
 
 def _in_its_unit(record: Record) -> Record:
-    """Success from 0 to 1, without the small part of the return that breaks a tuner's ties; a record of returns as it is."""
+    """Success from 0 to 1, without the small part of the return that breaks a tuner's ties.
+
+    A record of returns stays as it is.
+    """
     if record.objective != "success":
         return record
     return dataclasses.replace(

@@ -116,7 +116,9 @@ def hierarchical_interval(cells: np.ndarray) -> Interval:
 
 
 def p_value(cells: np.ndarray) -> float:
-    """Of the hypothesis that the mean of paired differences is 0, two-sided, by the t statistic of `hierarchical_interval`.
+    """Of the hypothesis that the mean of paired differences is 0, two-sided.
+
+    It uses the t statistic of `hierarchical_interval`.
 
     Of several pretrainings with `P - 1` degrees of freedom, however many there are: Satterthwaite's, which are
     estimated, serve at 5 % but promise too much far out, where corrections for many claims look.
@@ -165,7 +167,9 @@ def interquartile_interval(cells: np.ndarray) -> Interval:
 
 
 def improvement_interval(ours: np.ndarray, theirs: np.ndarray) -> Interval:
-    """Probability of improvement: that a seed of ours beats one of theirs on the same task and pretraining, a tie counting half.
+    """Probability of improvement: that a seed of ours beats one of theirs on the same task and pretraining.
+
+    A tie counts half.
 
     Covers what `hierarchical_interval` does, of which it is one: each seed of ours counts by the share of theirs that
     it beats, and each of theirs by the share that it loses to.

@@ -57,7 +57,9 @@ class Worker:
             self._connection.send_bytes(pickle.dumps((policy, block)))
 
     def news(self, timeout: float | None) -> list[Outcome] | tuple[int | None, str] | None:
-        """What has become of the block: its outcomes; or the number of the row that ended the worker, and how; or nothing yet.
+        """What has become of the block.
+
+        It is its outcomes; or the number of the row that ended the worker, and how; or nothing yet.
 
         The number is None where no environment was at work.
 
@@ -81,7 +83,8 @@ class Worker:
         if not self._process.is_alive():
             if not self._started and row is None:
                 raise RuntimeError(
-                    f"a rollout worker ended with exit code {self._process.exitcode} before it could play. A program that starts "
+                    f"a rollout worker ended with exit code {self._process.exitcode} before it could play. A program "
+                    "that starts "
                     'workers has to do so under `if __name__ == "__main__":`.'
                 )
             return row, f"WorkerDied: exit code {self._process.exitcode}"

@@ -196,7 +196,8 @@ def check_held_out(given: Sequence[int], count: int) -> None:
     """
     if not given or not set(given) < set(range(count)) or len(set(given)) < len(given):
         raise UserError(
-            f"`data.family_options.held_out`={list(given)}: name some, not all, of the goals 0 to {count - 1}, each once."
+            f"`data.family_options.held_out`={list(given)}: name some, not all, of the goals 0 to {count - 1}, each "
+            "once."
         )
 
 
@@ -235,8 +236,8 @@ def demonstrated(
     for (name, value), count in zip(mixed.items(), recipes["prompt"].counts, strict=True):
         if value > 0 and not count:
             raise UserError(
-                f"`data.family_options.{name}`={value} of `data.family_options.{prompts[0]}`={prompts[1]} rounds to no episode. "
-                f"Raise one of them, or set {name} to 0."
+                f"`data.family_options.{name}`={value} of `data.family_options.{prompts[0]}`={prompts[1]} rounds to no "
+                f"episode. Raise one of them, or set {name} to 0."
             )
     ids = {role: (recipe.dataset_id,) for role, recipe in recipes.items()}
     return replace(task, training_data=ids["training"], prompt_data=ids["prompt"]), {

@@ -57,7 +57,9 @@ def prior_maker(name: str) -> Callable[[Segments, Policy, int], Prior | None]:
 
 
 def normal_scores(scores: np.ndarray) -> np.ndarray:
-    """Standard normal quantiles of the ranks of `scores (N,)`, so that neither unit nor outliers matter; ties are equal.
+    """Standard normal quantiles of the ranks of `scores (N,)`, so that neither unit nor outliers matter.
+
+    Scores that are equal get equal values.
 
     >>> normal_scores(np.array([3.0, -1e9, 1e9])).round(2).tolist()
     [0.0, -0.97, 0.97]
@@ -68,7 +70,7 @@ def normal_scores(scores: np.ndarray) -> np.ndarray:
 
 
 class Informed(RewardModel):
-    """A reward model around a prior: returns are expected in proportion to the score, and how much it is worth is learned.
+    """A reward model around a prior: returns are expected in proportion to the score, whose worth is learned.
 
     A score that misleads is found out, since it is one of the features that the model inside learns from: its weight
     there is what the outcomes say against `SLOPE`.

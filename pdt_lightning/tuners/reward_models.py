@@ -130,7 +130,9 @@ class LinearModel(RewardModel):
 
 
 class Apart(RewardModel):
-    """A model for each slot by itself, each credited with the whole return, as published; a prompt is worth the mean of its slots'.
+    """A model for each slot by itself, each credited with the whole return, as published.
+
+    A prompt is worth the mean of its slots'.
 
     Args:
         model: of which kind.
@@ -169,5 +171,8 @@ REWARD_MODELS: dict[str, type[RewardModel]] = {"linear": LinearModel}
 
 
 def reward_model_class(name: str) -> type[RewardModel]:
-    """The reward model called `name`: one of `REWARD_MODELS`, an entry point of `pdt_lightning.reward_models`, or a class path."""
+    """The reward model called `name`.
+
+    It is one of `REWARD_MODELS`, an entry point of `pdt_lightning.reward_models`, or a class path.
+    """
     return find(f"`{OPTIONS}.reward_model`", name, REWARD_MODELS, "pdt_lightning.reward_models", RewardModel)

@@ -1,4 +1,7 @@
-"""Simulators that go wrong: the outcomes are those of a clean one, or the episode has failed; nothing ends and nothing hangs."""
+"""Simulators that go wrong: the outcomes are those of a clean one, or the episode has failed.
+
+Nothing ends and nothing hangs.
+"""
 
 import dataclasses
 import os
