@@ -197,9 +197,10 @@ def train_step(
 ) -> float:
     """One update in float32."""
     predicted = model(context, prompt)
+    # The mean is over the valid steps.
     loss = functional.mse_loss(
         (predicted / model.action_half)[context.mask], (labels / model.action_half)[context.mask]
-    )  # over the valid steps
+    )
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)

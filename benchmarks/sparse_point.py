@@ -32,9 +32,8 @@ from pdt_lightning.tasks.point import HUB, STEP_LENGTH
 SLOTS, PRETRAININGS, ROUNDS = (1, 2, 4), (0, 1, 2), 250
 VARIANTS = tuple(f"{DEFAULT}:{change}" for change in ("credit=whole", "exploration=ucb", "features=raw"))
 SHOWN, JUDGED = (10, 25, 50, 250), (50, 250)  # rollouts
-SEEDS = (
-    5  # of tuning, fixed before any result is seen: more runs only where ours has not won would make it win too often
-)
+# Of tuning, fixed before any result is seen: more runs only where ours has not won would make it win too often.
+SEEDS = 5
 FLOORS = (9.0, 9.5)  # of a cell's return, after those that are judged
 # What the papers report after 250 rollouts, by segments in a prompt (Rietz et al. 2025; their layout is not published).
 PUBLISHED = {

@@ -173,11 +173,8 @@ def claim(folder: Path, plan: Plan) -> None:
     if not file.is_file():
         write_atomically(file, json.dumps(described, indent=1) + "\n")
         return
-    known = {
-        "family_options": {},
-        "after": list(BUDGETS),
-        **json.loads(file.read_text()),
-    }  # which earlier versions did not have
+    # Earlier versions did not write the first two.
+    known = {"family_options": {}, "after": list(BUDGETS), **json.loads(file.read_text())}
     different = [name for name in described if name != "options" and known.get(name) != described[name]]
     different += [name for name, value in described["options"].items() if known.get("options", {}).get(name) != value]
     if different:

@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 
 from pdt_lightning.comparison.plan import DEFAULT, ORACLE, UNTUNED, Plan
+from pdt_lightning.results.regret import cumulative_regret, simple_regret
 from pdt_lightning.results.statistics import (
     LEVEL,
     Interval,
     Samples,
-    cumulative_regret,
     hierarchical_interval,
     holm,
     improvement_interval,
     interquartile_interval,
     p_value,
-    simple_regret,
 )
 
 CLOSED = 0.95  # share of the gap from untuned to oracle

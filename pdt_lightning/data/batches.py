@@ -49,9 +49,8 @@ class Pool:
         self.members = members
         self.segment_steps = segment_steps
         self.prompt_sampling = prompt_sampling
-        first = np.searchsorted(
-            episodes.task[members], np.arange(len(episodes.scales) + 1)
-        )  # (tasks + 1,) of each task
+        # (tasks + 1,) of each task.
+        first = np.searchsorted(episodes.task[members], np.arange(len(episodes.scales) + 1))
         self.first_member, self.last_member = first[:-1], first[1:]
         lengths = episodes.lengths_of(members)
         self.step_offsets = np.concatenate([[0], lengths.cumsum()])

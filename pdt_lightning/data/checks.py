@@ -11,6 +11,8 @@ import numpy as np
 from pdt_lightning.core import cache
 from pdt_lightning.core.errors import UserError, check_memory
 from pdt_lightning.data import minari
+from pdt_lightning.data.episodes import Episodes
+from pdt_lightning.data.segments import Segments
 from pdt_lightning.tasks import recorded
 from pdt_lightning.tasks.base import Recipe, Task
 from pdt_lightning.tasks.spaces import difference, raw_space
@@ -179,4 +181,26 @@ def check_rows(options: Mapping[str, Any], step_size: int, longest: int) -> None
             f"`data.segments`={segments} times `data.segment_steps`={segment} steps",
             4.0 * options[name] * numbers,
             "Lower the largest of them.",
+        )
+
+
+def check_segments(episodes: Episodes, members: np.ndarray, steps: int, tasks: Sequence[Task]) -> None:
+    """Refuse tasks that have not two training episodes with a segment: a prompt is never of the window's own episode.
+
+    Args:
+        episodes: of all training tasks.
+        members: numbers of those to train on.
+        steps: `H`.
+        tasks: the training tasks.
+
+    Raises:
+        UserError: naming the task.
+    """
+    enough = np.bincount(episodes.task[members], episodes.lengths_of(members) >= steps, len(tasks))
+    if (enough < 2).any():
+        worst = int(enough.argmin())
+        Segments(episodes.of_task(worst), steps, tasks[worst].id)  # raises, where none is long enough
+        raise UserError(
+            f"{tasks[worst].id} has fewer than 2 training episodes of `data.segment_steps`={steps} steps. Lower it or "
+            "collect longer episodes."
         )

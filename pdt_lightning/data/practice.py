@@ -144,9 +144,8 @@ def train(family: type[LearnedFamily], path: Path, steps: int, seed: int, comman
     tensors |= network_of(model, envs).tensors("expert")
     envs.close()
     about = {"family": family.name, "command": command, "seed": seed, "steps": steps}
-    write_atomically(
-        path, save(tensors, {"about": json.dumps(about)})
-    )  # one entry: of several, the order in the file varies
+    # One entry: of several, the order in the file varies.
+    write_atomically(path, save(tensors, {"about": json.dumps(about)}))
 
 
 def learning_rate(left: float) -> float:

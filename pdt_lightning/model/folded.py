@@ -48,9 +48,8 @@ class FoldedBlock:
             torch.einsum("ohd,hdv->ohv", output, value).flatten(1),
             torch.einsum("ohd,hd->o", output, value_bias) + block.project.bias.double(),
         )
-        self.outputs = torch.cat(
-            self.output.chunk(block.heads), dim=1
-        )  # (D, heads * D): what each head makes of one `y`
+        # (D, heads * D): what each head makes of one `y`.
+        self.outputs = torch.cat(self.output.chunk(block.heads), dim=1)
         self.expand = self._matrix(*_without_norm(block.expand, block.norm_perceptron))
         self.contract = block.contract
 

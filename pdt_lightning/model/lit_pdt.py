@@ -18,6 +18,7 @@ from pdt_lightning.core.terminal import say
 from pdt_lightning.data.batches import Batch
 from pdt_lightning.data.option_types import Attention
 from pdt_lightning.model.guests import check_options, make_transformer
+from pdt_lightning.model.learning_rate import begin_with, factor
 from pdt_lightning.model.task_error import TaskError
 
 if TYPE_CHECKING:
@@ -162,10 +163,7 @@ class LitPDT(lightning.LightningModule):
         """
         rate = self.hparams["learning_rate"] = float(self.hparams["learning_rate"])
         for config in self.trainer.lr_scheduler_configs if self._rate not in (None, rate) else ():
-            scheduler: Any = config.scheduler
-            for place, group in enumerate(scheduler.optimizer.param_groups):
-                scheduler.base_lrs[place] = group["initial_lr"] = rate
-                group["lr"] = rate * scheduler.lr_lambdas[place](scheduler.last_epoch)
+            begin_with(config.scheduler, rate)
 
     def errors(self, batch: Batch) -> Tensor:
         """`(B, T)` squared error of the actions, in units of half the action box, averaged over their coordinates."""
@@ -225,8 +223,8 @@ class LitPDT(lightning.LightningModule):
             self.parameters(),
             lr=self.hparams["learning_rate"],
             weight_decay=self.hparams["weight_decay"],
-            fused=self.trainer.precision
-            != "16-mixed",  # with a loss scaler a fused optimiser unscales by itself, after clipping
+            # With a loss scaler a fused optimiser would unscale by itself, after clipping.
+            fused=self.trainer.precision != "16-mixed",
         )
         warmup, total = self.hparams["warmup_updates"], self.trainer.estimated_stepping_batches
         if warmup > total and self.trainer.is_global_zero:
@@ -238,14 +236,9 @@ class LitPDT(lightning.LightningModule):
         cosine = self.hparams["schedule"] == "cosine"
         if cosine and not math.isfinite(total):
             raise UserError("`model.schedule`=cosine needs an end: set `trainer.max_epochs` or `trainer.max_steps`.")
-
-        def factor(update: int) -> float:
-            rising = min(1.0, (update + 1) / max(1, warmup))
-            if not cosine or update < warmup:
-                return rising
-            return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (update - warmup) / max(1.0, total - warmup)))
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda update: factor(update, warmup, total if cosine else None)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_gradient_clipping(

@@ -60,9 +60,8 @@ class PromptedPolicy:
         self._actions = Box(low, high, low.shape, kind)
         self._observations = _observation_space(facts)
         self._flattened = None if self._observations is None else from_gymnasium(self._observations)
-        self._rows: tuple[int, ...] | None = (
-            None  # () for one environment, (B,) for a vector of them; None before the first step
-        )
+        # () for one environment, (B,) for a vector of them; None before the first step.
+        self._rows: tuple[int, ...] | None = None
         self._ready = False
 
     def reset(self) -> None:

@@ -12,9 +12,8 @@ from pdt_lightning.rollouts.environments import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 
-Frozen = tuple[
-    bytes, int, str
-]  # a policy as it travels: its model, pickled, so that tensors are bytes; context steps; precision
+# A policy as it travels: its model, pickled, so that tensors are bytes; context steps; precision.
+Frozen = tuple[bytes, int, str]
 
 multiprocessing.set_forkserver_preload([__name__])  # once, so that a program may have others loaded besides
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"

@@ -87,9 +87,8 @@ class TaskFamily(ABC):
 
     training_tasks: tuple[Task, ...]
     heldout_tasks: tuple[Task, ...]
-    recipes: Mapping[str, Recipe] = MappingProxyType(
-        {}
-    )  # by dataset id; a dataset without a recipe has to exist already
+    # By dataset id; a dataset without a recipe has to exist already.
+    recipes: Mapping[str, Recipe] = MappingProxyType({})
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -146,10 +145,9 @@ def check_ids(ids: Sequence[str], option: str) -> None:
     Raises:
         UserError: naming the id.
 
-    >>> check_ids(["a", "b//c"], "`data.family`=d")
+    >>> check_ids(["a", "b//c"], "`family`=d")
     Traceback (most recent call last):
-    pdt_lightning.core.errors.UserError: `data.family`=d: b//c cannot be a task's id, since files are named by it. Write
-    b/c.
+    pdt_lightning.core.errors.UserError: `family`=d: b//c cannot be a task's id, since files are named by it. Write b/c.
     """
     for name in ids:
         parts = [part.strip() for part in re.split(r"[/\\]", name) if part.strip() not in ("", ".", "..")]

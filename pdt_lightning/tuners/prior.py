@@ -14,9 +14,8 @@ from pdt_lightning.tuners.features import made_once
 from pdt_lightning.tuners.references import References, least_loss
 from pdt_lightning.tuners.reward_models import RewardModel
 
-SLOPE = (
-    1.0  # what a standard deviation of the score is worth before any outcome, in standard deviations of the outcomes
-)
+# What a standard deviation of the score is worth before any outcome, in standard deviations of the outcomes.
+SLOPE = 1.0
 DOUBT = 1.0  # standard deviation of that
 
 

@@ -63,10 +63,8 @@ class LinearModel(RewardModel):
         # What was tried is better than most, so that the mean outcome is not that of the mean segment.
         super().__init__(np.column_stack([features, np.full(len(features), self.CONSTANT * slots**-0.5)]), slots)
         self._design = np.zeros((0, slots * self.features.shape[1]))  # (n, J·F), the rollouts seen
-        self._vectors, self._spread = (
-            np.zeros((0, 0)),
-            np.zeros(0),
-        )  # of the returns' covariance, in units of the prior variance
+        # Of the returns' covariance, in units of the prior variance.
+        self._vectors, self._spread = np.zeros((0, 0)), np.zeros(0)
         self._prior, self._noise = 1.0, 1.0  # variances
         self._mean = np.zeros((slots, len(features)))
 

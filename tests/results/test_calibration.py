@@ -124,9 +124,8 @@ def test_the_probability_of_improvement(size, ahead):
     rng = np.random.default_rng(8)
 
     def pair(size, count):
-        shared = normal(
-            rng, size, 0.5, 0.5, count
-        )  # unlike the episodes, what tuning does is not shared, and comes on top
+        # Unlike the episodes, what tuning does is not shared, and comes on top.
+        shared = normal(rng, size, 0.5, 0.5, count)
         return [shared + 1.5 * rng.normal(size=shared.shape) + shift for shift in (ahead, 0.0)]
 
     truth = improvement_interval(*pair(size, 60_000)).value.mean()  # which is unbiased
