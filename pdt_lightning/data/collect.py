@@ -47,14 +47,10 @@ def collect(
         ) as advance,
     ):
         jobs = {pool.submit(demonstrate, recipes[name]): recipes[name] for name in missing}
-        try:
-            waiting = set(jobs)
-            while waiting:
-                done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
-                advance(sum(jobs[job].episodes for job in done if job.result() is None))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        waiting = set(jobs)
+        while waiting:
+            done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+            advance(sum(jobs[job].episodes for job in done if job.result() is None))
     return len(missing)
 
 
