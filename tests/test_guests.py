@@ -1,4 +1,4 @@
-"""What an option names may be a user's own, by the path of its class: through all commands, on two ranks, and resumed."""
+"""What an option names may be a user's own class, by its path: through all commands, on two ranks, and resumed."""
 
 import csv
 import json

@@ -11,9 +11,8 @@ from pdt_lightning.core.guests import declared
 from pdt_lightning.model.guests import OPTIONS_AFTER, transformer_class
 from pdt_lightning.tuners import tuner_class
 
-Taking = tuple[
-    type, Callable[..., Any], str
-]  # a class, what takes its options, and the parameter after which they begin
+# A class, what takes its options, and the parameter after which they begin.
+Taking = tuple[type, Callable[..., Any], str]
 
 
 def _tuner(name: str) -> Taking:

@@ -32,7 +32,8 @@ from pdt_lightning.tuning.objective import Objective, Option, decide
 from pdt_lightning.tuning.result import EpisodeStatistics
 from pdt_lightning.tuning.search import Cell, search
 
-PHASE = -2  # of the first checkpoint, -3 of the second: of no run and no `tune`, so that no episode is one that either has played
+# Of the first checkpoint, -3 of the second: of no run and no `tune`, so that no episode is one that either has played.
+PHASE = -2
 RANDOM_PROMPTS = 4  # of a cell, whose attention is compared with that of the recommended one
 
 
@@ -231,7 +232,10 @@ def _row(
     outcomes: Sequence[Outcome],
     choice: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Of a cell. Its return is that of the episodes that could be played; what the others count as, all jobs together tell."""
+    """Of a cell. Its return is that of the episodes that could be played.
+
+    What the others count as, all jobs together tell.
+    """
     segments = subject.segments
     figures = EpisodeStatistics.of(outcomes, subject.task.id, objectives[subject.task.id].reports_success)
     played = [outcome.total for outcome in outcomes if outcome.failed is None]

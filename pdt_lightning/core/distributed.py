@@ -42,9 +42,8 @@ def gather(outcome: T | Exception) -> list[T]:
         return [outcome]
     everything: list[T | Exception] = [outcome] * dist.get_world_size()
     if isinstance(outcome, Exception) and not isinstance(outcome, UserError | Interrupted):
-        outcome = RuntimeError(
-            f"{type(outcome).__name__}: {outcome}"
-        )  # an exception may not survive pickling, its words do
+        # An exception may not survive pickling, its words do.
+        outcome = RuntimeError(f"{type(outcome).__name__}: {outcome}")
     dist.all_gather_object(everything, outcome)
     for rank, one in enumerate(everything):
         if isinstance(one, UserError | Interrupted):

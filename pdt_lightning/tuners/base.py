@@ -154,14 +154,20 @@ class Tuner(ABC):
 
     @classmethod  # noqa: B027  # most have nothing to do
     def prepare(cls, tuners: Sequence[Self]) -> None:
-        """Do what many tuners of this kind do faster together, once they have been told; alone each would do the same later."""
+        """Do what many tuners of this kind do faster together, once they have been told.
+
+        Alone each would do the same later.
+        """
 
     def best(self) -> Candidate:
         """The recommended prompt; its id is -1."""
         return self._candidate(-1, self._best()[0])
 
     def best_value(self) -> float:
-        """What the recommended prompt is thought to be worth, in the outcomes' unit; NaN before a rollout that could be played."""
+        """What the recommended prompt is thought to be worth, in the outcomes' unit.
+
+        It is NaN before a rollout that could be played.
+        """
         return self._best()[1] if any(value is not None for value in self.values) else float("nan")
 
     def confidence(self) -> float:
@@ -172,7 +178,10 @@ class Tuner(ABC):
         return float("nan")
 
     def estimates(self) -> np.ndarray | None:
-        """`(J, N)` what is expected of a prompt with a segment in a slot and random ones in the others; None without a model."""
+        """`(J, N)` what is expected of a prompt with a segment in a slot and random ones in the others.
+
+        It is None without a model.
+        """
         return None
 
     def _predict(self, proposals: Sequence[Any]) -> Sequence[float]:

@@ -111,5 +111,8 @@ EXPLORATIONS: dict[str, type[Exploration]] = {"thompson": Thompson, "ucb": UCB, 
 
 
 def exploration_class(name: str) -> type[Exploration]:
-    """The exploration called `name`: one of `EXPLORATIONS`, an entry point of `pdt_lightning.explorations`, or a class path."""
+    """The exploration called `name`.
+
+    It is one of `EXPLORATIONS`, an entry point of `pdt_lightning.explorations`, or a class path.
+    """
     return find(f"`{OPTIONS}.exploration`", name, EXPLORATIONS, "pdt_lightning.explorations", Exploration)

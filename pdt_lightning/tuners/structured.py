@@ -143,7 +143,10 @@ class StructuredBandit(Finalists):
         return max(value, self._mean + self._spread * float(terms))
 
     def _fit(self) -> None:
-        """Fit to the outcomes of exploration; re-trials judge single prompts and leave the model, and so the finalists, alone."""
+        """Fit to the outcomes of exploration.
+
+        Re-trials judge single prompts and leave the model, and so the finalists, alone.
+        """
         known = [n for n, number in enumerate(self.told) if number < self.exploring]
         if len(known) != self._fitted:
             self._fitted = len(known)

@@ -12,7 +12,9 @@ from pdt_lightning.tuners.base import Candidate, Tuner
 
 
 class ValueTuner(Tuner):
-    """Proposes values: a prompt's returns-to-go, states and actions, each in the units that the model normalises by, in one vector.
+    """Proposes values: a prompt's returns-to-go, states and actions in one vector.
+
+    Each is in the units that the model normalises by.
 
     Timesteps and mask are those of the random prompt that it starts from.
 

@@ -58,9 +58,8 @@ class Objective:
         if self.kind != "success":
             return total if self.kind == "return" else success
         scaled = total / self.scale
-        return (1 - TIE_BREAKER) * success + TIE_BREAKER * (
-            0.5 + 0.5 * scaled / (1 + abs(scaled))
-        )  # bounded, and never level
+        # Bounded, and never level.
+        return (1 - TIE_BREAKER) * success + TIE_BREAKER * (0.5 + 0.5 * scaled / (1 + abs(scaled)))
 
     def seen(self, outcome: Outcome) -> float:
         """The same as tables and figures show it: the return, or success from 0 to 1; NaN of an episode that failed."""

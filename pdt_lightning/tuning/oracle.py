@@ -36,7 +36,9 @@ def planned_rollouts(candidates: int, episodes: int) -> int:
 
 
 class Pool:
-    """Prompts of one task among which the best is looked for, each with the values of its rollouts so far; None: it failed.
+    """Prompts of one task among which the best is looked for, each with the values of its rollouts so far.
+
+    A value of None says that the rollout failed.
 
     Args:
         task: with horizon, target and scale settled.

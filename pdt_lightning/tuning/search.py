@@ -1,4 +1,7 @@
-"""Many cells of (task, tuner) advanced in lockstep: ask → one full batch of rollouts → tell. Knows nothing of Lightning."""
+"""Many cells of (task, tuner) advanced in lockstep: ask → one full batch of rollouts → tell.
+
+Knows nothing of Lightning.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
