@@ -20,10 +20,16 @@ from tests.processes import command
 MINE = ["--tuning.tuner=tests.guests.Every", "--tuning.tuner_options.stride=5"]
 
 
+def every_fifth(point_data, task):
+    """In words, what eight rounds of `Every` try in both slots."""
+    describe = point_data.segments(task).describe
+    return [f"{describe(5 * n)}; {describe(5 * n)}" for n in range(8)]
+
+
 def tried(file):
     with file.open(newline="") as text:
         rows = list(csv.DictReader(text))
-    return [(row["phase"], row["task"], row["choice"]) for row in rows], {row["tuner"] for row in rows}
+    return [(row["phase"], row["task"], row["prompt"]) for row in rows], {row["tuner"] for row in rows}
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +39,11 @@ def trained(tmp_path_factory, point_data):
     return folder
 
 
-def test_a_run_tunes_by_it_and_goes_on_by_it(trained):
+def test_a_run_tunes_by_it_and_goes_on_by_it(trained, point_data):
     folder = trained / "run" / "version_0"
     rows, tuners = tried(folder / "tuning.csv")
     assert tuners == {"tests.guests.Every"}
-    assert [choice for _, task, choice in rows if task == "point/03"] == [f"{5 * n} {5 * n}" for n in range(8)]
+    assert [own for _, task, own in rows if task == "point/03"] == every_fifth(point_data, "point/03")
     assert "stride: 5" in (folder / "config.yaml").read_text()
     saved = read(folder / "checkpoints" / "last.ckpt")["callbacks"]
     options = next(state["options"] for name, state in saved.items() if name.startswith("PromptTuning"))
@@ -46,15 +52,15 @@ def test_a_run_tunes_by_it_and_goes_on_by_it(trained):
     command("fit", *flags, "--ckpt_path=last", "--config=conf/ddp.yaml", "--trainer.accelerator=cpu")
     again, _ = tried(folder / "tuning.csv")
     assert again[: len(rows)] == rows
-    assert sorted(again[len(rows) :]) == sorted(("1", task, choice) for _, task, choice in rows)
+    assert sorted(again[len(rows) :]) == sorted(("1", task, own) for _, task, own in rows)
 
 
-def test_tune_and_compare_find_it_again(trained, tmp_path):
+def test_tune_and_compare_find_it_again(trained, point_data, tmp_path):
     checkpoint = trained / "run" / "version_0" / "checkpoints" / "last.ckpt"
     command("tune", f"--ckpt_path={checkpoint}", f"--out={tmp_path / 'tuned'}", "--tasks=[point/03]")
     rows, tuners = tried(tmp_path / "tuned" / "tuning.csv")
     assert tuners == {"tests.guests.Every"}
-    assert [choice for _, _, choice in rows] == [f"{5 * n} {5 * n}" for n in range(8)]
+    assert [own for _, _, own in rows] == every_fifth(point_data, "point/03")
     command(
         "tune",
         f"--ckpt_path={checkpoint}",

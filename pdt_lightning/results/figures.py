@@ -6,6 +6,7 @@ Shapes as in `Record`: `R` rollouts, `J` slots, `N` segments of `H` steps, `E` d
 import dataclasses
 import io
 import math
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,7 +142,7 @@ def segments(record: Record) -> Figure:
         meaning
     )
     handles = [
-        Rectangle((0, 0), 1, 1, fill=False, ec=CHOSEN, lw=2.2, label="the recommended prompt"),
+        Rectangle((0, 0), 1, 1, fill=False, ec=CHOSEN, lw=2.2, label=_recommended(record)),
         Rectangle(
             (0, 0), 1, 1, fc=UNKNOWN, label="no segment starts there" if record.estimates is not None else "never tried"
         ),
@@ -232,6 +233,11 @@ def _in_its_unit(record: Record) -> Record:
     )
 
 
+def _recommended(record: Record) -> str:
+    """What is said of the recommended prompt, of whatever kind it is."""
+    return textwrap.fill(f"the recommended prompt{': ' * bool(record.origin)}{record.origin}", 70)
+
+
 def _worth(record: Record) -> tuple[np.ndarray, str]:
     """`(J, N)` what a segment in a slot is worth, NaN where nothing is known, and what that means in words."""
     others = "" if record.slots == 1 else ", random ones in the other slots"
@@ -304,10 +310,8 @@ def _plane(axis: Axes, record: Record, slot: int, values: np.ndarray, norm: Norm
             zorder=2,
             plotnonfinite=False,
         )
-    if len(record.best):
-        segment = record.best[slot]
-        first = offsets[episode[segment]] + start[segment]
-        way = record.path[first : first + record.steps]
+    if record.way is not None:
+        way = record.way[slot * record.steps : (slot + 1) * record.steps]
         axis.plot(way[:, 0], way[:, 1], "o-", color=CHOSEN, lw=2.5, ms=4, zorder=3)
     low, high = record.path.min(axis=0), record.path.max(axis=0)
     half = 0.55 * np.maximum(high - low, 0.5 * (high - low).max() + 1e-6)  # a straight path would be drawn in a sliver

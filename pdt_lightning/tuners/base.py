@@ -13,8 +13,8 @@ from pdt_lightning.core.plain import plain
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.failures import counted
 from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.tuners.spaces import Choice, Choices, Space
 
-Choice = tuple[int, ...]  # segment of each slot
 OPTIONS = "tuning.tuner_options"  # the group of a tuner's own
 
 
@@ -25,21 +25,24 @@ class Candidate:
     Args:
         id: by which its outcome is told.
         prompt: one prompt.
-        choice: segment of each slot; None where the prompt is not made of segments as they are.
+        origin: in words, where it comes from.
+        choice: segment of each slot, where the prompt consists of the task's segments as they are; else empty.
         predicted: what a model of the outcomes expects of it, before it is tried, in the outcomes' unit; NaN without
             one.
     """
 
     id: int
     prompt: Prompt
-    choice: Choice | None
+    origin: str
+    choice: Choice = ()
     predicted: float = float("nan")
 
 
 class Tuner(ABC):
     """Finds a prompt for one task from the outcomes of at most `budget` rollouts.
 
-    What a subclass proposes is its own affair: choices of segments (`SegmentTuner`), or values (`values.ValueTuner`).
+    What a subclass proposes are points of its `space`: choices of segments (`SegmentTuner`), values
+    (`values.ValueTuner`), or of a kind of its own (`spaces.Space`).
 
     Args:
         segments: the arms.
@@ -48,12 +51,14 @@ class Tuner(ABC):
         slots: `J`, segments in a prompt.
 
     Attributes:
+        space: what its proposals are points of; a subclass sets it.
         floor: the worst that is known before any rollout, in the outcomes' unit: a failed rollout counts as no better.
 
     Raises:
         UserError: on a negative budget, or no slots.
     """
 
+    space: Space
     floor: float = float("inf")
 
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
@@ -173,9 +178,10 @@ class Tuner(ABC):
     def _best(self) -> tuple[Any, float]:
         """The recommended proposal and its estimated value."""
 
-    @abstractmethod
     def _candidate(self, number: int, proposal: Any, predicted: float = float("nan")) -> Candidate:
         """The prompt that a proposal means."""
+        space = self.space
+        return Candidate(number, space.prompt(proposal), space.describe(proposal), space.made_of(proposal), predicted)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values from which `load_state_dict` goes on exactly here, pending candidates included."""
@@ -191,33 +197,29 @@ class Tuner(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         self.asked = state["asked"]
-        self.pending = {number: self._restored(proposal) for number, proposal in state["pending"]}
+        self.pending = {number: self.space.restored(proposal) for number, proposal in state["pending"]}
         self.told = list(state["told"])
         self.values, self.floor = list(state["values"]), state["floor"]
         self.outcomes = self._counted(self.values)
         self.rng.bit_generator.state = state["rng"]
 
-    @abstractmethod
-    def _restored(self, proposal: Any) -> Any:
-        """A proposal from its plain values."""
-
 
 class SegmentTuner(Tuner):
     """Proposes choices: the segment of each slot, by number."""
 
+    space: Choices
+
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
         super().__init__(segments, budget, rng, slots)
+        self.space = Choices(segments, slots)
         self.choices: list[Choice] = []  # of the outcomes
         self.pick: Choice = ()  # what is recommended whatever was told, or before; of some tuners
 
     def _learn(self, proposal: Choice, value: float) -> None:
         self.choices.append(proposal)
 
-    def _candidate(self, number: int, proposal: Choice, predicted: float = float("nan")) -> Candidate:
-        return Candidate(number, self.segments.gather(np.array([proposal])), proposal, predicted)
-
     def _random_choice(self) -> Choice:
-        return tuple(int(segment) for segment in self.rng.integers(len(self.segments), size=self.slots))
+        return self.space.sample(self.rng)
 
     def state_dict(self) -> dict[str, Any]:
         """As for every tuner, and the choices."""
@@ -226,8 +228,5 @@ class SegmentTuner(Tuner):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         super().load_state_dict(state)
-        self.choices = [self._restored(choice) for choice in state["choices"]]
+        self.choices = [self.space.restored(choice) for choice in state["choices"]]
         self.pick = tuple(state["pick"])
-
-    def _restored(self, proposal: Sequence[int]) -> Choice:
-        return tuple(proposal)

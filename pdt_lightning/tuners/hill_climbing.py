@@ -29,12 +29,13 @@ class HillClimbing(ValueTuner):
     ):
         super().__init__(segments, budget, rng, slots, policy)
         self.sigma = sigma
-        self.top, self.top_value = self.start, -np.inf
+        self.top, self.top_value = self.space.start, -np.inf
 
     def _propose(self, n: int) -> list[np.ndarray]:
         """The first of all is the prompt it starts from."""
         return [
-            self.top + (self.sigma * self._noise() if number else 0.0) for number in range(self.asked, self.asked + n)
+            self.space.neighbour(self.top, self.rng, self.sigma) if number else self.top
+            for number in range(self.asked, self.asked + n)
         ]
 
     def _learn(self, proposal: np.ndarray, value: float) -> None:
@@ -54,4 +55,4 @@ class HillClimbing(ValueTuner):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         super().load_state_dict(state)
-        self.top, self.top_value = self._restored(state["top"]), state["top_value"]
+        self.top, self.top_value = self.space.restored(state["top"]), state["top_value"]

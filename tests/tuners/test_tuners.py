@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.tuners import TUNERS, ValueTuner, make_tuner
+from pdt_lightning.tuners import TUNERS, SegmentTuner, make_tuner
 from pdt_lightning.tuners.exploration import EpsilonGreedy
 from pdt_lightning.tuners.features import features
 from pdt_lightning.tuners.recommend import SequentialHalving, by_choice, worth
@@ -38,7 +38,8 @@ def play(candidate):
 
 
 def same(ours, theirs):
-    return (ours.choice, ours.predicted, ours.prompt.tobytes()) == (
+    return (ours.origin, ours.choice, ours.predicted, ours.prompt.tobytes()) == (
+        theirs.origin,
         theirs.choice,
         theirs.predicted,
         theirs.prompt.tobytes(),
@@ -58,7 +59,8 @@ def test_it_spends_its_budget_and_no_more(segments, point_policy, options):
     assert made.ask(1) == []
     assert np.isfinite(made.best_value())
     assert made.best().prompt.states.shape == (1, 6, 2)
-    assert (made.best().choice is None) == isinstance(made, ValueTuner)
+    assert made.best().origin.count("of demonstration") == 2
+    assert bool(made.best().choice) == isinstance(made, SegmentTuner)
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
