@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import pdt_lightning
-from pdt_lightning import fit, tune
+from pdt_lightning import collect, compare, fit, tune
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.model.checkpoints import load_module, read
 from pdt_lightning.model.lit_pdt import LitPDT
@@ -212,7 +212,33 @@ def test_no_tuner_takes_what_only_another_one_understands(name):
             "--tuning.tuner_options.stride STRIDE segments from one",
         ),
         (tune.main, ["--tuner", "tests.guests.Every"], "--tuner=tests.guests.Every", "--tuner_options.stride STRIDE"),
-        (tune.main, [], "--tuner=structured", "--tuner_options.credit CREDIT `own`: one model"),
+        (tune.main, [], "--tuner=structured", "--tuner_options.credit {own,whole} `own`: one model"),
+        (
+            tune.main,
+            ["--tuner=hill_climbing"],
+            "--tuner=hill_climbing",
+            "--tuner_options.sigma SIGMA standard deviation of the noise, in normalised units. (type: float>0, default: 1.0)",
+        ),
+        (
+            compare.main,
+            ["--tuners", "structured:credit=whole", "tests.guests.Every:stride=3"],
+            "--tuners=tests.guests.Every:NAME=VALUE",
+            "stride STRIDE segments from one",
+        ),
+        (compare.main, [], "--tuners=zo_rank_sgd:NAME=VALUE", "rollouts ROLLOUTS `m`, of a step. (type: int>=1"),
+        (
+            fit.main,
+            ["--data.family=point"],
+            "--data.family=point",
+            "--data.family_options.expert_share EXPERT_SHARE share of expert demonstrations among the candidates; the rest "
+            "acts at random. (type: 0<=float<=1",
+        ),
+        (
+            collect.main,
+            ["half-cheetah-vel"],
+            "--family=half-cheetah-vel",
+            "--family_options.candidate_source {collected,prompt-dt} `collected` or",
+        ),
         (
             fit.main,
             ["--model.transformer=tests.guests.Reactive"],
@@ -222,7 +248,7 @@ def test_no_tuner_takes_what_only_another_one_understands(name):
     ],
 )
 @pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
-def test_help_shows_the_options_of_a_guest(main, args, section, option, capsys):
+def test_help_shows_the_options_of_what_is_named(main, args, section, option, capsys):
     with pytest.raises(SystemExit) as end:
         main([*args, "--help"])
     assert not end.value.code

@@ -1,5 +1,6 @@
 """Tuner: ask for prompts to try, tell how they did, and recommend the best. As in other black-box optimisers."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,7 +79,8 @@ class Tuner(ABC):
     ) -> Self:
         """A tuner from all that any of them may need.
 
-        A tuner that needs the policy, or what follows from it, does this itself, and takes its own options by name.
+        The policy is for a constructor that takes a `policy` after `slots`. A tuner that needs what follows from the
+        policy does this itself, and takes its own options by name.
 
         Args:
             segments: see the class.
@@ -86,9 +88,13 @@ class Tuner(ABC):
             rng: likewise.
             slots: likewise.
             policy: that will act; its transformer may be asked about segments.
-            **options: the tuner's own: what its constructor takes after `slots`.
+            **options: the tuner's own: what its constructor takes besides.
         """
-        return cls(segments, budget, rng, slots, **options)
+        return cls(segments, budget, rng, slots, **({"policy": policy} if cls._takes_policy() else {}), **options)
+
+    @classmethod
+    def _takes_policy(cls) -> bool:
+        return "policy" in inspect.signature(cls).parameters
 
     @classmethod
     def check(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +113,7 @@ class Tuner(ABC):
     def takes_options(cls) -> tuple[Callable[..., Any], str]:
         """What takes the tuner's own options, and its parameter after which they begin."""
         inherited = cls.make.__func__ is Tuner.make.__func__  # type: ignore[attr-defined]  # a class method has it
-        return (cls.__init__, "slots") if inherited else (cls.make, "policy")
+        return (cls.__init__, "policy" if cls._takes_policy() else "slots") if inherited else (cls.make, "policy")
 
     def ask(self, n: int = 1) -> list[Candidate]:
         """At most `n` prompts to try, none when the budget is spent; each costs one of it."""

@@ -7,8 +7,10 @@ import numpy as np
 from pdt_lightning.core.plain import plain
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.tuners.exploration import ExplorationName
+from pdt_lightning.tuners.features import FeaturesName, features_of
 from pdt_lightning.tuners.features import features as of_segments
-from pdt_lightning.tuners.features import features_of
+from pdt_lightning.tuners.reward_models import RewardModelName
 from pdt_lightning.tuners.spaces import Choice, Choices
 from pdt_lightning.tuners.structured import StructuredBandit
 
@@ -36,9 +38,9 @@ class FlatBandit(StructuredBandit):
         rng: np.random.Generator,
         slots: int,
         policy: Policy,
-        features: str = "encoded",
-        reward_model: str = "linear",
-        exploration: str = "thompson",
+        features: FeaturesName = "encoded",
+        reward_model: RewardModelName = "linear",
+        exploration: ExplorationName = "thompson",
     ):
         count = len(segments)
         arms = np.arange(count)[:, None] if slots == 1 else rng.integers(count, size=(POOL, slots))
@@ -59,9 +61,9 @@ class FlatBandit(StructuredBandit):
         rng: np.random.Generator,
         slots: int,
         policy: Policy,
-        features: str = "encoded",
-        reward_model: str = "linear",
-        exploration: str = "thompson",
+        features: FeaturesName = "encoded",
+        reward_model: RewardModelName = "linear",
+        exploration: ExplorationName = "thompson",
     ) -> Self:
         """With the policy."""
         return cls(segments, budget, rng, slots, policy, features, reward_model, exploration)

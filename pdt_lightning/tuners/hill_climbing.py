@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from pdt_lightning.core.plain import plain
+from pdt_lightning.core.ranges import PositiveFloat
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.values import ValueTuner
@@ -25,7 +26,13 @@ class HillClimbing(ValueTuner):
     """
 
     def __init__(
-        self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, sigma: float = 1.0
+        self,
+        segments: Segments,
+        budget: int,
+        rng: np.random.Generator,
+        slots: int,
+        policy: Policy,
+        sigma: PositiveFloat = 1.0,
     ):
         super().__init__(segments, budget, rng, slots, policy)
         self.sigma = sigma

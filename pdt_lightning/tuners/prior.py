@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.special import ndtri
 
-from pdt_lightning.core.errors import check_choice
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.tuners.base import OPTIONS, Choice
+from pdt_lightning.tuners.base import Choice
 from pdt_lightning.tuners.features import made_once
 from pdt_lightning.tuners.references import References, least_loss
 from pdt_lightning.tuners.reward_models import RewardModel
@@ -48,11 +48,11 @@ PRIORS: dict[str, Callable[[Segments, Policy, int], Prior | None]] = {
     "demonstrations": from_demonstrations,
     "none": lambda segments, policy, slots: None,
 }
+PriorName = Literal["demonstrations", "none"]
 
 
-def prior_maker(name: str) -> Callable[[Segments, Policy, int], Prior | None]:
-    """What makes the prior called `name`, one of `PRIORS`."""
-    check_choice(f"`{OPTIONS}.prior`", name, PRIORS)
+def prior_maker(name: PriorName) -> Callable[[Segments, Policy, int], Prior | None]:
+    """What makes the prior called `name`."""
     return PRIORS[name]
 
 

@@ -9,23 +9,23 @@ are ours.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from pdt_lightning.core.errors import check_choice
+from pdt_lightning.core.ranges import check_types
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import OPTIONS, Choice
-from pdt_lightning.tuners.exploration import best_choice, exploration_class
-from pdt_lightning.tuners.features import feature_maker
+from pdt_lightning.tuners.exploration import ExplorationName, best_choice, exploration_class
+from pdt_lightning.tuners.features import FeaturesName, feature_maker
 from pdt_lightning.tuners.features import features as features_of_segments
-from pdt_lightning.tuners.prior import Informed, Prior, prior_maker
+from pdt_lightning.tuners.prior import Informed, Prior, PriorName, prior_maker
 from pdt_lightning.tuners.recommend import Finalists, by_choice, worth
-from pdt_lightning.tuners.reward_models import Apart, RewardModel, reward_model_class
+from pdt_lightning.tuners.reward_models import Apart, RewardModel, RewardModelName, reward_model_class
 
-CREDITS = ("own", "whole")
+Credit = Literal["own", "whole"]
 
 
 class StructuredBandit(Finalists):
@@ -42,7 +42,8 @@ class StructuredBandit(Finalists):
             `exploration.Exploration`.
         credit: `own`: one model of all slots, each credited with its own share; `whole`: a model for each slot,
             credited with the whole return, as published.
-        prior: what is held of the segments before the first rollout; None: nothing.
+        prior: what is held of the segments before the first rollout, None: nothing; by name what the `demonstrations`
+            tell, or `none`.
     """
 
     def __init__(
@@ -52,13 +53,13 @@ class StructuredBandit(Finalists):
         rng: np.random.Generator,
         slots: int,
         features: np.ndarray,
-        reward_model: str = "linear",
-        exploration: str = "thompson",
-        credit: str = "own",
+        reward_model: RewardModelName = "linear",
+        exploration: ExplorationName = "thompson",
+        credit: Credit = "own",
         prior: Prior | None = None,
     ):
         super().__init__(segments, budget, rng, slots)
-        check_choice(f"`{OPTIONS}.credit`", credit, CREDITS)
+        check_types(OPTIONS, StructuredBandit.__init__, {"credit": credit})
         kind = reward_model_class(reward_model)
         self._model = lambda features: kind(features, slots) if credit == "own" else Apart(kind, features, slots)
         self._prior = prior
@@ -81,11 +82,11 @@ class StructuredBandit(Finalists):
         rng: np.random.Generator,
         slots: int,
         policy: Policy,
-        features: str = "encoded",
-        reward_model: str = "linear",
-        exploration: str = "thompson",
-        credit: str = "own",
-        prior: str = "demonstrations",
+        features: FeaturesName = "encoded",
+        reward_model: RewardModelName = "linear",
+        exploration: ExplorationName = "thompson",
+        credit: Credit = "own",
+        prior: PriorName = "demonstrations",
     ) -> Self:
         """With the features and the prior of the segments that the policy's transformer gives."""
         known, held = features_of_segments(features, segments, policy), prior_maker(prior)(segments, policy, slots)
@@ -98,8 +99,6 @@ class StructuredBandit(Finalists):
         feature_maker(options.get("features", "encoded"))
         reward_model_class(options.get("reward_model", "linear"))
         exploration_class(options.get("exploration", "thompson"))
-        check_choice(f"`{OPTIONS}.credit`", options.get("credit", "own"), CREDITS)
-        prior_maker(options.get("prior", "demonstrations"))
         return options
 
     def _explore(self, number: int, open_ones: list[Choice]) -> Choice:

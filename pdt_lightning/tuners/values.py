@@ -1,6 +1,6 @@
 """A tuner that perturbs the values of a prompt."""
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -32,11 +32,6 @@ class ValueTuner(Tuner):
     def _begin(self, first: Choice) -> None:
         self.first = first
         self.space = Values(self._choices.prompt(first), self._choices.describe(first), self._model)
-
-    @classmethod
-    def make(cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy) -> Self:  # type: ignore[override]
-        """With the policy."""
-        return cls(segments, budget, rng, slots, policy)
 
     def state_dict(self) -> dict[str, Any]:
         """As for every tuner, and the segments of the first prompt."""

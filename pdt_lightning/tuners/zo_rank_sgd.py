@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from pdt_lightning.core.plain import plain
+from pdt_lightning.core.ranges import PositiveFloat, PositiveInt
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.values import ValueTuner
@@ -54,9 +55,9 @@ class ZORankSGD(ValueTuner):
         rng: np.random.Generator,
         slots: int,
         policy: Policy,
-        rollouts: int = 10,
-        mu: float = 0.3,
-        rate: float = 0.1,
+        rollouts: PositiveInt = 10,
+        mu: PositiveFloat = 0.3,
+        rate: PositiveFloat = 0.1,
     ):
         super().__init__(segments, budget, rng, slots, policy)
         self.rollouts, self.mu, self.rate = rollouts, mu, rate
