@@ -126,7 +126,7 @@ def main(args: list[str]) -> None:
 
 
 def saved_prompts(folder: Path, names: Sequence[str]) -> dict[str, Recommendation]:
-    """The prompt of each task in a folder, and where its segments came from.
+    """The prompt of each task in a folder, and where it comes from.
 
     Raises:
         UserError: if one is missing or broken.

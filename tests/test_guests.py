@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import pdt_lightning
-from pdt_lightning import fit, tune
+from pdt_lightning import collect, compare, fit, tune
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.model.checkpoints import load_module, read
 from pdt_lightning.model.lit_pdt import LitPDT
@@ -20,10 +20,16 @@ from tests.processes import command
 MINE = ["--tuning.tuner=tests.guests.Every", "--tuning.tuner_options.stride=5"]
 
 
+def every_fifth(point_data, task):
+    """In words, what eight rounds of `Every` try in both slots."""
+    describe = point_data.segments(task).describe
+    return [f"{describe(5 * n)}; {describe(5 * n)}" for n in range(8)]
+
+
 def tried(file):
     with file.open(newline="") as text:
         rows = list(csv.DictReader(text))
-    return [(row["phase"], row["task"], row["choice"]) for row in rows], {row["tuner"] for row in rows}
+    return [(row["phase"], row["task"], row["prompt"]) for row in rows], {row["tuner"] for row in rows}
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +39,11 @@ def trained(tmp_path_factory, point_data):
     return folder
 
 
-def test_a_run_tunes_by_it_and_goes_on_by_it(trained):
+def test_a_run_tunes_by_it_and_goes_on_by_it(trained, point_data):
     folder = trained / "run" / "version_0"
     rows, tuners = tried(folder / "tuning.csv")
     assert tuners == {"tests.guests.Every"}
-    assert [choice for _, task, choice in rows if task == "point/03"] == [f"{5 * n} {5 * n}" for n in range(8)]
+    assert [own for _, task, own in rows if task == "point/03"] == every_fifth(point_data, "point/03")
     assert "stride: 5" in (folder / "config.yaml").read_text()
     saved = read(folder / "checkpoints" / "last.ckpt")["callbacks"]
     options = next(state["options"] for name, state in saved.items() if name.startswith("PromptTuning"))
@@ -46,15 +52,15 @@ def test_a_run_tunes_by_it_and_goes_on_by_it(trained):
     command("fit", *flags, "--ckpt_path=last", "--config=conf/ddp.yaml", "--trainer.accelerator=cpu")
     again, _ = tried(folder / "tuning.csv")
     assert again[: len(rows)] == rows
-    assert sorted(again[len(rows) :]) == sorted(("1", task, choice) for _, task, choice in rows)
+    assert sorted(again[len(rows) :]) == sorted(("1", task, own) for _, task, own in rows)
 
 
-def test_tune_and_compare_find_it_again(trained, tmp_path):
+def test_tune_and_compare_find_it_again(trained, point_data, tmp_path):
     checkpoint = trained / "run" / "version_0" / "checkpoints" / "last.ckpt"
     command("tune", f"--ckpt_path={checkpoint}", f"--out={tmp_path / 'tuned'}", "--tasks=[point/03]")
     rows, tuners = tried(tmp_path / "tuned" / "tuning.csv")
     assert tuners == {"tests.guests.Every"}
-    assert [choice for _, _, choice in rows] == [f"{5 * n} {5 * n}" for n in range(8)]
+    assert [own for _, _, own in rows] == every_fifth(point_data, "point/03")
     command(
         "tune",
         f"--ckpt_path={checkpoint}",
@@ -206,7 +212,34 @@ def test_no_tuner_takes_what_only_another_one_understands(name):
             "--tuning.tuner_options.stride STRIDE segments from one",
         ),
         (tune.main, ["--tuner", "tests.guests.Every"], "--tuner=tests.guests.Every", "--tuner_options.stride STRIDE"),
-        (tune.main, [], "--tuner=structured", "--tuner_options.credit CREDIT `own`: one model"),
+        (tune.main, [], "--tuner=structured", "--tuner_options.credit {own,whole} `own`: one model"),
+        (
+            tune.main,
+            ["--tuner=hill_climbing"],
+            "--tuner=hill_climbing",
+            "--tuner_options.sigma SIGMA standard deviation of the noise, in normalised units. (type: float>0, "
+            "default: 1.0)",
+        ),
+        (
+            compare.main,
+            ["--tuners", "structured:credit=whole", "tests.guests.Every:stride=3"],
+            "--tuners=tests.guests.Every:NAME=VALUE",
+            "stride STRIDE segments from one",
+        ),
+        (compare.main, [], "--tuners=zo_rank_sgd:NAME=VALUE", "rollouts ROLLOUTS `m`, of a step. (type: int>=1"),
+        (
+            fit.main,
+            ["--data.family=point"],
+            "--data.family=point",
+            "--data.family_options.expert_share EXPERT_SHARE share of expert demonstrations among the candidates; the "
+            "rest acts at random. (type: 0<=float<=1",
+        ),
+        (
+            collect.main,
+            ["half-cheetah-vel"],
+            "--family=half-cheetah-vel",
+            "--family_options.candidate_source {collected,prompt-dt} `collected` or",
+        ),
         (
             fit.main,
             ["--model.transformer=tests.guests.Reactive"],
@@ -216,7 +249,7 @@ def test_no_tuner_takes_what_only_another_one_understands(name):
     ],
 )
 @pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
-def test_help_shows_the_options_of_a_guest(main, args, section, option, capsys):
+def test_help_shows_the_options_of_what_is_named(main, args, section, option, capsys):
     with pytest.raises(SystemExit) as end:
         main([*args, "--help"])
     assert not end.value.code

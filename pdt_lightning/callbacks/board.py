@@ -167,6 +167,8 @@ def write_curves(folder: Path, results: Sequence[TaskResult]) -> None:
             for trial in result.trials:
                 if trial.outcome.failed is None:
                     seen = (trial.outcome.success or 0.0) if by_success else trial.outcome.total
-                    writer.add_scalar(f"round_{'success' if by_success else 'return'}/{result.task}", seen, trial.round)
-                writer.add_scalar(f"round_recommended_value/{result.task}", trial.recommended_value, trial.round)
-                writer.add_scalar(f"round_untuned/{result.task}", sum(untuned) / len(untuned), trial.round)
+                    writer.add_scalar(
+                        f"round_{'success' if by_success else 'return'}/{result.task}", seen, trial.candidate.id
+                    )
+                writer.add_scalar(f"round_recommended_value/{result.task}", trial.recommended_value, trial.candidate.id)
+                writer.add_scalar(f"round_untuned/{result.task}", sum(untuned) / len(untuned), trial.candidate.id)

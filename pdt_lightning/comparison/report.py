@@ -16,7 +16,7 @@ from pdt_lightning.tuning import oracle
 
 RESULTS = (
     *("checkpoint", "task", "tuner", "seed", "round"),
-    *("return", "success", "last_success", "length", "predicted", "recommended_value"),
+    *("return", "success", "last_success", "length", "predicted", "recommended_value", "prompt"),
 )
 RECOMMENDED = (
     "checkpoint",
@@ -29,6 +29,7 @@ RECOMMENDED = (
     "last_success",
     "failed",
     "prompt",
+    "file",
 )
 
 
@@ -36,8 +37,7 @@ def write(results: Results, folder: Path, command: str) -> dict[str, Any]:
     """Write all files; what `summary.json` holds is handed back. `command` made them."""
     summary = {**summarise(results), "command": command}
     write_atomically(folder / "results.csv", _csv(RESULTS, results.trials))
-    recommended = [{**row, "prompt": "; ".join(row["origin"])} for row in results.recommended]
-    write_atomically(folder / "recommended.csv", _csv(RECOMMENDED, recommended))
+    write_atomically(folder / "recommended.csv", _csv(RECOMMENDED, results.recommended))
     write_atomically(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     write_atomically(folder / "summary.md", markdown(summary))
     return summary
@@ -47,7 +47,7 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({**row, "prompt": row["origin"]} for row in rows)
     return text.getvalue()
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -18,6 +17,7 @@ from pdt_lightning.comparison.plan import DEFAULT, FINETUNE, ORACLE, UNTUNED, Jo
 from pdt_lightning.comparison.tried import add_tried, save_prompts
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.seeding import generator
+from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model.attention import attention_along
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.rollouts.finetuning import finetuned
@@ -124,62 +124,64 @@ def _tuned(
         for budget, seed, subject in places
     ]
     search(cells, play, 0, options.parallel)
-    recommended = [cell.tuner.best() for cell in cells]
+    # Untuned, it is a fresh random prompt each time that is judged.
+    recommended = [None if name == UNTUNED else cell.tuner.best() for cell in cells]
 
-    def episodes(seed: int, subject: Subject, candidate: Candidate) -> list[Row]:
+    def episodes(seed: int, subject: Subject, candidate: Candidate | None) -> list[Row]:
         draws = _draws(plan, checkpoint, seed)
-        # Untuned, it is a fresh random prompt each time that is judged.
-        if name == UNTUNED:
+        if candidate is None:
             return draws.untuned(subject, "verdict", plan.options.verdict_episodes)
         return draws.judged(subject, candidate.prompt)
 
     judged = list(zip(places, recommended, strict=True))
     verdicts = play_groups(play, [episodes(seed, subject, candidate) for (_, seed, subject), candidate in judged])
     rows = [
-        _row(subject, objectives, seed, budget, outcomes, () if name == UNTUNED else candidate.choice or ())
+        _row(subject, objectives, seed, budget, outcomes, candidate)
         for ((budget, seed, subject), candidate), outcomes in zip(judged, verdicts, strict=True)
     ]
-    if name != UNTUNED:
-        save_prompts(rows, recommended, job.file(folder).with_suffix(".safetensors"))
     last = [(seed, cell) for (budget, seed, _), cell in zip(places, cells, strict=True) if budget == budgets[-1]]
+    for (budget, _, subject), candidate, row in zip(places, recommended, rows, strict=True):
+        if candidate and budget == budgets[-1]:
+            _keep(row, subject, candidate.prompt, job, folder)
     trials = [
         {
             "task": cell.task.id,
             "seed": seed,
-            "round": trial.round,
+            "round": trial.candidate.id,
             "return": None if trial.outcome.failed else trial.outcome.total,
             "success": None if trial.outcome.failed else trial.outcome.success,
             "last_success": None if trial.outcome.failed else trial.outcome.last_success,
             "length": trial.outcome.length,
-            "choice": trial.choice,
-            "predicted": trial.predicted,
+            "origin": trial.candidate.origin,
+            "predicted": trial.candidate.predicted,
             "recommended_value": trial.recommended_value,
         }
         for seed, cell in last
         for trial in cell.trials
     ]
+    prompts = [candidate.prompt for candidate in recommended if candidate]
+    prompts += [trial.candidate.prompt for _, cell in last for trial in cell.trials]
+    kept = [row for row, candidate in zip(rows, recommended, strict=True) if candidate]
+    save_prompts([*kept, *trials], prompts, job.file(folder).with_suffix(".safetensors"))
     seconds = sum(cell.seconds for _, cell in last) / len(trials) if trials else None
     found = {"seconds_per_round": seconds, "trials": trials, "recommended": rows}
     if name == DEFAULT and plan.slots > 1 and policy.model.use_prompt:
-        choices = [candidate.choice or () for candidate in recommended[-len(last) :]]
-        found["attention"] = _attention(plan, checkpoint, policy, _cells(plan, subjects), choices)
+        prompts = [candidate.prompt for candidate in recommended[-len(last) :] if candidate]
+        found["attention"] = _attention(plan, checkpoint, policy, _cells(plan, subjects), prompts)
     return found
 
 
 def _attention(
-    plan: Plan, checkpoint: int, policy: Policy, places: Sequence[tuple[int, Subject]], choices: Sequence[Sequence[int]]
+    plan: Plan, checkpoint: int, policy: Policy, places: Sequence[tuple[int, Subject]], tuned: Sequence[Prompt]
 ) -> list[dict[str, Any]]:
     """Where the transformer looks along a demonstration, prompted by what was recommended and by random prompts."""
     rows = []
-    for (seed, subject), choice in zip(places, choices, strict=True):
-        segments, draws = subject.segments, _draws(plan, checkpoint, seed)
-        episode = seed % len(segments.episodes)
-        for kind, own in (
-            ("tuned", choice),
-            *(("random", other) for other in draws.choices(subject, "attention", RANDOM_PROMPTS)),
-        ):
-            prompt = segments.gather(np.array([own]))
-            shares = attention_along(policy.model, policy.context_steps, segments.episodes, episode, prompt, plan.slots)
+    for (seed, subject), own in zip(places, tuned, strict=True):
+        episodes = subject.segments.episodes
+        others = _draws(plan, checkpoint, seed).prompts(subject, "attention", RANDOM_PROMPTS)
+        for kind, prompt in (("tuned", own), *(("random", other) for other, _ in others)):
+            place = seed % len(episodes)
+            shares = attention_along(policy.model, policy.context_steps, episodes, place, prompt, plan.slots)
             shares = shares.mean(axis=1)  # (layers, J), over the steps
             rows.append({"task": subject.task.id, "seed": seed, "kind": kind, "shares": shares.tolist()})
     return rows
@@ -193,17 +195,17 @@ def _oracle(
     draws, pools = [_draws(plan, job.checkpoint, seed) for seed in range(plan.seeds)], []
     for subject in subjects:
         pools.append(oracle.Pool(subject.task, objectives[subject.task.id]))
-        add_tried(pools[-1], subject.segments, plan, job.checkpoint, folder)
-        pools[-1].add_each(draws[0].prompts(subject, "oracle", candidates))
+        add_tried(pools[-1], plan, job.checkpoint, folder)
+        for prompt, origin in draws[0].prompts(subject, "oracle", candidates):
+            pools[-1].add(prompt, origin)
     found = oracle.best_of(pools, play, candidates, episodes, 0, draws[0].phase)
-    best = {subject.task.id: prompt for subject, prompt in zip(subjects, found, strict=True)}
-    cells = _cells(plan, subjects)
-    verdicts = play_groups(play, [draws[seed].judged(subject, best[subject.task.id]) for seed, subject in cells])
-    return {
-        "recommended": [
-            _row(subject, objectives, seed, 0, own) for (seed, subject), own in zip(cells, verdicts, strict=True)
-        ]
-    }
+    best = {subject.task.id: Candidate(-1, *own) for subject, own in zip(subjects, found, strict=True)}
+    cells, rows = _cells(plan, subjects), []
+    verdicts = play_groups(play, [draws[seed].judged(subject, best[subject.task.id].prompt) for seed, subject in cells])
+    for (seed, subject), outcomes in zip(cells, verdicts, strict=True):
+        rows.append(_row(subject, objectives, seed, 0, outcomes, best[subject.task.id]))
+        _keep(rows[-1], subject, best[subject.task.id].prompt, job, folder)
+    return {"recommended": rows}
 
 
 def _finetuned(
@@ -230,13 +232,13 @@ def _row(
     seed: int,
     rollouts: int,
     outcomes: Sequence[Outcome],
-    choice: Sequence[int] = (),
+    candidate: Candidate | None = None,
 ) -> dict[str, Any]:
-    """Of a cell. Its return is that of the episodes that could be played.
+    """Of a cell, with the prompt that was judged; None: a random one in each episode.
 
-    What the others count as, all jobs together tell.
+    Its return is that of the episodes that could be played. What the others count as, all jobs together tell.
     """
-    segments = subject.segments
+    segments, choice = subject.segments, candidate.choice if candidate else ()
     figures = EpisodeStatistics.of(outcomes, subject.task.id, objectives[subject.task.id].reports_success)
     played = [outcome.total for outcome in outcomes if outcome.failed is None]
     return {
@@ -249,9 +251,15 @@ def _row(
         "failed": figures.failed,
         "episodes": len(outcomes),
         "lowest": min([*played, *segments.episodes.index.returns.tolist()]),
-        "choice": list(choice),
         "segments": [[int(segments.episode[number]), int(segments.start[number])] for number in choice],
-        "origin": [segments.describe(number) for number in choice],
+        "origin": candidate.origin if candidate else "a random prompt in each episode",
         "lengths": segments.episodes.lengths.tolist(),
         "steps": segments.steps,
     }
+
+
+def _keep(row: dict[str, Any], subject: Subject, prompt: Prompt, job: Job, folder: Path) -> None:
+    """Save the prompt of a row, for `tune --prompts` and `pdt_lightning.load`; the row is told where."""
+    path = folder / "prompts" / job.file(folder).stem / f"seed_{row['seed']}" / f"{subject.task.id}.safetensors"
+    prompt.save(path, row["origin"], **subject.task.facts())
+    row["file"] = path.relative_to(folder).as_posix()

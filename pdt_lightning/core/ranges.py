@@ -66,10 +66,12 @@ def number(
 if TYPE_CHECKING:  # a type checker sees what the values are
     PositiveInt = int
     NonNegativeInt = int
+    PositiveFloat = float
     NonNegativeFloat = float
 else:
     PositiveInt = number(int, 1)
     NonNegativeInt = number(int, 0)
+    PositiveFloat = number(float, 0, above=True)
     NonNegativeFloat = number(float, 0)
 
 
@@ -93,7 +95,7 @@ def check_types(group: str, owner: Callable[..., Any], values: Mapping[str, Any]
         if name not in values:
             continue
         parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-        if values[name] is None and type(None) in parts:
+        if (values[name] is None and type(None) in parts) or str in parts:  # which a guest may be named by
             continue
         for part in parts:
             if get_origin(part) is Literal:

@@ -1,7 +1,6 @@
 """Segments, all the candidates of one task, and Prompt, what the model is given."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,18 @@ from pdt_lightning.data.windows import Steps, gather, window_indices
 class Prompt(Steps):
     """`B` trajectory prompts of `T = J·H` steps: `J` segments of `H` steps, one after the other."""
 
-    def save(self, path: Path | str, origin: Sequence[str] = (), **facts: Any) -> None:
+    def save(self, path: Path | str, origin: str = "", **facts: Any) -> None:
         """Write to a `.safetensors` file, atomically.
 
         Args:
             path: of the file.
-            origin: in words, where each segment came from.
+            origin: in words, where the prompt comes from.
             **facts: kept beside it, as JSON can write them; those of `Task.facts` make the prompt usable without
                 demonstrations.
         """
         tensors = {field.name: getattr(self, field.name).contiguous().cpu() for field in fields(self)}
         # One entry: safetensors writes several in any order, and equal prompts are to be equal files.
-        write_atomically(path, save(tensors, metadata={"facts": json.dumps({**facts, "origin": list(origin)})}))
+        write_atomically(path, save(tensors, metadata={"facts": json.dumps({**facts, "origin": origin})}))
 
     def tobytes(self) -> bytes:
         """All values, one after the other: equal for equal prompts of one kind of device."""
@@ -43,8 +42,8 @@ class Prompt(Steps):
         return cls.load_with_facts(path)[0]
 
     @classmethod
-    def load_with_origin(cls, path: Path | str) -> tuple["Prompt", list[str]]:
-        """The prompt, and in words where each of its segments came from."""
+    def load_with_origin(cls, path: Path | str) -> tuple["Prompt", str]:
+        """The prompt, and in words where it comes from."""
         prompt, facts = cls.load_with_facts(path)
         return prompt, facts["origin"]
 
@@ -61,6 +60,8 @@ class Prompt(Steps):
                 facts = (
                     json.loads(kept["facts"]) if "facts" in kept else {"origin": json.loads(kept.get("origin", "[]"))}
                 )
+                if isinstance(facts["origin"], list):  # a text for each segment, as versions before 0.2 kept it
+                    facts["origin"] = "; ".join(facts["origin"])
                 return cls(**{field.name: file.get_tensor(field.name) for field in fields(cls)}), facts
         except Exception as error:  # safetensors raises its own kinds, which differ between versions
             raise UserError(

@@ -89,10 +89,8 @@ def draw_plane(axis: Axes, record: Record, slot: int, values: np.ndarray, norm: 
             zorder=2,
             plotnonfinite=False,
         )
-    if len(record.best):
-        segment = record.best[slot]
-        first = offsets[episode[segment]] + start[segment]
-        way = record.path[first : first + record.steps]
+    if record.way is not None:
+        way = record.way[slot * record.steps : (slot + 1) * record.steps]
         axis.plot(way[:, 0], way[:, 1], "o-", color=CHOSEN, lw=2.5, ms=4, zorder=3)
     low, high = record.path.min(axis=0), record.path.max(axis=0)
     half = 0.55 * np.maximum(high - low, 0.5 * (high - low).max() + 1e-6)  # a straight path would be drawn in a sliver

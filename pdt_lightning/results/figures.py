@@ -8,6 +8,7 @@ Shapes as in `Record`: `R` rollouts, `J` slots, `N` segments of `H` steps, `E` d
 import dataclasses
 import io
 import math
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def segments(record: Record) -> Figure:
         meaning
     )
     handles = [
-        Rectangle((0, 0), 1, 1, fill=False, ec=CHOSEN, lw=2.2, label="the recommended prompt"),
+        Rectangle((0, 0), 1, 1, fill=False, ec=CHOSEN, lw=2.2, label=_recommended(record)),
         Rectangle(
             (0, 0), 1, 1, fc=UNKNOWN, label="no segment starts there" if record.estimates is not None else "never tried"
         ),
@@ -240,3 +241,8 @@ def _in_its_unit(record: Record) -> Record:
         recommended=np.clip(record.recommended, 0.0, 1.0),
         estimates=None if record.estimates is None else np.clip(record.estimates, 0.0, 1.0),
     )
+
+
+def _recommended(record: Record) -> str:
+    """What is said of the recommended prompt, of whatever kind it is."""
+    return textwrap.fill(f"the recommended prompt{': ' * bool(record.origin)}{record.origin}", 70)

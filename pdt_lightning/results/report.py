@@ -22,7 +22,7 @@ from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
 
 KINDS = ("expert", "untuned", "tuned", "oracle")
 COLUMNS = (
-    *("phase", "epoch", "task", "tuner", "round", "choice"),
+    *("phase", "epoch", "task", "tuner", "round", "prompt"),
     *("return", "success", "last_success", "recommended_value", "seed"),
 )
 
@@ -85,8 +85,8 @@ def tuning_rows(results: Sequence[TaskResult], phase: int, epoch: int, tuner: st
             epoch,
             result.task,
             tuner,
-            trial.round,
-            "" if trial.choice is None else " ".join(map(str, trial.choice)),
+            trial.candidate.id,
+            trial.candidate.origin,
             "" if trial.outcome.failed else repr(trial.outcome.total),
             *(
                 "" if trial.outcome.failed or own is None else own
@@ -234,7 +234,7 @@ def print_table(results: Sequence[TaskResult], title: str) -> None:
         table.add_column("recommended prompt", overflow="fold")
     for result in results:
         own = summary["tasks"][result.task]
-        table.add_row(result.task, *(cell(own[kind]) for kind in shown), "; ".join(result.origin))
+        table.add_row(result.task, *(cell(own[kind]) for kind in shown), result.origin)
     table.add_section()
     table.add_row("all", *(cell(summary["aggregate"][kind]) for kind in shown))
     show(table)

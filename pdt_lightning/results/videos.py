@@ -48,12 +48,12 @@ class Example:
     Args:
         kind: `untuned` or `tuned`.
         row: the episode.
-        origin: in words, where each segment of its prompt came from.
+        origin: in words, where its prompt comes from.
     """
 
     kind: str
     row: Row
-    origin: list[str]
+    origin: str
 
 
 def examples(
@@ -63,8 +63,8 @@ def examples(
     draws = Draws.of(options, slots, phase)
     untuned = draws.untuned(subject, "verdict", 1)[0]
     tuned = draws.judged(subject, result.prompt)[0]
-    origin = [subject.segments.describe(int(segment)) for segment in draws.choices(subject, "verdict", 1)[0]]
-    return Example("untuned", untuned, origin), Example("tuned", tuned, list(result.origin))
+    _, origin = draws.prompts(subject, "verdict", 1)[0]
+    return Example("untuned", untuned, origin), Example("tuned", tuned, result.origin)
 
 
 def film_all(
@@ -216,9 +216,8 @@ def caption(example: Example, outcome: Outcome) -> list[str]:
     """What stands above an episode: task, prompt in words, return and success."""
     which = "a random" if example.kind == "untuned" else "the recommended"
     title = f"{example.row.task.id}, {example.kind}: {which} prompt"
-    prompt = example.origin or ["not made of demonstrated segments"]
     result = f"return {outcome.total:.1f}" + ("" if outcome.success is None else f", success {outcome.success:.0f}")
-    return [line for text in (title, *prompt, result) for line in textwrap.wrap(text, 44)]
+    return [line for text in (title, *example.origin.split("; "), result) for line in textwrap.wrap(text, 44)]
 
 
 def side_by_side(scenes: Sequence[Sequence[Image.Image]], captions: Sequence[Sequence[str]]) -> list[Image.Image]:

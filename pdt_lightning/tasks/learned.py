@@ -7,20 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from pdt_lightning.core import cache
-from pdt_lightning.core.errors import NotFoundError, UserError, check_choice, check_range
+from pdt_lightning.core.errors import NotFoundError, UserError, check_choice
+from pdt_lightning.core.ranges import NonNegativeFloat, check_types
 from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, demonstrated
+from pdt_lightning.tasks.option_types import Candidates, Share, Training
 
 SHIPPED = Path(__file__).parent / "experts"
 STAGES = ("expert", "medium")  # medium: the same network earlier in its training
 CLIP = 10.0  # of normalised inputs, as in training
-SOURCES = ("collected", "prompt-dt", "prompt-dt-prompts")
 
 
 @dataclass(frozen=True)
@@ -157,20 +158,18 @@ class LearnedFamily(TaskFamily):
     def __init__(
         self,
         split: str = "published",
-        training_demonstrations: int = 50,
-        candidate_demonstrations: int = 5,
-        action_noise: float = 0.1,
-        expert_share: float = 1.0,
-        medium_share: float = 0.0,
+        training_demonstrations: Training = 50,
+        candidate_demonstrations: Candidates = 5,
+        action_noise: NonNegativeFloat = 0.1,
+        expert_share: Share = 1.0,
+        medium_share: Share = 0.0,
         collection_seed: int = 0,
-        training_source: str = "collected",
-        candidate_source: str = "collected",
+        training_source: Literal["collected", "prompt-dt", "prompt-dt-prompts"] = "collected",
+        candidate_source: Literal["collected", "prompt-dt"] = "collected",
         experts: str | None = None,
     ):
+        check_types("data.family_options", LearnedFamily.__init__, locals())
         check_choice("`data.family_options.split`", split, self.splits)
-        check_choice("`data.family_options.training_source`", training_source, SOURCES)
-        check_choice("`data.family_options.candidate_source`", candidate_source, SOURCES[:2])
-        check_range("`data.family_options.medium_share`", medium_share, 0, 1)
         if expert_share + medium_share > 1:
             raise UserError(
                 f"`data.family_options.medium_share`={medium_share} and "

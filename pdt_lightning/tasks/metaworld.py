@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import gymnasium as gym
 import metaworld
@@ -18,12 +18,22 @@ from metaworld.policies import ENV_POLICY_MAP
 
 from pdt_lightning.core import cache
 from pdt_lightning.core.errors import UserError, check_choice, check_range
+from pdt_lightning.core.ranges import NonNegativeFloat, check_types, number
 from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, check_held_out, demonstrated
+from pdt_lightning.tasks.option_types import Candidates, Share, Training
 
 HELD_OUT = (11, 17, 25, 36, 41)  # of the 50 goals of the benchmark's seed 1: the split of the Prompt-DT papers
 METAWORLD_SEED = 1
 OBSERVATION_SIZE = 39
 MAX_HORIZON = 500
+if TYPE_CHECKING:
+    EnvName = str
+    Horizon = int
+    StartNoise = float
+else:
+    EnvName = Literal[tuple(sorted(ALL_V3_ENVIRONMENTS))]
+    Horizon = number(int, 1, MAX_HORIZON)
+    StartNoise = number(float, 0, 1)
 CAMERA = "corner4"  # looks over the whole table from the side, closer than the others
 # Goals of one environment differ most in these two.
 HAND_PLANE = (
@@ -201,21 +211,19 @@ class MetaworldFamily(TaskFamily):
 
     def __init__(
         self,
-        env_name: str = "pick-place-v3",
+        env_name: EnvName = "pick-place-v3",
         held_out: Sequence[int] = HELD_OUT,
         extra_goal_seeds: Sequence[int] = (2, 3, 4),
-        training_demonstrations: int = 20,
-        extra_demonstrations: int = 8,
-        candidate_demonstrations: int = 5,
-        action_noise: float = 0.1,
-        expert_share: float = 1.0,
-        horizon: int = 150,
-        start_noise: float = 0.01,
+        training_demonstrations: Training = 20,
+        extra_demonstrations: Training = 8,
+        candidate_demonstrations: Candidates = 5,
+        action_noise: NonNegativeFloat = 0.1,
+        expert_share: Share = 1.0,
+        horizon: Horizon = 150,
+        start_noise: StartNoise = 0.01,
         collection_seed: int = 0,
     ):
-        check_choice("`data.family_options.env_name`", env_name, sorted(ALL_V3_ENVIRONMENTS))
-        check_range("`data.family_options.horizon`", horizon, 1, MAX_HORIZON)
-        check_range("`data.family_options.start_noise`", start_noise, 0, 1)
+        check_types("data.family_options", MetaworldFamily.__init__, locals())
         if METAWORLD_SEED in extra_goal_seeds:
             raise UserError(
                 f"`data.family_options.extra_goal_seeds`: seed {METAWORLD_SEED} holds the goals that are held out."

@@ -10,16 +10,22 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
 
 import metaworld
 
 from pdt_lightning.core import cache
-from pdt_lightning.core.errors import UserError, check_choice, check_range
+from pdt_lightning.core.errors import UserError
+from pdt_lightning.core.ranges import NonNegativeFloat, check_types, number
 from pdt_lightning.tasks.base import Recipe, Task, TaskFamily, demonstrated
-from pdt_lightning.tasks.metaworld import MAX_HORIZON, METAWORLD_SEED, goal_task, scripted
+from pdt_lightning.tasks.metaworld import METAWORLD_SEED, Horizon, StartNoise, goal_task, scripted
+from pdt_lightning.tasks.option_types import Candidates, Share, Training
 
-BENCHMARKS = ("ML10", "ML45", "MT10", "MT50")
 GOALS = 50  # of each class
+if TYPE_CHECKING:
+    ClassGoals = int
+else:
+    ClassGoals = number(int, 1, GOALS)
 Goals = Mapping[str, tuple[tuple[float, ...], ...]]  # by class, the frozen vectors of its tasks
 
 
@@ -68,22 +74,18 @@ class MetaworldSetFamily(TaskFamily):
 
     def __init__(
         self,
-        benchmark: str = "ML10",
-        goals: int = 10,
-        heldout_goals: int = 1,
-        training_demonstrations: int = 8,
-        candidate_demonstrations: int = 5,
-        action_noise: float = 0.1,
-        expert_share: float = 1.0,
-        horizon: int = 150,
-        start_noise: float = 0.01,
+        benchmark: Literal["ML10", "ML45", "MT10", "MT50"] = "ML10",
+        goals: ClassGoals = 10,
+        heldout_goals: ClassGoals = 1,
+        training_demonstrations: Training = 8,
+        candidate_demonstrations: Candidates = 5,
+        action_noise: NonNegativeFloat = 0.1,
+        expert_share: Share = 1.0,
+        horizon: Horizon = 150,
+        start_noise: StartNoise = 0.01,
         collection_seed: int = 0,
     ):
-        check_choice("`data.family_options.benchmark`", benchmark, BENCHMARKS)
-        check_range("`data.family_options.goals`", goals, 1, GOALS)
-        check_range("`data.family_options.heldout_goals`", heldout_goals, 1, GOALS)
-        check_range("`data.family_options.horizon`", horizon, 1, MAX_HORIZON)
-        check_range("`data.family_options.start_noise`", start_noise, 0, 1)
+        check_types("data.family_options", MetaworldSetFamily.__init__, locals())
         training, held_out = goals_of(benchmark)
         if not held_out and goals + heldout_goals > GOALS:
             raise UserError(

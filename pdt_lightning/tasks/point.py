@@ -11,7 +11,9 @@ import gymnasium as gym
 import numpy as np
 
 from pdt_lightning.core.errors import check_range
+from pdt_lightning.core.ranges import NonNegativeFloat, check_types
 from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, check_held_out, demonstrated
+from pdt_lightning.tasks.option_types import Candidates, Horizon, Share, Training
 
 GOALS = 16
 HUB = np.array([1.0, 0.0])
@@ -135,15 +137,15 @@ class PointFamily(TaskFamily):
     def __init__(
         self,
         held_out: Sequence[int] = HELD_OUT,
-        training_demonstrations: int = 50,
-        candidate_demonstrations: int = 5,
-        action_noise: float = 0.05,
-        expert_share: float = 1.0,
-        horizon: int = 30,
+        training_demonstrations: Training = 50,
+        candidate_demonstrations: Candidates = 5,
+        action_noise: NonNegativeFloat = 0.05,
+        expert_share: Share = 1.0,
+        horizon: Horizon = 30,
         collection_seed: int = 0,
     ):
+        check_types("data.family_options", PointFamily.__init__, locals())
         check_held_out(held_out, GOALS)
-        check_range("`data.family_options.horizon`", horizon, 1, 1_000_000)
         tasks: list[Task] = []
         recipes: dict[str, Recipe] = {}
         for goal in range(GOALS):

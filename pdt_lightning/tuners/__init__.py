@@ -2,7 +2,8 @@
 
 To add a tuner, write a file with a class derived from `Tuner` (`base.py`) and name it in `TUNERS` below. The parts of
 a bandit are added in the same way: a reward model in `reward_models.py`, an exploration in `exploration.py`, features
-of segments in `features.py`, each with a name in the table at the end of its file. A class of your own needs no
+of segments in `features.py`, each with a name in the table at the end of its file. What tuners propose are points of
+a space (`spaces.py`), and another kind of prompts is another space. A class of your own needs no
 table: every option takes its path.
 """
 
@@ -20,6 +21,7 @@ from pdt_lightning.tuners.hill_climbing import HillClimbing
 from pdt_lightning.tuners.published import PublishedBandit
 from pdt_lightning.tuners.random_search import RandomSearch
 from pdt_lightning.tuners.rollout_free import BestDemonstration, DemonstrationLoss
+from pdt_lightning.tuners.spaces import Choices, Space, Values
 from pdt_lightning.tuners.structured import StructuredBandit
 from pdt_lightning.tuners.uniform import Uniform
 from pdt_lightning.tuners.values import ValueTuner
@@ -59,16 +61,19 @@ __all__ = [
     "TUNERS",
     "BestDemonstration",
     "Candidate",
+    "Choices",
     "DemonstrationLoss",
     "FlatBandit",
     "HillClimbing",
     "PublishedBandit",
     "RandomSearch",
     "SegmentTuner",
+    "Space",
     "StructuredBandit",
     "Tuner",
     "Uniform",
     "ValueTuner",
+    "Values",
     "ZORankSGD",
     "features",
     "make_tuner",

@@ -1,5 +1,6 @@
 """Tuner: ask for prompts to try, tell how they did, and recommend the best. As in other black-box optimisers."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from pdt_lightning.core.plain import plain
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.failures import counted
 from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.tuners.spaces import Choice, Choices, Space
 
-Choice = tuple[int, ...]  # segment of each slot
 OPTIONS = "tuning.tuner_options"  # the group of a tuner's own
 SURE = 0.95  # probability at which a search is over
 
@@ -41,21 +42,24 @@ class Candidate:
     Args:
         id: by which its outcome is told.
         prompt: one prompt.
-        choice: segment of each slot; None where the prompt is not made of segments as they are.
+        origin: in words, where it comes from.
+        choice: segment of each slot, where the prompt consists of the task's segments as they are; else empty.
         predicted: what a model of the outcomes expects of it, before it is tried, in the outcomes' unit; NaN without
             one.
     """
 
     id: int
     prompt: Prompt
-    choice: Choice | None
+    origin: str
+    choice: Choice = ()
     predicted: float = float("nan")
 
 
 class Tuner(ABC):
     """Finds a prompt for one task from the outcomes of at most `budget` rollouts.
 
-    What a subclass proposes is its own affair: choices of segments (`SegmentTuner`), or values (`values.ValueTuner`).
+    What a subclass proposes are points of its `space`: choices of segments (`SegmentTuner`), values
+    (`values.ValueTuner`), or of a kind of its own (`spaces.Space`).
 
     Args:
         segments: the arms.
@@ -64,12 +68,14 @@ class Tuner(ABC):
         slots: `J`, segments in a prompt.
 
     Attributes:
+        space: what its proposals are points of; a subclass sets it.
         outlook: what is known of the outcomes before any rollout; whoever plays them sets it.
 
     Raises:
         UserError: on a negative budget, or no slots.
     """
 
+    space: Space
     outlook = Outlook()
 
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
@@ -89,7 +95,8 @@ class Tuner(ABC):
     ) -> Self:
         """A tuner from all that any of them may need.
 
-        A tuner that needs the policy, or what follows from it, does this itself, and takes its own options by name.
+        The policy is for a constructor that takes a `policy` after `slots`. A tuner that needs what follows from the
+        policy does this itself, and takes its own options by name.
 
         Args:
             segments: see the class.
@@ -97,9 +104,13 @@ class Tuner(ABC):
             rng: likewise.
             slots: likewise.
             policy: that will act; its transformer may be asked about segments.
-            **options: the tuner's own: what its constructor takes after `slots`.
+            **options: the tuner's own: what its constructor takes besides.
         """
-        return cls(segments, budget, rng, slots, **options)
+        return cls(segments, budget, rng, slots, **({"policy": policy} if cls._takes_policy() else {}), **options)
+
+    @classmethod
+    def _takes_policy(cls) -> bool:
+        return "policy" in inspect.signature(cls).parameters
 
     @classmethod
     def check(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,10 +129,10 @@ class Tuner(ABC):
     def takes_options(cls) -> tuple[Callable[..., Any], str]:
         """What takes the tuner's own options, and its parameter after which they begin."""
         inherited = cls.make.__func__ is Tuner.make.__func__  # type: ignore[attr-defined]  # a class method has it
-        return (cls.__init__, "slots") if inherited else (cls.make, "policy")
+        return (cls.__init__, "policy" if cls._takes_policy() else "slots") if inherited else (cls.make, "policy")
 
     def ask(self, n: int = 1) -> list[Candidate]:
-        """At most `n` prompts to try, each of which costs one of the budget; none when it is spent, or the search is over."""
+        """At most `n` prompts to try, none when the budget is spent or the search is over; each costs one of it."""
         if self.confidence() >= SURE:
             return []
         candidates = []
@@ -171,9 +182,9 @@ class Tuner(ABC):
         return self._best()[1] if any(value is not None for value in self.values) else float("nan")
 
     def confidence(self) -> float:
-        """Probability that the recommended prompt is as good as any, up to a tolerance; NaN where a tuner says nothing of it.
+        """Probability that the recommended prompt is as good as any, up to a tolerance; at `SURE` the search is over.
 
-        The search is over at `SURE`.
+        NaN where a tuner says nothing of it, or not yet.
         """
         return float("nan")
 
@@ -207,9 +218,10 @@ class Tuner(ABC):
     def _best(self) -> tuple[Any, float]:
         """The recommended proposal and its estimated value."""
 
-    @abstractmethod
     def _candidate(self, number: int, proposal: Any, predicted: float = float("nan")) -> Candidate:
         """The prompt that a proposal means."""
+        space = self.space
+        return Candidate(number, space.prompt(proposal), space.describe(proposal), space.made_of(proposal), predicted)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values from which `load_state_dict` goes on exactly here, pending candidates included."""
@@ -225,33 +237,29 @@ class Tuner(ABC):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         self.asked = state["asked"]
-        self.pending = {number: self._restored(proposal) for number, proposal in state["pending"]}
+        self.pending = {number: self.space.restored(proposal) for number, proposal in state["pending"]}
         self.told = list(state["told"])
         self.values, self.outlook = list(state["values"]), Outlook(**state["outlook"])
         self.outcomes = self._counted(self.values)
         self.rng.bit_generator.state = state["rng"]
 
-    @abstractmethod
-    def _restored(self, proposal: Any) -> Any:
-        """A proposal from its plain values."""
-
 
 class SegmentTuner(Tuner):
     """Proposes choices: the segment of each slot, by number."""
 
+    space: Choices
+
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
         super().__init__(segments, budget, rng, slots)
+        self.space = Choices(segments, slots)
         self.choices: list[Choice] = []  # of the outcomes
         self.pick: Choice = ()  # what is recommended whatever was told, or before; of some tuners
 
     def _learn(self, proposal: Choice, value: float) -> None:
         self.choices.append(proposal)
 
-    def _candidate(self, number: int, proposal: Choice, predicted: float = float("nan")) -> Candidate:
-        return Candidate(number, self.segments.gather(np.array([proposal])), proposal, predicted)
-
     def _random_choice(self) -> Choice:
-        return tuple(int(segment) for segment in self.rng.integers(len(self.segments), size=self.slots))
+        return self.space.sample(self.rng)
 
     def state_dict(self) -> dict[str, Any]:
         """As for every tuner, and the choices."""
@@ -260,8 +268,5 @@ class SegmentTuner(Tuner):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         super().load_state_dict(state)
-        self.choices = [self._restored(choice) for choice in state["choices"]]
+        self.choices = [self.space.restored(choice) for choice in state["choices"]]
         self.pick = tuple(state["pick"])
-
-    def _restored(self, proposal: Sequence[int]) -> Choice:
-        return tuple(proposal)

@@ -1,11 +1,11 @@
-"""How sure it is that a prompt is as good as any: so that a search ends when there is nothing left to find out.
+"""How sure it is that a prompt is as good as any, so that a search ends when there is nothing left to find out.
 
-What is to be reached is what the best demonstrations show. A prompt's worth is its mean outcome, in doubt as by a normal
-distribution whose variance has a scaled inverse chi-squared prior: a few outcomes that are all alike do not yet make a prompt
-reliable, the less so where others have failed.
+What is to be reached is what the best demonstrations show. A prompt's worth is its mean outcome, in doubt as by a
+normal distribution whose variance has a scaled inverse chi-squared prior: a few outcomes that are all alike do not yet
+make a prompt reliable, the less so where others have failed.
 
-Source: Gelman et al. 2013, section 3.3, for the posterior; MoPPS (arXiv 2507.04632) for sparing rollouts by it. The constants were
-set on tasks that are held out of training goals, so that of what is said with 0.95 at least nine in ten hold.
+Source: Gelman et al. 2013, section 3.3, for the posterior; MoPPS (arXiv 2507.04632) for sparing rollouts by it. The
+constants were set on goals of the sparse point that were left out of training for this alone.
 """
 
 from collections.abc import Sequence

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -108,6 +109,7 @@ class EpsilonGreedy(Exploration):
 
 
 EXPLORATIONS: dict[str, type[Exploration]] = {"thompson": Thompson, "ucb": UCB, "epsilon_greedy": EpsilonGreedy}
+ExplorationName = Literal["thompson", "ucb", "epsilon_greedy"] | str  # one of them, or a guest
 
 
 def exploration_class(name: str) -> type[Exploration]:

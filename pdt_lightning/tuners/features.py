@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -94,6 +94,7 @@ def raw(prompts: Prompt, policy: Policy) -> np.ndarray:
 
 
 FEATURES: dict[str, Callable[[Prompt, Policy], np.ndarray]] = {"encoded": encoded, "raw": raw}
+FeaturesName = Literal["encoded", "raw"] | str  # one of them, or a guest
 
 
 def smoothed(values: np.ndarray, segments: Segments, width: float) -> np.ndarray:

@@ -5,11 +5,13 @@ from typing import Any, Self
 import numpy as np
 
 from pdt_lightning.core.plain import plain
-from pdt_lightning.data.segments import Prompt, Segments
+from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.tuners.base import Candidate, Choice
+from pdt_lightning.tuners.exploration import ExplorationName
+from pdt_lightning.tuners.features import FeaturesName, features_of
 from pdt_lightning.tuners.features import features as of_segments
-from pdt_lightning.tuners.features import features_of
+from pdt_lightning.tuners.reward_models import RewardModelName
+from pdt_lightning.tuners.spaces import Choice, Choices
 from pdt_lightning.tuners.structured import StructuredBandit
 
 POOL = 1000  # prompts: there are N^J of them, of which no more can be looked at in each round
@@ -36,18 +38,20 @@ class FlatBandit(StructuredBandit):
         rng: np.random.Generator,
         slots: int,
         policy: Policy,
-        features: str = "encoded",
-        reward_model: str = "linear",
-        exploration: str = "thompson",
+        features: FeaturesName = "encoded",
+        reward_model: RewardModelName = "linear",
+        exploration: ExplorationName = "thompson",
     ):
         count = len(segments)
-        self.arms = Prompts(
-            segments, np.arange(count)[:, None] if slots == 1 else rng.integers(count, size=(POOL, slots))
-        )
+        arms = np.arange(count)[:, None] if slots == 1 else rng.integers(count, size=(POOL, slots))
+        whole = Listed(segments, arms)
         self._look = lambda: (
-            of_segments(features, segments, policy) if slots == 1 else features_of(features, self.arms.all(), policy)
+            of_segments(features, segments, policy)
+            if slots == 1
+            else features_of(features, segments.gather(whole.choices), policy)
         )
-        super().__init__(self.arms, budget, rng, 1, self._look(), reward_model, exploration)  # type: ignore[arg-type]
+        super().__init__(segments, budget, rng, 1, self._look(), reward_model, exploration)
+        self.space: Listed = whole
 
     @classmethod
     def make(  # type: ignore[override]  # without slots there is no credit to give
@@ -57,52 +61,44 @@ class FlatBandit(StructuredBandit):
         rng: np.random.Generator,
         slots: int,
         policy: Policy,
-        features: str = "encoded",
-        reward_model: str = "linear",
-        exploration: str = "thompson",
+        features: FeaturesName = "encoded",
+        reward_model: RewardModelName = "linear",
+        exploration: ExplorationName = "thompson",
     ) -> Self:
         """With the policy."""
         return cls(segments, budget, rng, slots, policy, features, reward_model, exploration)
 
-    def _candidate(self, number: int, proposal: Choice, predicted: float = float("nan")) -> Candidate:
-        """In terms of segments, as for others."""
-        made = super()._candidate(number, proposal, predicted)
-        return Candidate(number, made.prompt, tuple(self.arms.choices[proposal[0]].tolist()), predicted)
-
     def estimates(self) -> np.ndarray | None:
         """None where whole prompts are no segments."""
-        return super().estimates() if self.arms.choices.shape[1] == 1 else None
+        return super().estimates() if self.space.choices.shape[1] == 1 else None
 
     def state_dict(self) -> dict[str, Any]:
         """As for every bandit, and the prompts to choose from."""
-        return {**super().state_dict(), "arms": plain(self.arms.choices)}
+        return {**super().state_dict(), "arms": plain(self.space.choices)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         super().load_state_dict(state)
-        self.arms.choices = np.array(state["arms"])
+        self.space.choices = np.array(state["arms"])
         self.model = self._model(self._look())
 
 
-class Prompts:
-    """Whole prompts in place of segments.
+class Listed(Choices):
+    """Whole prompts out of a list, as choices of one slot: a point is the number of one.
 
     Args:
         segments: what they are made of.
-        choices: `(P, J)`.
+        choices: `(P, J)` of each prompt.
     """
 
     def __init__(self, segments: Segments, choices: np.ndarray):
-        self.segments, self.choices = segments, choices
+        super().__init__(segments, choices.shape[1])
+        self.choices = choices
 
-    def __len__(self) -> int:
-        """`P`."""
-        return len(self.choices)
+    def sample(self, rng: np.random.Generator) -> Choice:
+        """One of them."""
+        return (int(rng.integers(len(self.choices))),)
 
-    def gather(self, choices: np.ndarray) -> Prompt:
-        """`B` prompts by their numbers, `(B, 1)`."""
-        return self.segments.gather(self.choices[np.asarray(choices)[:, 0]])
-
-    def all(self) -> Prompt:
-        """`P` prompts."""
-        return self.segments.gather(self.choices)
+    def made_of(self, point: Choice) -> Choice:
+        """In terms of segments, as for others."""
+        return tuple(self.choices[point[0]].tolist())

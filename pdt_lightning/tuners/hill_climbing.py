@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from pdt_lightning.core.plain import plain
+from pdt_lightning.core.ranges import PositiveFloat
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.values import ValueTuner
@@ -25,16 +26,23 @@ class HillClimbing(ValueTuner):
     """
 
     def __init__(
-        self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, sigma: float = 1.0
+        self,
+        segments: Segments,
+        budget: int,
+        rng: np.random.Generator,
+        slots: int,
+        policy: Policy,
+        sigma: PositiveFloat = 1.0,
     ):
         super().__init__(segments, budget, rng, slots, policy)
         self.sigma = sigma
-        self.top, self.top_value = self.start, -np.inf
+        self.top, self.top_value = self.space.start, -np.inf
 
     def _propose(self, n: int) -> list[np.ndarray]:
         """The first of all is the prompt it starts from."""
         return [
-            self.top + (self.sigma * self._noise() if number else 0.0) for number in range(self.asked, self.asked + n)
+            self.space.neighbour(self.top, self.rng, self.sigma) if number else self.top
+            for number in range(self.asked, self.asked + n)
         ]
 
     def _learn(self, proposal: np.ndarray, value: float) -> None:
@@ -54,4 +62,4 @@ class HillClimbing(ValueTuner):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         super().load_state_dict(state)
-        self.top, self.top_value = self._restored(state["top"]), state["top_value"]
+        self.top, self.top_value = self.space.restored(state["top"]), state["top_value"]

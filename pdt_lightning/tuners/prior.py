@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from pdt_lightning.core.errors import check_choice
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.tuners.base import OPTIONS, Choice
+from pdt_lightning.tuners.base import Choice
 from pdt_lightning.tuners.features import made_once
 from pdt_lightning.tuners.references import References, least_loss
 from pdt_lightning.tuners.reward_models import RewardModel
@@ -46,16 +46,16 @@ PRIORS: dict[str, Callable[[Segments, Policy, int], Prior | None]] = {
     "demonstrations": from_demonstrations,
     "none": lambda segments, policy, slots: None,
 }
+PriorName = Literal["demonstrations", "none"]
 
 
-def prior_maker(name: str) -> Callable[[Segments, Policy, int], Prior | None]:
-    """What makes the prior called `name`, one of `PRIORS`."""
-    check_choice(f"`{OPTIONS}.prior`", name, PRIORS)
+def prior_maker(name: PriorName) -> Callable[[Segments, Policy, int], Prior | None]:
+    """What makes the prior called `name`."""
     return PRIORS[name]
 
 
 def standardised(scores: np.ndarray) -> np.ndarray:
-    """Scores `(N,)` in standard deviations from their mean, `FARTHEST` at most, so that neither unit nor outliers matter.
+    """Scores `(N,)` in standard deviations from their mean, `FARTHEST` at most: neither unit nor outliers matter.
 
     >>> standardised(np.array([3.0, 4.0, 5.0])).round(2).tolist()
     [-1.22, 0.0, 1.22]
@@ -88,7 +88,7 @@ class Informed(RewardModel):
         self.expect(SLOPE * self.scores.max())
 
     def expect(self, level: float) -> None:
-        """Expect this standardised return of the segments of the highest score, and less of others; to be said before `fit`."""
+        """Expect this standardised return where the score is highest, and less elsewhere; to be said before `fit`."""
         expected = level + SLOPE * (self.scores - self.scores.max())
         self.expected = np.tile(expected / self.slots, (self.slots, 1))  # (J, N)
 

@@ -6,6 +6,7 @@ Shapes: `n` rollouts, `J` slots, `N` segments, `F` features.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -166,6 +167,7 @@ class Apart(RewardModel):
 
 
 REWARD_MODELS: dict[str, type[RewardModel]] = {"linear": LinearModel}
+RewardModelName = Literal["linear"] | str  # one of them, or a guest
 
 
 def reward_model_class(name: str) -> type[RewardModel]:

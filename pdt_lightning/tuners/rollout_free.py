@@ -1,7 +1,5 @@
 """Prompts chosen from what the demonstrations themselves say, without a rollout."""
 
-from typing import Self
-
 import numpy as np
 
 from pdt_lightning.data.segments import Segments
@@ -57,8 +55,3 @@ class DemonstrationLoss(RolloutFree):
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy):
         super().__init__(segments, budget, rng, slots)
         self.pick = from_demonstrations(segments, policy, slots).best
-
-    @classmethod
-    def make(cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy) -> Self:  # type: ignore[override]
-        """With the policy."""
-        return cls(segments, budget, rng, slots, policy)

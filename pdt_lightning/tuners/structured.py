@@ -9,24 +9,24 @@ are ours.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from pdt_lightning.core.errors import check_choice, check_range
+from pdt_lightning.core.ranges import NonNegativeFloat, check_types
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import OPTIONS, Choice
 from pdt_lightning.tuners.confidence import confidence
-from pdt_lightning.tuners.exploration import best_choice, exploration_class
-from pdt_lightning.tuners.features import feature_maker
+from pdt_lightning.tuners.exploration import ExplorationName, best_choice, exploration_class
+from pdt_lightning.tuners.features import FeaturesName, feature_maker
 from pdt_lightning.tuners.features import features as features_of_segments
-from pdt_lightning.tuners.prior import Informed, Prior, prior_maker
+from pdt_lightning.tuners.prior import Informed, Prior, PriorName, prior_maker
 from pdt_lightning.tuners.recommend import Finalists, by_choice, worth
-from pdt_lightning.tuners.reward_models import Apart, RewardModel, reward_model_class
+from pdt_lightning.tuners.reward_models import Apart, RewardModel, RewardModelName, reward_model_class
 
-CREDITS = ("own", "whole")
+Credit = Literal["own", "whole"]
 
 
 class StructuredBandit(Finalists):
@@ -43,9 +43,10 @@ class StructuredBandit(Finalists):
             `exploration.Exploration`.
         credit: `own`: one model of all slots, each credited with its own share; `whole`: a model for each slot,
             credited with the whole return, as published.
-        prior: what is held of the segments before the first rollout; None: nothing.
-        tolerance: the search is over when the recommended prompt is surely within this of the best: a share of success, or
-            of the task's return scale. 0: only when the budget is spent.
+        prior: what is held of the segments before the first rollout, None: nothing; by name what the `demonstrations`
+            tell, or `none`.
+        tolerance: the search is over when the recommended prompt is surely within this of the best: a share of success,
+            or of the task's return scale. 0: only when the budget is spent.
     """
 
     def __init__(
@@ -55,17 +56,16 @@ class StructuredBandit(Finalists):
         rng: np.random.Generator,
         slots: int,
         features: np.ndarray,
-        reward_model: str = "linear",
-        exploration: str = "thompson",
-        credit: str = "own",
+        reward_model: RewardModelName = "linear",
+        exploration: ExplorationName = "thompson",
+        credit: Credit = "own",
         prior: Prior | None = None,
-        tolerance: float = 0.05,
+        tolerance: NonNegativeFloat = 0.05,
     ):
         super().__init__(segments, budget, rng, slots)
-        check_choice(f"`{OPTIONS}.credit`", credit, CREDITS)
+        check_types(OPTIONS, StructuredBandit.__init__, {"credit": credit, "tolerance": tolerance})
         kind = reward_model_class(reward_model)
         self._model = lambda features: kind(features, slots) if credit == "own" else Apart(kind, features, slots)
-        check_range(f"`{OPTIONS}.tolerance`", tolerance, 0)
         self._prior, self.tolerance = prior, tolerance
         self.model: RewardModel = (
             Informed(self._model, features, slots, prior.scores) if prior else self._model(features)
@@ -86,12 +86,12 @@ class StructuredBandit(Finalists):
         rng: np.random.Generator,
         slots: int,
         policy: Policy,
-        features: str = "encoded",
-        reward_model: str = "linear",
-        exploration: str = "thompson",
-        credit: str = "own",
-        prior: str = "demonstrations",
-        tolerance: float = 0.05,
+        features: FeaturesName = "encoded",
+        reward_model: RewardModelName = "linear",
+        exploration: ExplorationName = "thompson",
+        credit: Credit = "own",
+        prior: PriorName = "demonstrations",
+        tolerance: NonNegativeFloat = 0.05,
     ) -> Self:
         """With the features and the prior of the segments that the policy's transformer gives."""
         known, held = features_of_segments(features, segments, policy), prior_maker(prior)(segments, policy, slots)
@@ -104,9 +104,6 @@ class StructuredBandit(Finalists):
         feature_maker(options.get("features", "encoded"))
         reward_model_class(options.get("reward_model", "linear"))
         exploration_class(options.get("exploration", "thompson"))
-        check_choice(f"`{OPTIONS}.credit`", options.get("credit", "own"), CREDITS)
-        prior_maker(options.get("prior", "demonstrations"))
-        check_range(f"`{OPTIONS}.tolerance`", options.get("tolerance", 0.05), 0)
         return options
 
     def _explore(self, number: int, open_ones: list[Choice]) -> Choice:
@@ -116,7 +113,7 @@ class StructuredBandit(Finalists):
         return self.exploration.choose(self.model, number / self.budget, self.rng, open_ones)
 
     def _propose(self, n: int) -> list[Choice]:
-        """While the recommended prompt does as well as the best may, it is tried again, until it is sure or disappoints."""
+        """While the recommended prompt does as well as the best may, it is tried again, until it is sure or fails."""
         if self.tolerance and self.choices:
             choice, value = self._best()
             if choice in self.choices and value >= self._to_reach(value) - self._tolerated():
@@ -124,7 +121,7 @@ class StructuredBandit(Finalists):
         return super()._propose(n)
 
     def confidence(self) -> float:
-        """That the recommended prompt is within the tolerance of the best; NaN without a tolerance, or before it was tried."""
+        """That the recommended prompt is within the tolerance of the best; NaN before it was tried, or without one."""
         if not self.tolerance or not self.choices:
             return float("nan")
         choice, value = self._best()
@@ -135,7 +132,7 @@ class StructuredBandit(Finalists):
         return self.tolerance * self.outlook.size
 
     def _to_reach(self, value: float) -> float:
-        """Value of the best: what was demonstrated, or where a prompt worth `value` does better what the model holds possible."""
+        """Value of the best: what was demonstrated or, where a prompt worth `value` does better, what may yet be."""
         shown = self.outlook.demonstrated
         if value <= shown + self._tolerated():
             return shown

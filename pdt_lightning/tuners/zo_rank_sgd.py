@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from pdt_lightning.core.plain import plain
+from pdt_lightning.core.ranges import PositiveFloat, PositiveInt
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.values import ValueTuner
@@ -54,13 +55,13 @@ class ZORankSGD(ValueTuner):
         rng: np.random.Generator,
         slots: int,
         policy: Policy,
-        rollouts: int = 10,
-        mu: float = 0.3,
-        rate: float = 0.1,
+        rollouts: PositiveInt = 10,
+        mu: PositiveFloat = 0.3,
+        rate: PositiveFloat = 0.1,
     ):
         super().__init__(segments, budget, rng, slots, policy)
         self.rollouts, self.mu, self.rate = rollouts, mu, rate
-        self.current = self.start
+        self.current = self.space.start
         self.step: list[tuple[np.ndarray, float | None]] = []  # points and values of this step; None: it failed
         self.worth = float("nan")  # mean of the last step's
 
@@ -71,7 +72,7 @@ class ZORankSGD(ValueTuner):
         left = self.rollouts - self.asked % self.rollouts
         if left == self.rollouts and self.pending:
             return []
-        return [self.current + self.mu * self._noise() for _ in range(min(n, left))]
+        return [self.space.neighbour(self.current, self.rng, self.mu) for _ in range(min(n, left))]
 
     def _learn(self, proposal: np.ndarray, value: float) -> None:
         self.step.append((proposal, value))
@@ -107,5 +108,5 @@ class ZORankSGD(ValueTuner):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         super().load_state_dict(state)
-        self.current, self.worth = self._restored(state["current"]), state["worth"]
-        self.step = [(self._restored(point), value) for point, value in state["step"]]
+        self.current, self.worth = self.space.restored(state["current"]), state["worth"]
+        self.step = [(self.space.restored(point), value) for point, value in state["step"]]

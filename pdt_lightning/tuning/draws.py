@@ -11,6 +11,7 @@ from pdt_lightning.core.seeding import Key, generator, integer
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.rollout import Row
 from pdt_lightning.tasks.base import Task
+from pdt_lightning.tuners.spaces import Choices
 from pdt_lightning.tuning.options import TuningOptions
 
 
@@ -77,19 +78,16 @@ class Draws:
         """By which what is drawn for a purpose, such as `verdict`, is drawn."""
         return (purpose, self.phase, subject.task.id)
 
-    def choices(self, subject: Subject, purpose: str, count: int) -> np.ndarray:
-        """`(count, J)` random segments."""
+    def prompts(self, subject: Subject, purpose: str, count: int) -> list[tuple[Prompt, str]]:
+        """So many random prompts, each with its origin in words."""
         rng = generator(self._seed(purpose), "random prompts", *self.key(subject, purpose))
-        return rng.integers(len(subject.segments), size=(count, self.slots))
-
-    def prompts(self, subject: Subject, purpose: str, count: int) -> Prompt:
-        """So many random prompts."""
-        return subject.segments.gather(self.choices(subject, purpose, count))
+        space = Choices(subject.segments, self.slots)
+        choices = [space.sample(rng) for _ in range(count)]
+        return [(space.prompt(choice), space.describe(choice)) for choice in choices]
 
     def untuned(self, subject: Subject, purpose: str, episodes: int) -> list[Row]:
         """Episodes with a random prompt each."""
-        prompts = self.prompts(subject, purpose, episodes)
-        return self._rows(subject, purpose, [prompts[[n]] for n in range(episodes)])
+        return self._rows(subject, purpose, [prompt for prompt, _ in self.prompts(subject, purpose, episodes)])
 
     def judged(self, subject: Subject, prompt: Prompt) -> list[Row]:
         """The verdict's episodes, all with one prompt."""

@@ -1,7 +1,7 @@
 """What is maximised on a task, decided once, before its first rollout, so that all its outcomes have one unit."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -37,7 +37,7 @@ class Objective:
     kind: str = "return"
     reports_success: bool = False
     scale: float = 1.0
-    outlook: Outlook = Outlook()
+    outlook: Outlook = field(default_factory=Outlook)
 
     @property
     def unit(self) -> str:

@@ -48,21 +48,18 @@ class Pool:
     def __init__(self, task: Task, objective: Objective):
         self.task, self.objective = task, objective
         self.prompts: list[Prompt] = []
+        self.origins: list[str] = []  # in words, where each comes from
         self.values: list[list[float | None]] = []
         self._numbers: dict[bytes, int] = {}
 
-    def add(self, prompt: Prompt, values: Iterable[float | None] = ()) -> None:
+    def add(self, prompt: Prompt, origin: str, values: Iterable[float | None] = ()) -> None:
         """Add one prompt, or what more is known of one that is there."""
         number = self._numbers.setdefault(prompt.tobytes(), len(self.prompts))
         if number == len(self.prompts):
             self.prompts.append(prompt)
+            self.origins.append(origin)
             self.values.append([])
         self.values[number] += values
-
-    def add_each(self, prompts: Prompt) -> None:
-        """Add prompts that nothing is known of."""
-        for number in range(len(prompts)):
-            self.add(prompts[[number]])
 
     def untried(self) -> list[int]:
         """Numbers of those without a rollout."""
@@ -82,8 +79,8 @@ class Pool:
 
 def best_of(
     pools: Sequence[Pool], play: Rollout, candidates: int, episodes: int, seed: int, phase: int
-) -> list[Prompt]:
-    """The best prompt of each task.
+) -> list[tuple[Prompt, str]]:
+    """The best prompt of each task, and in words where it comes from.
 
     Args:
         pools: of each task, with all that was tried and what is to be tried now.
@@ -109,4 +106,5 @@ def best_of(
         for pool, own, outcomes in zip(pools, chosen, play_groups(play, plan), strict=True):
             for place, outcome in enumerate(outcomes):
                 pool.values[own[place // len(numbers)]].append(pool.objective.value(outcome))
-    return [pool.prompts[pool.best(1)[0]] for pool in pools]
+    best = [pool.best(1)[0] for pool in pools]
+    return [(pool.prompts[number], pool.origins[number]) for pool, number in zip(pools, best, strict=True)]

@@ -16,7 +16,7 @@ from pdt_lightning.core.terminal import say
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, one_thread, play_groups
-from pdt_lightning.tuners import make_tuner
+from pdt_lightning.tuners import Tuner, make_tuner
 from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.draws import Draws, Subject
 from pdt_lightning.tuning.objective import Objective, decide
@@ -32,12 +32,12 @@ class Recommendation:
 
     Args:
         prompt: one prompt.
-        origin: in words, where each segment of it came from.
+        origin: in words, where it comes from.
         value: what the tuner thinks it is worth; NaN where no tuner chose it.
     """
 
     prompt: Prompt
-    origin: list[str]
+    origin: str
     value: float = math.nan
 
 
@@ -120,17 +120,16 @@ def _tuned(
                     play, [draws.untuned(s, "yardstick", options.yardstick_episodes) for s in subjects]
                 )
             cells = searched(policy, subjects, objectives, play, options, draws)
-            chosen = {cell.task.id: recommended(subject, cell) for subject, cell in zip(subjects, cells, strict=True)}
-        prompts = [chosen[subject.task.id].prompt for subject in subjects]
-        tuned = play_groups(play, [draws.judged(s, prompt) for s, prompt in zip(subjects, prompts, strict=True)])
+            chosen = {cell.task.id: recommended(cell.tuner) for cell in cells}
+        found = [chosen[subject.task.id] for subject in subjects]
+        tuned = play_groups(play, [draws.judged(s, own.prompt) for s, own in zip(subjects, found, strict=True)])
         untuned = play_groups(play, [draws.untuned(s, "verdict", options.verdict_episodes) for s in subjects])
         best: Sequence[list[Outcome] | None] = [None] * len(subjects)
         if with_oracle and options.oracle_candidates:
-            best = oracle_episodes(subjects, objectives, prompts, cells, play, options, draws)
+            best = oracle_episodes(subjects, objectives, found, cells, play, options, draws)
 
     results = []
     for number, (subject, objective) in enumerate(zip(subjects, objectives, strict=True)):
-        found = chosen[subject.task.id]
         trials = cells[number].trials if cells else []
         groups = {
             "yardstick": before[number],
@@ -158,9 +157,9 @@ def _tuned(
             tuned=judged["tuned"],
             oracle=judged["oracle"] if groups["oracle"] else None,
             trials=trials,
-            prompt=found.prompt,
-            origin=found.origin,
-            recommended_value=found.value,
+            prompt=found[number].prompt,
+            origin=found[number].origin,
+            recommended_value=found[number].value,
         )
         if cells and options.verdict_episodes:
             result.record = recorded(result, subject, cells[number], options)
@@ -188,17 +187,16 @@ def searched(
     return cells
 
 
-def recommended(subject: Subject, cell: Cell) -> Recommendation:
+def recommended(tuner: Tuner) -> Recommendation:
     """What the tuner of a finished search puts forward."""
-    best = cell.tuner.best()
-    origin = [subject.segments.describe(segment) for segment in best.choice or ()]
-    return Recommendation(best.prompt, origin, cell.tuner.best_value())
+    best = tuner.best()
+    return Recommendation(best.prompt, best.origin, tuner.best_value())
 
 
 def oracle_episodes(
     subjects: Sequence[Subject],
     objectives: Sequence[Objective],
-    recommended: Sequence[Prompt],
+    found: Sequence[Recommendation],
     cells: Sequence[Cell],
     play: Rollout,
     options: TuningOptions,
@@ -208,14 +206,15 @@ def oracle_episodes(
     pools = []
     for number, (subject, objective) in enumerate(zip(subjects, objectives, strict=True)):
         pool = oracle.Pool(subject.task, objective)
-        pool.add(recommended[number])
+        pool.add(found[number].prompt, found[number].origin)
         for cell in cells[number : number + 1]:
-            for trial, prompt in zip(cell.trials, cell.prompts, strict=True):
-                pool.add(prompt, [objective.value(trial.outcome)])
-        pool.add_each(draws.prompts(subject, "oracle", options.oracle_candidates))
+            for trial in cell.trials:
+                pool.add(trial.candidate.prompt, trial.candidate.origin, [objective.value(trial.outcome)])
+        for prompt, origin in draws.prompts(subject, "oracle", options.oracle_candidates):
+            pool.add(prompt, origin)
         pools.append(pool)
     best = oracle.best_of(pools, play, options.oracle_candidates, options.oracle_episodes, options.seed, draws.phase)
-    return play_groups(play, [draws.judged(s, prompt) for s, prompt in zip(subjects, best, strict=True)])
+    return play_groups(play, [draws.judged(s, prompt) for s, (prompt, _) in zip(subjects, best, strict=True)])
 
 
 def recorded(result: TaskResult, subject: Subject, cell: Cell, options: TuningOptions) -> Record:

@@ -35,18 +35,23 @@ class Record:
             other.
         returns: `(E,)` float64 return of each demonstration.
         path: `(M, 2)` float32 two coordinates of the demonstrated states; None where the task names none to draw.
-        choices: `(R, J)` int64 segment of each slot; -1 where a prompt was not made of segments as they are.
+        choices: `(R, J)` int64 segment of each slot; -1 where a prompt did not consist of the task's segments as they
+            are.
         seen: `(R,)` float64 success or return of each rollout; NaN for one that failed.
         predicted: `(R,)` float64 what a model expected of it before; NaN without a model.
         recommended: `(R,)` float64 what the tuner then thought its recommendation worth.
         retried: number of the first rollout that tried a prompt again to find the best; `R` where the tuner does no
             such thing.
-        best: `(J,)` int64 segments of the recommended prompt; empty where it is not made of segments as they are.
+        best: `(J,)` int64 segments of the recommended prompt; empty where it does not consist of the task's segments as
+            they are.
         estimates: `(J, N)` float64 what is expected of a prompt with a segment in a slot and random ones in the others;
             None without a model.
         untuned: success or return of each untuned episode of the verdict.
         tuned: the same of the recommended prompt.
         oracle: the same of the oracle; None where it was not looked for.
+        origin: of the recommended prompt, in words.
+        way: `(J·H, 2)` float32 the same two coordinates of the recommended prompt's states, as those of `path`; None
+            where there are none.
     """
 
     task: str
@@ -67,6 +72,8 @@ class Record:
     untuned: np.ndarray
     tuned: np.ndarray
     oracle: np.ndarray | None
+    origin: str = ""
+    way: np.ndarray | None = None
 
     @property
     def slots(self) -> int:
@@ -119,8 +126,7 @@ def record(
     """
     recommended = tuner.best()
     slots = recommended.prompt.mask.shape[1] // segments.steps
-    best, none = recommended.choice or (), (-1,) * slots
-    estimates = tuner.estimates()
+    estimates, none = tuner.estimates(), (-1,) * slots
     coordinates = [number for number, _ in task.plane]
     return Record(
         task=task.id,
@@ -131,14 +137,16 @@ def record(
         lengths=segments.episodes.lengths.astype(np.int64),
         returns=np.array(segments.episodes.index.returns, np.float64),
         path=np.array(segments.episodes.steps[:, coordinates], np.float32) if coordinates else None,
-        choices=np.array([trial.choice or none for trial in trials], np.int64).reshape(len(trials), slots),
+        choices=np.array([trial.candidate.choice or none for trial in trials], np.int64).reshape(len(trials), slots),
         seen=np.array([objective.seen(trial.outcome) for trial in trials], np.float64),
-        predicted=np.array([trial.predicted for trial in trials], np.float64),
+        predicted=np.array([trial.candidate.predicted for trial in trials], np.float64),
         recommended=np.array([trial.recommended_value for trial in trials], np.float64),
         retried=min(tuner.exploring, len(trials)),
-        best=np.array(best, np.int64),
+        best=np.array(recommended.choice, np.int64),
         estimates=None if estimates is None else np.asarray(estimates, np.float64),
         untuned=np.array(verdicts["untuned"], np.float64),
         tuned=np.array(verdicts["tuned"], np.float64),
         oracle=np.array(verdicts["oracle"], np.float64) if "oracle" in verdicts else None,
+        origin=recommended.origin,
+        way=recommended.prompt.states[0, :, coordinates].float().numpy() if coordinates else None,
     )

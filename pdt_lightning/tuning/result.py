@@ -81,7 +81,7 @@ class TaskResult:
         oracle: the best prompt found by trying many, on the verdict's seeds; None where it was not asked for.
         trials: the tuner's rollouts.
         prompt: the recommended prompt.
-        origin: in words, where each segment of it came from.
+        origin: in words, where it comes from.
         recommended_value: what the tuner thinks it is worth.
         record: what the figures are drawn from; None where no prompt was searched.
     """
@@ -95,6 +95,6 @@ class TaskResult:
     oracle: EpisodeStatistics | None
     trials: list[Trial]
     prompt: Prompt
-    origin: list[str]
+    origin: str
     recommended_value: float
     record: Record | None = None

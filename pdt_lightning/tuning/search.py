@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pdt_lightning.core.seeding import Key, integer
-from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row
 from pdt_lightning.tasks.base import Task
-from pdt_lightning.tuners.base import Candidate, Choice, Tuner
+from pdt_lightning.tuners.base import Candidate, Tuner
 from pdt_lightning.tuning.objective import Objective
 
 
@@ -34,21 +33,16 @@ class Trial:
     """One rollout of a search.
 
     Args:
-        round: number of the rollout within its cell, from 0.
-        choice: segment of each slot; None where the prompt is not made of segments as they are.
+        candidate: what was tried; its id is the number of the rollout within its cell, from 0.
         outcome: what came of it.
         recommended_value: what the tuner then thought its recommendation worth, in the objective's unit.
         seed: of the episode.
-        predicted: what the tuner's model expected of this prompt before the rollout, in the same unit; NaN without a
-            model.
     """
 
-    round: int
-    choice: Choice | None
+    candidate: Candidate
     outcome: Outcome
     recommended_value: float
     seed: int
-    predicted: float = float("nan")
 
 
 @dataclass
@@ -61,7 +55,6 @@ class Cell:
         key: by which the episodes' seeds are drawn; distinct for each cell of a study.
         objective: what the tuner is told of an outcome.
         trials: what was tried so far.
-        prompts: with which.
         seconds: that the tuner's own arithmetic took so far.
     """
 
@@ -70,7 +63,6 @@ class Cell:
     key: tuple[Key, ...]
     objective: Objective = field(default_factory=Objective)
     trials: list[Trial] = field(default_factory=list)
-    prompts: list[Prompt] = field(default_factory=list)
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
@@ -129,10 +121,7 @@ def search(
         for cell in active:
             with cell.timed():
                 known = cell.tuner.best_value()
-            cell.trials += [
-                Trial(c.id, c.choice, outcome, known, row.seed, c.predicted) for c, row, outcome in played[id(cell)]
-            ]
-            cell.prompts += [candidate.prompt for candidate, _, _ in played[id(cell)]]
+            cell.trials += [Trial(candidate, outcome, known, row.seed) for candidate, row, outcome in played[id(cell)]]
     for cell in cells:
         if cell.trials and all(trial.outcome.failed for trial in cell.trials):
             last = cell.trials[-1].outcome.failed

@@ -18,6 +18,7 @@ from pdt_lightning.comparison import figures, report
 from pdt_lightning.comparison import summary as summaries
 from pdt_lightning.comparison.plan import ALL, BUDGETS, DEFAULT, WITHOUT_ROLLOUTS, Plan, claim, named, variant
 from pdt_lightning.core.errors import UserError
+from pdt_lightning.data.segments import Prompt
 from pdt_lightning.results.figures import pixels
 from pdt_lightning.tuning.options import TuningOptions
 from tests.conftest import POINT_FLAGS
@@ -98,6 +99,26 @@ def test_all_tuners_are_compared_on_every_cell(whole):
         assert np.sum(known["by_rank"], axis=1) == pytest.approx([1, 1])
         assert all(0 < share < 1 for share in known["to_prompt"])
     assert not list((folder / "journal").glob("*"))
+
+
+def test_a_recommended_prompt_of_any_kind_is_judged_again_from_its_file(whole, checkpoints, tmp_path):
+    folder, _ = whole
+    judged = table(folder / "recommended.csv")
+    assert {row["prompt"] for row in judged if row["tuner"] in ("uniform", "finetune")} == {
+        "a random prompt in each episode"
+    }
+    for name in ("structured", "zo_rank_sgd", "oracle"):
+        most = max(int(row["rollouts"]) for row in judged if row["tuner"] == name)
+        own = [row for row in judged if row["tuner"] == name]
+        assert {bool(row["file"]) for row in own if int(row["rollouts"]) == most} == {True}
+        assert not any(row["file"] for row in own if int(row["rollouts"]) < most)
+        (row,) = [row for row in own if row["file"] == f"prompts/1_{name}/seed_0/point/07.safetensors"]
+        assert Prompt.load_with_origin(folder / row["file"])[1] == row["prompt"]
+        assert "of demonstration" in row["prompt"]
+        prompts, out = folder / "prompts" / f"1_{name}" / "seed_0", tmp_path / name
+        flags = ["--rounds=0", f"--prompts={prompts}", f"--out={out}", "--verdict_episodes=2"]
+        command("tune", f"--ckpt_path={checkpoints[1]}", *flags)
+        assert summary(out)["tasks"]["point/07"]["prompt"] == row["prompt"]
 
 
 def test_the_summary_is_of_what_was_judged(whole):
@@ -367,7 +388,7 @@ class Known(summaries.Results):
                 "segments": [[0, 1]] if row["tuner"] == "structured" else [],
                 "lengths": [8, 6],
                 "steps": 3,
-                "origin": [],
+                "origin": "",
             }
             row |= {"failed": 0, "last_success": None}
         self.trials = [

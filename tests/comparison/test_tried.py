@@ -1,5 +1,6 @@
 """What the jobs of a comparison leave for the best found to start from, and how failures count over all of them."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from pdt_lightning.comparison.plan import Job, Plan
 from pdt_lightning.comparison.summary import Results
 from pdt_lightning.comparison.tried import add_tried, save_prompts
 from pdt_lightning.comparison.work import _draws
-from pdt_lightning.tuners.base import Candidate
+from pdt_lightning.data.segments import Prompt
 from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.objective import Objective
 from pdt_lightning.tuning.options import TuningOptions
@@ -33,9 +34,9 @@ def leave(plan, folder, name, recommended, trials=()):
     file.write_text(json.dumps({"checkpoint": 0, "tuner": name, "recommended": recommended, "trials": list(trials)}))
 
 
-def trial(choice, total, task="point/03"):
+def trial(total, task="point/03"):
     known = {"success": None, "last_success": None, "length": 3, "seed": 0, "round": 0}
-    return {"task": task, "return": total, "choice": choice, **known}
+    return {"task": task, "return": total, "origin": "tried", **known}
 
 
 def judged(**changes):
@@ -48,21 +49,29 @@ def judged(**changes):
         "last_success": None,
         "failed": 0,
     }
-    return {**known, "episodes": 4, "lowest": 5.0, "choice": [], "segments": [], "origin": [], **changes}
+    return {**known, "episodes": 4, "lowest": 5.0, "segments": [], "origin": "judged", **changes}
 
 
-def test_the_pool_has_what_was_tried_and_what_was_recommended(plan, segments, point_data, tmp_path):
-    made = Candidate(-1, segments.gather(np.array([[4, 5]])), None)
-    row = judged()
-    save_prompts([row], [made], Job(0, "hill_climbing").file(tmp_path).with_suffix(".safetensors"))
-    leave(plan, tmp_path, "hill_climbing", [row], [trial(None, 1.0)])
-    trials = [trial([0, 1], 3.0), trial([0, 1], None), trial([2, 3], 7.0), trial([6, 7], 9.0, "another")]
-    leave(plan, tmp_path, "uniform", [judged(choice=[8, 9])], trials)
+def test_the_pool_has_what_was_tried_and_what_was_recommended_whatever_it_is_made_of(
+    plan, segments, point_data, tmp_path
+):
+    prompts = segments.gather(np.array([[4, 5], [8, 9], [0, 1], [2, 3], [6, 7]]))
+    moved = dataclasses.replace(prompts, states=prompts.states + 0.5)  # of values, not of segments
+    row, other = judged(origin="values"), trial(1.0)
+    kept = Job(0, "hill_climbing").file(tmp_path).with_suffix(".safetensors")
+    save_prompts([row, other], [moved[[0]], moved[[0]]], kept)
+    assert len(Prompt.load(kept)) == 1
+    leave(plan, tmp_path, "hill_climbing", [row], [other])
+    rows = [judged(), trial(3.0), trial(None), trial(7.0), trial(9.0, "another")]
+    which = [1, 2, 2, 3, 4]
+    save_prompts(rows, [prompts[[n]] for n in which], Job(0, "uniform").file(tmp_path).with_suffix(".safetensors"))
+    leave(plan, tmp_path, "uniform", rows[:1], rows[1:])
     pool = Pool(point_data.heldout_tasks[0], Objective())
-    add_tried(pool, segments, plan, 0, tmp_path)
-    expected = segments.gather(np.array([[4, 5], [8, 9], [0, 1], [2, 3]]))
-    assert [prompt.tobytes() for prompt in pool.prompts] == [expected[[n]].tobytes() for n in range(4)]
-    assert pool.values == [[], [], [3.0, None], [7.0]]
+    add_tried(pool, plan, 0, tmp_path)
+    expected = [moved[[0]], prompts[[1]], prompts[[2]], prompts[[3]]]
+    assert [prompt.tobytes() for prompt in pool.prompts] == [prompt.tobytes() for prompt in expected]
+    assert pool.origins == ["values", "judged", "tried", "tried"]
+    assert pool.values == [[1.0], [], [3.0, None], [7.0]]
 
 
 def test_the_best_found_comes_last(plan):
@@ -71,8 +80,8 @@ def test_the_best_found_comes_last(plan):
 
 
 def test_an_episode_that_failed_counts_as_the_worst_that_any_job_knows(plan, tmp_path):
-    leave(plan, tmp_path, "hill_climbing", [judged(failed=3)], [trial(None, None), trial(None, -7.0)])
-    leave(plan, tmp_path, "uniform", [judged(lowest=1.0)], [trial([0, 1], 2.0)])
+    leave(plan, tmp_path, "hill_climbing", [judged(failed=3)], [trial(None), trial(-7.0)])
+    leave(plan, tmp_path, "uniform", [judged(lowest=1.0)], [trial(2.0)])
     leave(plan, tmp_path, "oracle", [judged(rollouts=0)])
     results = Results(plan, tmp_path)
     returns = {row["tuner"]: row["return"] for row in results.recommended}

@@ -115,7 +115,7 @@ def test_they_are_kept_in_checkpoint_and_prompt(datasets, tmp_path):
     assert facts(changed.prompt_tasks["a"]) == (LENGTH, 7.0, 20.0)  # what is given goes before
 
     class Result:
-        task, origin = "a", ["here"]
+        task, origin = "a", "here"
         prompt = tuned.segments("a").gather(np.array([[0, 1]]))
 
     report.write_prompts(tmp_path, [Result], tuned.prompt_tasks)

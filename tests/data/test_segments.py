@@ -54,23 +54,24 @@ def test_demonstrations_shorter_than_a_segment_are_refused_with_the_option():
 
 def test_a_prompt_is_saved_and_loaded_with_its_origin(tmp_path):
     prompt = segments().gather(np.array([[1, 5]]))
-    prompt.save(tmp_path / "a" / "b.safetensors", [segments().describe(1), "x"])
+    prompt.save(tmp_path / "a" / "b.safetensors", segments().describe(1))
     loaded, origin = Prompt.load_with_origin(tmp_path / "a" / "b.safetensors")
-    assert origin == ["steps 2-4 of demonstration 1", "x"]
+    assert origin == "steps 2-4 of demonstration 1"
     assert all(torch.equal(getattr(loaded, name), getattr(prompt, name)) for name in vars(prompt))
     assert torch.equal(Prompt.load(tmp_path / "a" / "b.safetensors").states, prompt.states)
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.safetensors"]
     first = (tmp_path / "a" / "b.safetensors").read_bytes()
     for _ in range(8):
-        prompt.save(tmp_path / "c", [segments().describe(1), "x"])
+        prompt.save(tmp_path / "c", segments().describe(1))
         assert (tmp_path / "c").read_bytes() == first
 
 
-def test_a_prompt_of_an_earlier_version_is_loaded(tmp_path):
+@pytest.mark.parametrize("kept", [{"origin": '["here", "there"]'}, {"facts": '{"origin": ["here", "there"]}'}])
+def test_a_prompt_of_an_earlier_version_is_loaded(tmp_path, kept):
     prompt = segments().gather(np.array([[1, 5]]))
-    save_file(vars(prompt), tmp_path / "old", metadata={"origin": '["here"]'})
+    save_file(vars(prompt), tmp_path / "old", metadata=kept)
     loaded, facts = Prompt.load_with_facts(tmp_path / "old")
-    assert facts == {"origin": ["here"]}
+    assert facts == {"origin": "here; there"}
     assert torch.equal(loaded.states, prompt.states)
 
 

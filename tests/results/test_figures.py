@@ -29,6 +29,7 @@ OWNERS = [0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2, 2]
 
 def record(**changes):
     rng = np.random.default_rng(0)
+    path = rng.normal(size=(18, 2)).astype(np.float32)
     made = Record(
         task="toy/1",
         tuner="structured",
@@ -37,7 +38,7 @@ def record(**changes):
         axes=("x", "y"),
         lengths=LENGTHS,
         returns=np.array([1.0, 2.0, 3.0]),
-        path=rng.normal(size=(18, 2)).astype(np.float32),
+        path=path,
         choices=np.array([[0, 4], [11, 4], [11, 5], [3, 3]]),
         seen=np.array([1.0, np.nan, 3.0, 5.0]),
         predicted=np.array([np.nan, 1.0, 2.0, 4.0]),
@@ -48,6 +49,8 @@ def record(**changes):
         untuned=np.array([0.0, 1.0, 2.0]),
         tuned=np.array([4.0, 5.0]),
         oracle=None,
+        origin="steps 6-8 of demonstration 3; steps 2-4 of demonstration 2",
+        way=path[[15, 16, 17, 7, 8, 9]],
     )
     return dataclasses.replace(made, **changes)
 
@@ -129,7 +132,7 @@ def test_where_nothing_was_tried_there_is_a_figure_all_the_same():
     made = record(
         estimates=None, choices=np.zeros((0, 2), int), seen=nothing, predicted=nothing, recommended=nothing, retried=0
     )
-    made = dataclasses.replace(made, best=np.zeros(0, int), path=None)
+    made = dataclasses.replace(made, best=np.zeros(0, int), path=None, way=None)
     assert [np.isnan(strip.get_array().filled(np.nan)).all() for strip in strips(figures.segments(made))] == [True] * 3
     assert len(figures.segments(made).axes) == 2  # strips and scale of colours
     assert np.ptp(figures.pixels(figures.rounds(made))) > 0
@@ -187,7 +190,8 @@ def test_averages_of_many_predictions_are_shown_with_intervals():
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"path": None, "axes": (), "oracle": np.ones(2)}, {"estimates": None, "best": np.zeros(0, int)}]
+    "changes",
+    [{}, {"path": None, "axes": (), "oracle": np.ones(2)}, {"estimates": None, "best": np.zeros(0, int), "way": None}],
 )
 def test_a_record_is_read_as_it_was_written_and_equal_ones_are_equal_files(tmp_path, changes):
     made = record(**changes)
@@ -218,12 +222,13 @@ def test_a_phase_records_what_it_did(point_policy, point_data, tuner, objective)
     made = result.record
     assert (made.task, made.tuner, made.slots, made.steps, made.axes) == (task.id, tuner, 2, 3, ("x", "y"))
     assert made.objective == ("return" if objective == "return" else "success")
-    assert made.choices.tolist() == [list(trial.choice) for trial in result.trials]
+    assert made.choices.tolist() == [list(trial.candidate.choice) for trial in result.trials]
     assert made.seen.tolist() == [
         t.outcome.total if objective == "return" else t.outcome.success for t in result.trials
     ]
     assert made.recommended.tolist() == [trial.recommended_value for trial in result.trials]
-    assert [segments.describe(segment) for segment in made.best] == result.origin
+    assert "; ".join(segments.describe(segment) for segment in made.best) == made.origin == result.origin
+    assert made.way.tolist() == result.prompt.states[0, :, :2].tolist()
     for kind in ("untuned", "tuned", "oracle"):
         verdict = getattr(result, kind)
         assert getattr(made, kind).tolist() == (verdict.returns if objective == "return" else verdict.successes)

@@ -5,14 +5,15 @@ import pytest
 
 from pdt_lightning.results import report
 from pdt_lightning.rollouts.rollout import Outcome
+from pdt_lightning.tuners import Candidate
 from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
 from pdt_lightning.tuning.search import Trial
 
 
 def result(task="a/1", tuned=(1.0, 3.0), oracle=None):
     trials = [
-        Trial(0, (3, 4), Outcome(1.5, 1.0, 9), 0.7, 11),
-        Trial(1, None, Outcome(0.0, None, 2, failed="OSError: x"), 0.7, 12),
+        Trial(Candidate(0, None, "steps 3-4"), Outcome(1.5, 1.0, 9), 0.7, 11),  # type: ignore[arg-type]
+        Trial(Candidate(1, None, "drawn"), Outcome(0.0, None, 2, failed="OSError: x"), 0.7, 12),  # type: ignore[arg-type]
     ]
     none = EpisodeStatistics([0.0, 0.0], [0.0, 1.0])
     return TaskResult(
@@ -25,7 +26,7 @@ def result(task="a/1", tuned=(1.0, 3.0), oracle=None):
         oracle,
         trials,
         None,
-        ["here"],
+        "here",
         0.7,
     )  # type: ignore[arg-type]
 
@@ -65,7 +66,7 @@ def test_rows_of_a_phase_that_is_run_again_replace_the_old_ones(tmp_path):
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == report.COLUMNS
     assert [row["phase"] for row in rows] == ["0", "0", "1", "1"]
-    assert rows[0]["choice"] == "3 4"
+    assert [row["prompt"] for row in rows[:2]] == ["steps 3-4", "drawn"]
     assert [row["return"] for row in rows[:2]] == ["1.5", ""]
 
 

@@ -25,15 +25,20 @@ def rng(seed=0):
 def test_perturbed_prompts_keep_timesteps_and_mask_and_act_on_what_the_model_sees(segments, point_policy):
     made = HillClimbing(segments, 5, rng(), 2, point_policy, sigma=0.3)
     first, second = made.ask(2)
-    assert first.choice is None
-    start = segments.gather(made._choice[None])
+    assert first.choice == second.choice == ()
+    start = segments.gather(np.array([made.first]))
+    words = "; ".join(segments.describe(segment) for segment in made.first)
+    assert first.origin == words
+    assert (
+        second.origin == f"values {np.sqrt(np.square(made.pending[1] - made.pending[0]).mean()):.2f} away from {words}"
+    )
     assert first.prompt.states.numpy() == pytest.approx(start.states.numpy(), abs=1e-5)
     assert first.prompt.actions.numpy() == pytest.approx(start.actions.numpy(), abs=1e-5)
     assert torch.equal(second.prompt.timesteps, start.timesteps)
     assert torch.equal(second.prompt.mask, start.mask)
     noise = (second.prompt.states - first.prompt.states) / point_policy.model.state_std
     assert 0.1 < float(noise.std()) < 0.6
-    values = made._values(second.prompt)
+    values = made.space.point(second.prompt)
     assert values == pytest.approx(made.pending[1], abs=1e-4)
 
 
@@ -67,11 +72,11 @@ def test_zo_rank_sgd_descends_after_every_step_and_not_within_one(segments, poin
     made.tell([(0, 3.0), (1, 1.0), (2, 0.0)])
     noises = (np.array(points) - start) / 0.5
     wanted = start - 2.0 * rank_gradient(noises, np.array([3.0, 1.0, 0.0]))
-    assert made._values(made.best().prompt) == pytest.approx(wanted, abs=1e-4)
+    assert made.space.point(made.best().prompt) == pytest.approx(wanted, abs=1e-4)
     (fourth, *_) = made.ask()
     assert made.current == pytest.approx(wanted)
     made.tell([(fourth.id, 9.0)])
-    assert made._values(made.best().prompt) == pytest.approx(wanted, abs=1e-4)
+    assert made.space.point(made.best().prompt) == pytest.approx(wanted, abs=1e-4)
 
 
 def test_ucb_by_hand(monkeypatch):

@@ -1,15 +1,17 @@
 import copy
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.tuners import TUNERS, ValueTuner, make_tuner
-from pdt_lightning.tuners.exploration import EpsilonGreedy
-from pdt_lightning.tuners.features import features
+from pdt_lightning.tuners import TUNERS, SegmentTuner, make_tuner
+from pdt_lightning.tuners.exploration import EXPLORATIONS, EpsilonGreedy, ExplorationName
+from pdt_lightning.tuners.features import FEATURES, FeaturesName, features
+from pdt_lightning.tuners.prior import PRIORS, PriorName
 from pdt_lightning.tuners.recommend import SequentialHalving, by_choice, worth
-from pdt_lightning.tuners.reward_models import LinearModel
+from pdt_lightning.tuners.reward_models import REWARD_MODELS, LinearModel, RewardModelName
 from pdt_lightning.tuners.rollout_free import RolloutFree
 from pdt_lightning.tuners.structured import StructuredBandit
 from tests.conftest import untrained
@@ -38,7 +40,8 @@ def play(candidate):
 
 
 def same(ours, theirs):
-    return (ours.choice, ours.predicted, ours.prompt.tobytes()) == (
+    return (ours.origin, ours.choice, ours.predicted, ours.prompt.tobytes()) == (
+        theirs.origin,
         theirs.choice,
         theirs.predicted,
         theirs.prompt.tobytes(),
@@ -58,7 +61,8 @@ def test_it_spends_its_budget_and_no_more(segments, point_policy, options):
     assert made.ask(1) == []
     assert np.isfinite(made.best_value())
     assert made.best().prompt.states.shape == (1, 6, 2)
-    assert (made.best().choice is None) == isinstance(made, ValueTuner)
+    assert made.best().origin.count("of demonstration") == 2
+    assert bool(made.best().choice) == isinstance(made, SegmentTuner)
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
@@ -248,6 +252,15 @@ def test_one_lucky_rollout_does_not_win():
     assert by_choice([(1,), (2,), (1,)], [1.0, 2.0, 3.0]) == {(1,): [1.0, 3.0], (2,): [2.0]}
 
 
+@pytest.mark.parametrize(
+    ("named", "table"),
+    [(FeaturesName, FEATURES), (ExplorationName, EXPLORATIONS), (RewardModelName, REWARD_MODELS), (PriorName, PRIORS)],
+)
+def test_help_names_all_there_are(named, table):
+    choices = get_args(named)
+    assert list(get_args(choices[0]) if str in choices else choices) == list(table)
+
+
 @pytest.mark.parametrize("kind", ["encoded", "raw"])
 def test_features_are_centred_and_of_unit_size(segments, point_policy, kind):
     values = features(kind, segments, point_policy)
@@ -271,6 +284,8 @@ def test_features_are_centred_and_of_unit_size(segments, point_policy, kind):
             "`tuning.tuner_options.credit` is not an option of flat. It takes: features, reward",
         ),
         ({"name": "uniform", "features": "raw"}, "features` is not an option of uniform. It takes none."),
+        ({"name": "structured", "prior": "nun"}, "`tuning.tuner_options.prior`=nun"),
+        ({"name": "hill_climbing", "sigma": 0}, "`tuning.tuner_options.sigma`=0: it has to be above 0"),
         ({"name": "structured", "slots": 0}, "slots=0"),
         ({"name": "random_search", "budget": -1}, "budget=-1"),
     ],

@@ -50,8 +50,8 @@ def test_a_phase_leaves_everything_that_is_reported(point_policy, subjects):
         assert len(result.expert.returns) == 3
         assert [len(result.yardstick.returns), len(result.untuned.returns), len(result.tuned.returns)] == [2, 3, 3]
         assert len(result.oracle.successes) == 3
-        assert [trial.round for trial in result.trials] == list(range(6))
-        assert len(result.origin) == 2
+        assert [trial.candidate.id for trial in result.trials] == list(range(6))
+        assert result.origin.count("of demonstration") == 2
         assert result.prompt.states.shape == (1, 6, 2)
 
 
@@ -83,7 +83,7 @@ def test_without_rollouts_and_verdict_prompts_are_chosen_and_no_environment_is_a
     for result, subject in zip(results, subjects, strict=True):
         best = make_tuner("demonstration_loss", subject.segments, 0, np.random.default_rng(0), 2, point_policy).best()
         assert result.prompt.tobytes() == best.prompt.tobytes()
-        assert result.origin == [subject.segments.describe(segment) for segment in best.choice]
+        assert result.origin == best.origin
         assert result.trials == result.tuned.returns == result.yardstick.returns == []
         assert result.record is None
 
@@ -189,22 +189,22 @@ def test_a_lucky_rollout_is_not_the_best_found():
     )
     pool = oracle.Pool(Task("t", "e"), Objective(worst=0.0))
     for prompt, values in ((lucky, [1.0, None]), (good, [1.0]), (lucky, [1.0])):
-        pool.add(prompt, values)
+        pool.add(prompt, "here", values)
     assert (pool.values, pool.untried()) == ([[1.0, None, 1.0], [1.0]], [])
 
     def play(rows):
         return [Outcome(float(row.prompt is good or row.seed % 2), None, 3) for row in rows]
 
-    assert oracle.best_of([pool], play, 8, 4, 0, 0) == [good]
+    assert oracle.best_of([pool], play, 8, 4, 0, 0) == [(good, "here")]
 
 
 def test_given_prompts_are_judged_as_they_are(point_policy, subjects, play):
     prompt = subjects[0].segments.gather(np.array([[1, 2]]))
     options = dataclasses.replace(OPTIONS, rounds=0)
-    chosen = {subjects[0].task.id: Recommendation(prompt, ["here"])}
+    chosen = {subjects[0].task.id: Recommendation(prompt, "here")}
     (result,) = tune(point_policy, subjects[:1], play, options, 2, 0, chosen=chosen)
     assert result.prompt is prompt
-    assert result.origin == ["here"]
+    assert result.origin == "here"
     assert result.trials == []
     check_prompt(prompt, subjects[0], 2)
     with pytest.raises(ValueError, match=r"prompt of point/03 has returns_to_go of shape"):

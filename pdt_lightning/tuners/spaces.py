@@ -1,0 +1,118 @@
+"""What tuners search: spaces, whose points mean prompts. Choices of segments are one kind, values another.
+
+A prompt of any kind is a `Prompt`, whose values are saved, and its origin in words, which is shown. A new kind is a
+class derived from `Space`, and a tuner that sets it as its `space`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from pdt_lightning.data.segments import Prompt, Segments
+from pdt_lightning.model.pdt import PromptDecisionTransformer
+
+Choice = tuple[int, ...]  # segment of each slot
+
+
+class Space(ABC):
+    """Prompts of one kind that a tuner may propose, each by a point. What a point is, is the kind's own affair."""
+
+    @abstractmethod
+    def prompt(self, point: Any) -> Prompt:
+        """The one prompt that a point means."""
+
+    @abstractmethod
+    def describe(self, point: Any) -> str:
+        """In words, where that prompt comes from."""
+
+    @abstractmethod
+    def restored(self, values: Any) -> Any:
+        """A point from the plain values that `core.plain.plain` made of it."""
+
+    def made_of(self, point: Any) -> Choice:
+        """The task's segments of which that prompt consists, as they are; empty where it consists of anything else."""
+        return ()
+
+
+class Choices(Space):
+    """Segments by slot: a point is the number of each slot's segment.
+
+    Args:
+        segments: the arms.
+        slots: `J`.
+    """
+
+    def __init__(self, segments: Segments, slots: int):
+        self.segments, self.slots = segments, slots
+
+    def sample(self, rng: np.random.Generator) -> Choice:
+        """Segments drawn uniformly over all windows."""
+        return tuple(rng.integers(len(self.segments), size=self.slots).tolist())
+
+    def made_of(self, point: Choice) -> Choice:
+        """The point itself."""
+        return point
+
+    def prompt(self, point: Choice) -> Prompt:
+        """The segments, one after the other."""
+        return self.segments.gather(np.array([self.made_of(point)]))
+
+    def describe(self, point: Choice) -> str:
+        """Each segment's steps and demonstration."""
+        return "; ".join(self.segments.describe(segment) for segment in self.made_of(point))
+
+    def restored(self, values: Sequence[int]) -> Choice:
+        """As a tuple again."""
+        return tuple(values)
+
+
+class Values(Space):
+    """Prompts around one: a point is the vector of their values, each in the units that the model normalises by.
+
+    Values are returns-to-go, states and actions; timesteps and mask are those of the prompt around which they lie.
+
+    Args:
+        first: that prompt.
+        near: in words, where it comes from.
+        model: says what states and actions are normalised by.
+
+    Attributes:
+        start: `(n,)` float64 the point of that prompt.
+    """
+
+    def __init__(self, first: Prompt, near: str, model: PromptDecisionTransformer):
+        self.first, self.near, self.model = first, near, model
+        self.start = self.point(first)
+
+    def point(self, prompt: Prompt) -> np.ndarray:
+        """`(n,)` float64 of one prompt."""
+        prompt, model = prompt.to(self.model.state_mean.device), self.model
+        states, actions = model.normalise_states(prompt.states), model.normalise_actions(prompt.actions)
+        parts = (prompt.returns_to_go, states, actions)
+        return torch.cat([part.flatten() for part in parts]).double().cpu().numpy()
+
+    def neighbour(self, point: np.ndarray, rng: np.random.Generator, size: float) -> np.ndarray:
+        """A point with Gaussian noise of standard deviation `size` on every value."""
+        return point + size * rng.standard_normal(len(point))
+
+    def prompt(self, point: np.ndarray) -> Prompt:
+        """In the task's own units."""
+        model, first = self.model, self.first
+        parts = (first.returns_to_go, first.states, first.actions)
+        split = torch.from_numpy(point).float().split([part.numel() for part in parts])
+        to_go, states, actions = (values.view_as(part) for values, part in zip(split, parts, strict=True))
+        states = states.to(first.states.dtype) * model.state_std.cpu() + model.state_mean.cpu()
+        actions = actions * model.action_half.cpu() + model.action_mid.cpu()
+        return Prompt(to_go, states, actions, first.timesteps, first.mask)
+
+    def describe(self, point: np.ndarray) -> str:
+        """Where they began, and how far away a value is from there (root mean square)."""
+        distance = float(np.sqrt(np.square(point - self.start).mean()))
+        return f"values {distance:.2f} away from {self.near}" if distance else self.near
+
+    def restored(self, values: Any) -> np.ndarray:
+        """As an array again."""
+        return np.array(values, np.float64)
