@@ -69,7 +69,9 @@ def tune_share(
         try:
             if journal:
                 play = journal.replay(play, count)
-            return tune(policy, subjects, play, options, slots, phase, with_oracle=final)
+            results = tune(policy, subjects, play, options, slots, phase, with_oracle=final)
+            advance(max(0, total - kept))  # a search that was sure early spent less than planned
+            return results
         except TaskGivenUp:
             return []
         finally:

@@ -68,7 +68,9 @@ def summarise(results: Sequence[TaskResult]) -> dict[str, Any]:
             result.task: {
                 **{kind: figures_summary([getattr(result, kind)]) for kind in KINDS},
                 "rollouts": len(result.trials),
+                "rollouts_at_most": result.budget,
                 "rollouts_failed": sum(trial.outcome.failed is not None for trial in result.trials),
+                "confidence": None if np.isnan(result.confidence) else result.confidence,
                 "prompt": result.origin,
             }
             for result in results
@@ -230,14 +232,24 @@ def print_table(results: Sequence[TaskResult], title: str) -> None:
     shown = [kind for kind in KINDS if summary["aggregate"][kind] is not None]
     for kind in shown:
         table.add_column(oracle.NAME if kind == "oracle" else kind, justify="right")
+    spent = any(result.budget for result in results)
+    if spent:
+        table.add_column("rollouts", justify="right")
     if any(result.origin for result in results):
         table.add_column("recommended prompt", overflow="fold")
     for result in results:
         own = summary["tasks"][result.task]
-        table.add_row(result.task, *(cell(own[kind]) for kind in shown), result.origin)
+        row = [cell(own[kind]) for kind in shown] + [spent_cell(result)] * spent
+        table.add_row(result.task, *row, result.origin)
     table.add_section()
     table.add_row("all", *(cell(summary["aggregate"][kind]) for kind in shown))
     show(table)
+
+
+def spent_cell(result: TaskResult) -> str:
+    """What tables say of a search: rollouts spent, and how sure it is of its prompt."""
+    sure = "" if np.isnan(result.confidence) else f"\nsure to {result.confidence:.2f}"
+    return f"{len(result.trials)} of at most {result.budget}{sure}"
 
 
 def cell(figures: dict[str, float | None] | None) -> str:

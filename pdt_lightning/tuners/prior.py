@@ -61,9 +61,8 @@ def standardised(scores: np.ndarray) -> np.ndarray:
     [-1.22, 0.0, 1.22]
     """
     spread = float(scores.std())
-    return ((scores - scores.mean()) / (spread if spread > 1e-9 * np.abs(scores).max() else 1.0)).clip(
-        -FARTHEST, FARTHEST
-    )
+    alike = spread <= 1e-9 * np.abs(scores).max()  # but for rounding
+    return ((scores - scores.mean()) / (np.inf if alike else spread)).clip(-FARTHEST, FARTHEST)
 
 
 class Informed(RewardModel):

@@ -124,9 +124,10 @@ class StructuredBandit(Finalists):
         """That the recommended prompt is within the tolerance of the best; NaN before it was tried, or without one."""
         if not self.tolerance or not self.choices:
             return float("nan")
-        choice, value = self._best()
-        own = by_choice(self.choices, self.outcomes).get(choice)
-        return confidence(own, self.outcomes, self._to_reach(value), self._tolerated()) if own else float("nan")
+        own = by_choice(self.choices, self.outcomes).get(self._best()[0])
+        if not own:
+            return float("nan")
+        return confidence(own, self.outcomes, self._to_reach(float(np.mean(own))), self._tolerated())
 
     def _tolerated(self) -> float:
         return self.tolerance * self.outlook.size

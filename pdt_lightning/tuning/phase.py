@@ -160,6 +160,8 @@ def _tuned(
             prompt=found[number].prompt,
             origin=found[number].origin,
             recommended_value=found[number].value,
+            budget=cells[number].tuner.budget if cells else 0,
+            confidence=cells[number].tuner.confidence() if cells else math.nan,
         )
         if cells and options.verdict_episodes:
             result.record = recorded(result, subject, cells[number], options)

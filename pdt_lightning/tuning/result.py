@@ -83,6 +83,8 @@ class TaskResult:
         prompt: the recommended prompt.
         origin: in words, where it comes from.
         recommended_value: what the tuner thinks it is worth.
+        budget: rollouts that the tuner might have spent; it may have been sure before.
+        confidence: how sure it was at the end; NaN of a tuner that does not say.
         record: what the figures are drawn from; None where no prompt was searched.
     """
 
@@ -97,4 +99,6 @@ class TaskResult:
     prompt: Prompt
     origin: str
     recommended_value: float
+    budget: int = 0
+    confidence: float = float("nan")
     record: Record | None = None

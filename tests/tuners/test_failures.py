@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pdt_lightning.tuners import HillClimbing, ZORankSGD, make_tuner
+from pdt_lightning.tuners.base import Outlook
 from pdt_lightning.tuners.zo_rank_sgd import rank_gradient
 
 
@@ -14,7 +15,7 @@ from pdt_lightning.tuners.zo_rank_sgd import rank_gradient
 def test_a_finalist_that_crashes_is_not_recommended(segments, point_policy, name, floor):
     """The prompt that did best while exploring fails ever after; all others bring the same, as demonstrations may."""
     made = make_tuner(name, segments, 60, np.random.default_rng(0), 2, point_policy)
-    made.floor = floor
+    made.outlook = Outlook(worst=floor)
     best, retrials = None, 0
     while candidates := made.ask(1):
         (candidate,) = candidates
@@ -37,14 +38,13 @@ def test_it_is_recommended_where_nothing_else_is_left(segments, point_policy):
 
 def test_a_climb_does_not_stand_on_a_prompt_that_fails(segments, point_policy):
     made = HillClimbing(segments, 3, np.random.default_rng(0), 2, point_policy)
-    made.floor = 50.0
+    made.outlook = Outlook(worst=50.0)
     tops = []
     for value in (None, -5.0, None):
         (candidate,) = made.ask()
-        proposal = made.pending[candidate.id]
         made.tell([(candidate.id, value)])
-        tops.append(made.top is proposal)
-    assert tops == [False, True, False]
+        tops.append(made.top_value)
+    assert tops == [-np.inf, -5.0, -5.0]
     assert made.best_value() == -5.0
 
 
@@ -57,5 +57,5 @@ def test_ranks_put_failures_last_also_behind_what_is_worse_later(segments, point
     restored.load_state_dict(json.loads(json.dumps(made.state_dict())))
     wanted = start - 2.0 * rank_gradient((np.array(points) - start) / 0.5, np.array([-7.0, 1.0, -7.0]))
     for tuner in (made, restored):
-        assert tuner._values(tuner.best().prompt) == pytest.approx(wanted, abs=1e-4)
+        assert tuner.space.point(tuner.best().prompt) == pytest.approx(wanted, abs=1e-4)
         assert tuner.best_value() == pytest.approx((1.0 - 7.0 - 7.0) / 3)

@@ -6,7 +6,7 @@ import pytest
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners import StructuredBandit, make_tuner
 from pdt_lightning.tuners.features import features
-from pdt_lightning.tuners.prior import Informed, Prior, from_demonstrations, normal_scores
+from pdt_lightning.tuners.prior import SLOPE, Informed, Prior, from_demonstrations, standardised
 from pdt_lightning.tuners.reward_models import LinearModel
 from tests.conftest import untrained
 
@@ -60,21 +60,23 @@ def test_a_good_prior_spares_rollouts_and_a_misleading_one_is_found_out(segments
     assert many["misleading"] > many["none"] - 1.0
 
 
-def test_scores_count_by_their_ranks():
-    scores = np.array([5.0, -1e12, 3.0, 3.0, 1e12])
-    ranked = normal_scores(scores)
-    assert np.array_equal(np.argsort(ranked, kind="stable"), np.argsort(scores, kind="stable"))
-    assert ranked[2] == ranked[3]
-    assert np.array_equal(ranked, normal_scores(1e-9 * scores + 7.0))
-    assert not normal_scores(np.ones(4)).any()
+def test_scores_count_in_standard_deviations_and_outliers_no_more_than_two():
+    scores = np.array([5.0, 1.0, 3.0, 3.0, 4.0, 2.0, 3.0])
+    found = standardised(scores)
+    assert np.allclose(found, (scores - 3.0) / np.sqrt(10 / 7))
+    assert np.allclose(found, standardised(1e-6 * scores + 7.0))
+    assert not standardised(np.full(4, 0.1)).any()
+    assert standardised(np.append(np.zeros(99), 1e12)).max() == 2.0
 
 
 def test_the_weight_of_a_score_is_learned():
     rng = np.random.default_rng(0)
     scores = rng.standard_normal(60)
     model = Informed(lambda features: LinearModel(features, 1), np.zeros((60, 1)), 1, scores)
-    assert np.array_equal(model.mean()[0], normal_scores(scores))
+    assert np.allclose(model.mean()[0], SLOPE * standardised(scores))
+    model.expect(1.0)
+    assert np.allclose(model.mean()[0], 1.0 + SLOPE * (standardised(scores) - standardised(scores).max()))
     choices = np.arange(60)[:, None]
-    model.fit(choices, -normal_scores(scores), rng)
+    model.fit(choices, -standardised(scores), rng)
     assert np.corrcoef(model.mean()[0], scores)[0, 1] < -0.9
     assert model.sample(rng).shape == model.deviation().shape == (1, 60)
