@@ -17,7 +17,7 @@ from pdt_lightning.core.seeding import integer
 from pdt_lightning.core.terminal import say
 from pdt_lightning.data.batches import Batch
 from pdt_lightning.data.option_types import Attention
-from pdt_lightning.model.guests import check_options, make_transformer
+from pdt_lightning.model.guests import allow_unused, check_options, make_transformer
 from pdt_lightning.model.task_error import TaskError
 
 if TYPE_CHECKING:
@@ -150,6 +150,7 @@ class LitPDT(lightning.LightningModule):
         if stage == "fit":
             if not self.keeps_statistics:
                 self.model.set_statistics(data.statistics)
+            allow_unused(self.trainer.strategy, self.model)
             if self.hparams["compile"]:
                 self.model.compile()
         self._validation_names = data.validation_names()
