@@ -1,4 +1,6 @@
-"""All rows: `python -m benchmarks` prints a table and writes benchmarks/results.json; `--only NAME ...` measures some of them.
+"""All benchmarks: `python -m benchmarks` prints a table and writes benchmarks/results.json.
+
+`--only NAME ...` measures some of them.
 
 Ours against the plain way (`plain.py`), in turns and in one run; where a simulator plays, against the simulator alone
 too. Nothing else should be running: on two cores a busy neighbour slows two torch threads down many times.
@@ -169,7 +171,7 @@ def encode(name: str, steps: int) -> Callable[[], Iterator[Row]]:
 
 
 def bandit_round(name: str, count: int) -> Callable[[], Iterator[Row]]:
-    """All of a tuner's arithmetic in a round, for two slots after 100 rollouts: told, it recommends, and is asked again."""
+    """A tuner's arithmetic in a round, for two slots after 100 rollouts: told, it recommends and is asked again."""
 
     def measured() -> Iterator[Row]:
         torch.set_num_threads(setting.PROCESSES)
@@ -194,7 +196,10 @@ def bandit_round(name: str, count: int) -> Callable[[], Iterator[Row]]:
 
 
 def tuning() -> Iterator[Row]:
-    """A whole tuning of five half-cheetah-sized tasks by 250 rollouts each, verdicts left out; the plain way from its parts."""
+    """A whole tuning of five half-cheetah-sized tasks by 250 rollouts each, without verdicts.
+
+    The plain way is put together from its parts.
+    """
     torch.set_num_threads(setting.PROCESSES)
     parts = {
         row.name: row.plain

@@ -71,7 +71,10 @@ class _Finder(MetaPathFinder, Loader):
 
 @contextmanager
 def standing_in() -> Iterator[list[str]]:
-    """While it lasts, what is missing can be imported; yields its names. Other libraries, imported before, do not see it."""
+    """While it lasts, what is missing can be imported; yields its names.
+
+    Other libraries, imported before, do not see it.
+    """
     import lightning  # noqa: F401
     import torch  # noqa: F401
 

@@ -1,4 +1,6 @@
-"""The published and the window form of attention compared: wall-clock to an error, untuned and tuned return, over seeds.
+"""The published and the window form of attention compared, over seeds.
+
+Compared are the wall-clock time to an error, and the untuned and the tuned return.
 
 python -m benchmarks.attention --config conf/point.yaml --out p.jsonl --published=" --data.chunk_steps=null
 --data.batch_size=64"
@@ -32,7 +34,7 @@ FORMS = ("published", "window")
 def acting_error(
     model: PromptDecisionTransformer, pool: Pool, prompts: Pool, context_steps: int, segments: int
 ) -> float:
-    """Squared error of the action at every step of the pool's episodes, each seen as in a rollout: with all of its past.
+    """Squared error of the action at every step of the pool's episodes, seen as in a rollout, with all of its past.
 
     The forms train on different rows, so that their own losses cannot be compared; this can.
     """

@@ -50,8 +50,12 @@ def ours(episodes: int) -> dict[str, float]:
     ]
     held_out = [{"id": "bench/held-out", "prompt_data": [f"bench/task-0-{episodes}-v0"]}]
     data = MultiTaskDataModule(
-        "minari", {"training": listed, "held_out": held_out}, segments=setting.SEGMENTS, segment_steps=setting.SEGMENT_STEPS,
-        validation_windows=64, progress=False,
+        "minari",
+        {"training": listed, "held_out": held_out},
+        segments=setting.SEGMENTS,
+        segment_steps=setting.SEGMENT_STEPS,
+        validation_windows=64,
+        progress=False,
     )  # fmt: skip
     data.prepare_data()
     data.setup()

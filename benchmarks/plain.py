@@ -197,9 +197,10 @@ def train_step(
 ) -> float:
     """One update in float32."""
     predicted = model(context, prompt)
+    # The mean is over the valid steps.
     loss = functional.mse_loss(
         (predicted / model.action_half)[context.mask], (labels / model.action_half)[context.mask]
-    )  # over the valid steps
+    )
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
@@ -214,7 +215,7 @@ def encode(model: PlainPDT, segments: Segments) -> np.ndarray:
 
 
 class Bandit:
-    """A perceptron 16-16 for each slot, refitted from its initial weights each round by 1,000 full-batch steps of SGD."""
+    """A perceptron 16-16 for each slot, refitted from its initial weights each round by 1,000 full-batch SGD steps."""
 
     def __init__(self, features: np.ndarray, slots: int):
         self.features = torch.from_numpy(features).float()

@@ -1,4 +1,6 @@
-"""Pretraining to the same error: ours, ours in window form, and the plain way, on pick-place with prompts of 2 x 20 steps.
+"""Pretraining to the same error: ours, ours in window form, and the plain way.
+
+The task is pick-place, with prompts of 2 x 20 steps.
 
 python -m benchmarks.pretraining --updates 400 --threads 1
 

@@ -1,10 +1,10 @@
 """Environment steps a second of rollouts, against the plain way and against the simulator alone."""
 
+import contextlib
 import copy
 import functools
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,10 +106,11 @@ def measure(
         recorded += [
             (row.task, row.seed, actions[: o.length, n]) for n, (row, o) in enumerate(zip(block, outcomes, strict=True))
         ]
-    workers = RolloutPool(setting.PROCESSES, rows_each)
-    simulators: ProcessPoolExecutor = process_pool(setting.PROCESSES)
     rates: list[tuple[float, float, float]] = []
-    try:
+    with (
+        contextlib.closing(RolloutPool(setting.PROCESSES, rows_each)) as workers,
+        process_pool(setting.PROCESSES) as simulators,
+    ):
         play = workers.with_policy(policy)
         parts = [recorded[n :: setting.PROCESSES] for n in range(setting.PROCESSES)]
         for repeat in range(repeats + 1):
@@ -120,7 +121,4 @@ def measure(
             end = time.perf_counter()
             if repeat:  # the first starts processes and builds environments
                 rates.append((own / (between - start), plain_rate(model, rows[0]), alone / (end - between)))
-    finally:
-        workers.close()
-        simulators.shutdown()
     return Rate(*(float(np.median(column)) for column in zip(*rates, strict=True)))

@@ -1,4 +1,4 @@
-"""What it costs to score all segments of a task by the demonstrations, against the plain way of doing it, on one checkpoint.
+"""What it costs to score all segments of a task by the demonstrations, against the plain way, on one checkpoint.
 
 python -m benchmarks.score --ckpt_path runs/metaworld/version_0/checkpoints/last.ckpt
 

@@ -95,7 +95,10 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def paired(ours: Callable[[], object], plain: Callable[[], object], repeats: int = 3) -> tuple[float, float]:
-    """Median seconds of both, taken in turns after one of each that does not count, so that what disturbs one disturbs both."""
+    """Median seconds of both, taken in turns, so that what disturbs one disturbs both.
+
+    The first run of each does not count.
+    """
     ours()
     plain()
     times = [(seconds(ours), seconds(plain)) for _ in range(repeats)]

@@ -1,4 +1,6 @@
-"""The sparse-point study: every tuner, prompts of 1, 2 and 4 segments, 3 pretrainings, 5 seeds of tuning on each held-out goal.
+"""The sparse-point study: every tuner on every held-out goal.
+
+Prompts have 1, 2 or 4 segments; there are 3 pretrainings, and 5 seeds of tuning on each goal.
 
 python -m benchmarks.sparse_point --out runs/sparse_point
 
@@ -30,9 +32,8 @@ from pdt_lightning.tasks.point import HUB, STEP_LENGTH
 SLOTS, PRETRAININGS, ROUNDS = (1, 2, 4), (0, 1, 2), 250
 VARIANTS = tuple(f"{DEFAULT}:{change}" for change in ("credit=whole", "exploration=ucb", "features=raw"))
 SHOWN, JUDGED = (10, 25, 50, 250), (50, 250)  # rollouts
-SEEDS = (
-    5  # of tuning, fixed before any result is seen: more runs only where ours has not won would make it win too often
-)
+# Of tuning, fixed before any result is seen: more runs only where ours has not won would make it win too often.
+SEEDS = 5
 FLOORS = (9.0, 9.5)  # of a cell's return, after those that are judged
 # What the papers report after 250 rollouts, by segments in a prompt (Rietz et al. 2025; their layout is not published).
 PUBLISHED = {
@@ -99,8 +100,9 @@ def cells(out: Path, slots: int, name: str, rollouts: int) -> np.ndarray:
 
 
 def informative(out: Path, slots: int, prompts: int = 60) -> tuple[float, float, float]:
-    """With one segment of the way to the goal among others of the trunk, which say nothing: the last layer's attention on the way
-    from the hub.
+    """The last layer's attention, on the way from the hub, to the one segment that tells the way to the goal.
+
+    The other segments are of the trunk and say nothing.
 
     Returns:
         Share of the attention to the prompt that goes to that segment, share of the prompts in which it gets the most,
@@ -193,7 +195,8 @@ def tables(out: Path, summaries: dict[int, dict]) -> str:
         )
     covered = covers(summaries[SLOTS[0]]["plan"])
     text.append(
-        f"\nIntervals are 95 % t intervals {covered}; p-values are Holm's, over all rivals and budgets of a column's `J`."
+        f"\nIntervals are 95 % t intervals {covered}; p-values are Holm's, over all rivals and budgets of a column's "
+        "`J`."
     )
     return "\n".join(text) + "\n"
 

@@ -1,4 +1,6 @@
-"""Collect a family's demonstrations, after training its experts anew if asked for; import Prompt-DT's own; or check a run's data.
+"""Collect a family's demonstrations, import Prompt-DT's own, or check a run's data.
+
+The family's experts are trained anew before, if asked for.
 
 python -m pdt_lightning.collect half-cheetah-vel
 python -m pdt_lightning.collect half-cheetah-vel --train
@@ -147,7 +149,8 @@ def import_published(args: list[str]) -> None:
             )
         else:
             say(
-                f"A run trains on them with --data.family={config.family} --data.family_options.training_source={source}"
+                f"A run trains on them with --data.family={config.family} "
+                f"--data.family_options.training_source={source}"
             )
 
 
@@ -159,7 +162,8 @@ def train(config: Any, options: Mapping[str, Any], args: Sequence[str]) -> Path:
         raise UserError(f"--train: the experts of {name} are not learned. Leave --train out.")
     if "experts" in options:
         raise UserError(
-            f"--train makes experts, but --family_options.experts={options['experts']} names some. Leave one of them out."
+            f"--train makes experts, but --family_options.experts={options['experts']} names some. Leave one of them "
+            "out."
         )
     with suppress(NotFoundError):  # a family may have no experts yet; its options are checked all the same
         make_family(name, options)
@@ -177,7 +181,7 @@ def train(config: Any, options: Mapping[str, Any], args: Sequence[str]) -> Path:
 
 
 def examine(family: Any, path: str) -> None:
-    """Refuse experts of a learned family that miss the floor of return of a task that was practised; show what each gets.
+    """Refuse learned experts that miss the floor of return of a task that was practised; show what each gets.
 
     Raises:
         UserError: naming the tasks.
@@ -192,8 +196,8 @@ def examine(family: Any, path: str) -> None:
     show(table)
     if below := [task.id for task, high in zip(tasks, reached, strict=True) if high < family.floor(task)]:
         raise UserError(
-            f"--steps: the experts in {path} return less than the floor in {len(below)} of {len(tasks)} tasks, such as {below[0]}; "
-            "nothing was collected. Remove that file, and raise --steps or try another --seed."
+            f"--steps: the experts in {path} return less than the floor in {len(below)} of {len(tasks)} tasks, such as "
+            f"{below[0]}; nothing was collected. Remove that file, and raise --steps or try another --seed."
         )
 
 

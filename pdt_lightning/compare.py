@@ -107,7 +107,8 @@ def main(args: list[str]) -> None:
     everything = [*plan.jobs(), *plan.oracles()]
     if left := [job for job in everything if not job.done(folder)]:
         say(
-            f"This rank is done. Others are at {len(left)} of {len(everything)} jobs; the last one to end does the rest."
+            f"This rank is done. Others are at {len(left)} of {len(everything)} jobs; the last one to end does the "
+            "rest."
         )
         return
     results = Results(plan, folder)
@@ -140,8 +141,8 @@ def planned(config: Namespace, options: TuningOptions) -> Plan:
     names, trained = first
     if config.segments is not None and config.segments > trained:
         raise UserError(
-            f"--segments={config.segments}: the checkpoint was trained with prompts of {trained}. Ask for at most as many, or "
-            "pretrain with more."
+            f"--segments={config.segments}: the checkpoint was trained with prompts of {trained}. Ask for at most as "
+            "many, or pretrain with more."
         )
     slots = config.segments or trained
     paths = tuple(config.ckpt_path)

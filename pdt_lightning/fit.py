@@ -1,4 +1,7 @@
-"""Pretrain on many tasks and tune prompts of the held-out ones: `python -m pdt_lightning.fit --config conf/metaworld.yaml`."""
+"""Pretrain on many tasks and tune prompts of the held-out ones.
+
+python -m pdt_lightning.fit --config conf/metaworld.yaml
+"""
 
 import signal
 import sys
@@ -11,9 +14,8 @@ from pdt_lightning.core.errors import command, is_the_users
 def main(args: list[str]) -> None:
     """Run a whole job; `args` replace the command line."""
     print("Loading the libraries ...", file=sys.stderr, flush=True)
-    from pdt_lightning.commands.cli import (
-        RunCLI,
-    )  # imported here, since the libraries take seconds and silence looks like a hang
+    # Imported here, since the libraries take seconds and silence looks like a hang.
+    from pdt_lightning.commands.cli import RunCLI
     from pdt_lightning.commands.endings import print_footer, print_stop
     from pdt_lightning.commands.loggers import where_to_look
     from pdt_lightning.commands.run_folder import requeue
@@ -47,9 +49,8 @@ def main(args: list[str]) -> None:
             requeue()
         sys.exit(128 + (cli.interruption.request.signal or signal.SIGTERM))
     except (KeyboardInterrupt, SystemExit) as end:  # before training, or a second signal
-        told = isinstance(end, KeyboardInterrupt) or isinstance(
-            end.__context__, KeyboardInterrupt
-        )  # Lightning makes an exit of it
+        # Lightning makes an exit of it.
+        told = isinstance(end, KeyboardInterrupt) or isinstance(end.__context__, KeyboardInterrupt)
         if told and cli.trainer.is_global_zero:
             print_stop(cli.run_folder, "at once", args)
             sys.exit(128 + signal.SIGINT)

@@ -134,8 +134,8 @@ def saved_prompts(folder: Path, names: Sequence[str]) -> dict[str, Recommendatio
     paths = {name: folder / f"{name}.safetensors" for name in names}
     if missing := [name for name, path in paths.items() if not path.is_file()]:
         raise NotFoundError(
-            f"--prompts={folder} has no prompt of {missing[0]}: {paths[missing[0]]} is missing. Name the tasks that it has prompts "
-            "of with --tasks, or the prompts of a run with this checkpoint's tasks."
+            f"--prompts={folder} has no prompt of {missing[0]}: {paths[missing[0]]} is missing. Name the tasks that it "
+            "has prompts of with --tasks, or the prompts of a run with this checkpoint's tasks."
         )
     try:
         return {name: Recommendation(*Prompt.load_with_origin(path)) for name, path in paths.items()}

@@ -25,7 +25,10 @@ multiprocessing.set_forkserver_preload(
 
 
 def command(module, *flags, limit=240, check=True, bare=False, **environment):
-    """The finished process; fails if it outlasts `limit` seconds. A `bare` one imports everything itself, as a user's does."""
+    """The finished process; fails if it outlasts `limit` seconds.
+
+    A `bare` one imports everything itself, as a user's does.
+    """
     arguments = [sys.executable, "-m", f"pdt_lightning.{module}", *map(str, flags)]
     variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     if bare:

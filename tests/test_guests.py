@@ -1,4 +1,4 @@
-"""What an option names may be a user's own, by the path of its class: through all commands, on two ranks, and resumed."""
+"""What an option names may be a user's own class, by its path: through all commands, on two ranks, and resumed."""
 
 import csv
 import json
@@ -219,7 +219,8 @@ def test_no_tuner_takes_what_only_another_one_understands(name):
             tune.main,
             ["--tuner=hill_climbing"],
             "--tuner=hill_climbing",
-            "--tuner_options.sigma SIGMA standard deviation of the noise, in normalised units. (type: float>0, default: 1.0)",
+            "--tuner_options.sigma SIGMA standard deviation of the noise, in normalised units. (type: float>0, "
+            "default: 1.0)",
         ),
         (
             compare.main,
@@ -232,8 +233,8 @@ def test_no_tuner_takes_what_only_another_one_understands(name):
             fit.main,
             ["--data.family=point"],
             "--data.family=point",
-            "--data.family_options.expert_share EXPERT_SHARE share of expert demonstrations among the candidates; the rest "
-            "acts at random. (type: 0<=float<=1",
+            "--data.family_options.expert_share EXPERT_SHARE share of expert demonstrations among the candidates; the "
+            "rest acts at random. (type: 0<=float<=1",
         ),
         (
             collect.main,

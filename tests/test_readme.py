@@ -1,4 +1,4 @@
-"""README's commands are parsed at full size, and run at a small one; its Python runs as it stands, but for fewer epochs."""
+"""README's commands are parsed at full size, and run at a small one; its Python runs as it is, for fewer epochs."""
 
 import json
 import re
@@ -21,17 +21,15 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 COLLECTS = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.collect")]
 COMPARES = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.compare")]
 TUNES = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.tune")]
-OWN = [
-    flags for flags in (*FITS, *TUNES, *COLLECTS) if "own_data" in " ".join(flags)
-]  # of a user's file; see test_own_data.py
+# Of a user's file; see test_own_data.py.
+OWN = [flags for flags in (*FITS, *TUNES, *COLLECTS) if "own_data" in " ".join(flags)]
 FITS, TUNES, COLLECTS = ([flags for flags in kind if flags not in OWN] for kind in (FITS, TUNES, COLLECTS))
 
 
 def test_all_commands_are_known():
     assert COMMANDS[:2] == ["make fit", "make test"]
-    installed = [
-        line for line in COMMANDS if line.startswith(("pip install", "pdt-fit"))
-    ]  # which the test of the wheel tries
+    # The test of the wheel tries these.
+    installed = [line for line in COMMANDS if line.startswith(("pip install", "pdt-fit"))]
     assert len(installed) == 2
     assert len(COMMANDS) == 2 + len(installed) + sum(map(len, (FITS, TUNES, COLLECTS, COMPARES, OWN)))
     assert len(OWN) == 3

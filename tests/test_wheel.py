@@ -48,7 +48,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def environment(wheel, tmp_path_factory):
-    """The folder of an environment's programs; what the package depends on it takes from the environment of the tests."""
+    """The folder of an environment's programs; what the package depends on comes from the environment of the tests."""
     home = tmp_path_factory.mktemp("environment")
     done(sys.executable, "-m", "venv", "--without-pip", home, folder=home)
     programs = home / ("Scripts" if os.name == "nt" else "bin")

@@ -16,7 +16,9 @@ AUTHOR = {"algorithm_name": "x", "author": "me", "author_email": "x", "code_perm
 
 
 class Walk(gym.Env):
-    """Walks from near the origin to one of eight goals on a circle, which is not observed; the reward is minus the distance.
+    """Walks from near the origin to one of eight goals on a circle, which is not observed.
+
+    The reward is minus the distance.
 
     Args:
         goal: its number.
@@ -174,7 +176,10 @@ def edit(name, change, spec=False):
 
 
 class Rooms(gym.Env):
-    """Four rooms in a ring, of which one is the goal; what is observed is of many kinds, and the action says how far to go."""
+    """Four rooms in a ring, of which one is the goal.
+
+    What is observed is of many kinds, and the action says how far to go.
+    """
 
     def __init__(self, goal=0):
         self.goal = goal

@@ -1,4 +1,4 @@
-"""Runs of `fit` in this process, and what happened in them: updates, validations, phases, the weights that were judged."""
+"""Runs of `fit` in this process, and what happened in them: updates, validations, phases, the weights judged."""
 
 import csv
 import warnings

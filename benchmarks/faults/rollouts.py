@@ -1,4 +1,6 @@
-"""Tuning with a simulator that goes wrong ends as with one that does not: `python -m benchmarks.faults.rollouts --episodes 10000`.
+"""Tuning with a simulator that goes wrong ends as with one that does not.
+
+python -m benchmarks.faults.rollouts --episodes 10000
 
 Of the episodes, drawn by their seeds, 1 % raise, 1 % return NaN, 0.5 % hang and 0.1 % take their worker with them, each
 once. The same search runs with a clean simulator; recommended prompts, every outcome and the counts are compared, and

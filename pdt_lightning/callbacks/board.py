@@ -1,4 +1,7 @@
-"""What TensorBoard shows of a run beside its curves: configuration, a row in the table of hyper-parameters, a layout of charts."""
+"""What TensorBoard shows of a run beside its curves.
+
+That is its configuration, a row in the table of hyper-parameters and a layout of charts.
+"""
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,7 +67,9 @@ class SaveAndShowConfig(SaveConfigCallback):
 
 
 def describe(board: SummaryWriter, config: Mapping[str, Any], text: str) -> None:
-    """Write everything into the run's own event file, so that the curves of its phases are no runs of their own in the tables.
+    """Write everything into the run's own event file.
+
+    So the curves of its phases are not runs of their own in the tables.
 
     Args:
         board: of the run.
@@ -153,7 +158,7 @@ def write_kinds(folder: Path, results: Sequence[TaskResult], step: int) -> None:
 
 
 def write_curves(folder: Path, results: Sequence[TaskResult]) -> None:
-    """A TensorBoard run of a phase: by round, the value seen and the value of what would be recommended, task by task."""
+    """A TensorBoard run of a phase: by round and task, the value seen and the value of what would be recommended."""
     shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed in or after this phase, and resumed
     with SummaryWriter(str(folder)) as writer:
         for result in results:

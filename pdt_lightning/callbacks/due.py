@@ -5,11 +5,8 @@ from typing import Any
 
 import lightning
 
-HOOKS = (
-    "on_train_batch_end",
-    "on_train_epoch_end",
-    "on_validation_end",
-)  # in which Lightning's callbacks look at what they monitor
+# The hooks in which Lightning's callbacks look at what they monitor.
+HOOKS = ("on_train_batch_end", "on_train_epoch_end", "on_validation_end")
 
 
 def epoch_is_over(trainer: lightning.Trainer) -> bool:

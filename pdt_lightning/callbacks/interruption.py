@@ -17,7 +17,10 @@ AGREE_EVERY = 10  # updates between two questions to all ranks whether one was a
 
 
 class Best(ModelCheckpoint):
-    """`best.ckpt`, of the lowest validation error; a class of its own, so that its state is not taken for that of a user's."""
+    """`best.ckpt`, of the lowest validation error.
+
+    It is a class of its own, so that its state is not taken for that of a user's.
+    """
 
     def __init__(self, folder: Path):
         super().__init__(
@@ -26,7 +29,9 @@ class Best(ModelCheckpoint):
 
 
 class Interruption(Checkpoint):
-    """Keeps `last.ckpt`, from which a run goes on as if it had never stopped; asked to stop, saves it and raises `Interrupted`.
+    """Keeps `last.ckpt`, from which a run goes on as if it had never stopped.
+
+    Asked to stop, it saves that file and raises `Interrupted`.
 
     It is saved after each validation and at the end of training. Lightning cannot go on from
     within a validation. So it is saved before each update that a validation or an epoch's end follows too: a run that
@@ -49,7 +54,7 @@ class Interruption(Checkpoint):
         self._saved = -1  # update after which the checkpoint was last saved
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Listen, in place of Lightning, which would end the run at once; hand back the numbers that callbacks monitor."""
+        """Listen in Lightning's place, which would end the run at once; restore the numbers that callbacks monitor."""
         self.request.listen()
         trainer.callback_metrics.update(self._metrics)
 

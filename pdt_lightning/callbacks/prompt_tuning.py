@@ -10,11 +10,10 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 
-from pdt_lightning.callbacks.board import show_phase
 from pdt_lightning.callbacks.due import epoch_is_over, only_after_a_phase, run_ends
 from pdt_lightning.callbacks.interruption import Interruption
+from pdt_lightning.callbacks.phase_results import film, write_and_show
 from pdt_lightning.callbacks.share import tune_share
 from pdt_lightning.callbacks.weights import saved_weights
 from pdt_lightning.core.distributed import ALIKE, attempt, gather, shard
@@ -26,7 +25,6 @@ from pdt_lightning.core.signals import StopRequest
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.results import report
-from pdt_lightning.results.videos import examples, film_all, log_films
 from pdt_lightning.rollouts.policy import Policy, Precision
 from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
 from pdt_lightning.tuning.journal import forget, path_of
@@ -121,7 +119,7 @@ class PromptTuning(lightning.Callback):
             )
 
     def due(self, trainer: lightning.Trainer) -> bool:
-        """Whether a phase is to be run now, at a validation or at the end of an epoch; in the middle of an epoch never."""
+        """Whether a phase is to be run now, at a validation or an epoch's end; in the middle of an epoch never."""
         if trainer.sanity_checking or not self._any_tasks(trainer):
             return False
         if trainer.state.fn != "fit":
@@ -227,15 +225,8 @@ class PromptTuning(lightning.Callback):
             if final:
                 self.final_update = trainer.global_step
             # What rank 0 alone does, the writing, is reported to all, so that a full disk ends the run everywhere.
-            gather(
-                attempt(
-                    lambda: (
-                        self._write(folder, results, phase, epoch, trainer, final)
-                        if trainer.is_global_zero and folder
-                        else None
-                    )
-                )
-            )
+            at = folder if trainer.is_global_zero else None
+            gather(attempt(lambda: self._write(at, results, phase, epoch, trainer, final) if at else None))
         return report.metrics(results)
 
     def _tune_share(
@@ -256,51 +247,18 @@ class PromptTuning(lightning.Callback):
         policy = self._policy(module)
         return tune_share(policy, subjects, self._pool, self.options, slots, phase, final, path, self.request, progress)
 
+    def _write(
+        self, folder: Path, results: Sequence[TaskResult], phase: int, epoch: int, trainer: Any, final: bool
+    ) -> None:
+        options, subjects = self.options, self._subjects
+        write_and_show(folder, results, subjects, options, trainer, phase, epoch, final)
+        if final and options.videos:
+            slots, policy = trainer.datamodule.hparams["segments"], self._policy(trainer.lightning_module)
+            film(folder, results, subjects, options, trainer, phase, slots, policy, self.width, self.progress)
+
     def _policy(self, module: Any) -> Policy:
         frozen = copy.deepcopy(module.model).eval().requires_grad_(False)
         return Policy(frozen, int(module.hparams["context_steps"]), self.precision)
-
-    def _write(
-        self,
-        folder: Path,
-        results: Sequence[TaskResult],
-        phase: int,
-        epoch: int,
-        trainer: lightning.Trainer,
-        final: bool,
-    ) -> None:
-        data: MultiTaskDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        name = f"epoch_{epoch:04d}"
-        images = report.write_phase(
-            folder,
-            results,
-            data.prompt_tasks,
-            self.options.tuner,
-            phase,
-            epoch,
-            f"figures/{name}",
-            checkpoint="checkpoints/last.ckpt",
-            final=final,
-            given_up=[
-                subject.task.id for subject in self._subjects if subject.task.id not in {one.task for one in results}
-            ],
-        )
-        boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        show_phase(boards, images, results, folder / "tuning" / name, trainer.global_step)
-        held_out = [result for result in results if result.held_out]
-        spent = f"{self.options.rounds} rollouts a task by {self.options.tuner}"
-        report.print_table(held_out, f"Prompts tuned after {trainer.global_step} updates: {spent}")
-        if final and self.options.videos:
-            subjects = {subject.task.id: subject for subject in self._subjects}
-            pairs = [
-                examples(subjects[result.task], result, self.options, data.hparams["segments"], phase)
-                for result in held_out[: self.options.videos]
-            ]
-            films = film_all(
-                folder / "videos", pairs, self._policy(trainer.lightning_module), self.width, self.progress
-            )
-            for board in boards:
-                log_films(board, films, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""

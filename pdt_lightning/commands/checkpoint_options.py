@@ -39,7 +39,7 @@ def checkpoint_parser(command: str, usage: str, docstring: str | None) -> Explai
 
 
 def saved_options(parser: Explaining, args: Sequence[str]) -> dict[str, Any]:
-    """Read the tuning options from the checkpoint that the arguments name. The result is empty where they ask for help alone.
+    """Read the tuning options from the checkpoint that the arguments name; none where they ask for help alone.
 
     Options of a tuner are left out where the arguments name another tuner.
 

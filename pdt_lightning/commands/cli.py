@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import lightning
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import (
@@ -21,7 +20,7 @@ from lightning.pytorch.callbacks import (
     ProgressBar,
     RichProgressBar,
 )
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -29,10 +28,9 @@ from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.callbacks.board import SaveAndShowConfig
 from pdt_lightning.callbacks.interruption import Best, Interruption
 from pdt_lightning.callbacks.progress import ProgressLines
-from pdt_lightning.commands.configurations import ConfigurationFile
-from pdt_lightning.commands.loggers import DEFAULT, loggers_of
+from pdt_lightning.commands.loggers import loggers_of
 from pdt_lightning.commands.monitors import check_monitors
-from pdt_lightning.commands.options import DEBUG, Explaining, about_trainer, check_trainer, missing_package, precision
+from pdt_lightning.commands.options import DEBUG, about_trainer, check_trainer, missing_package, precision
 from pdt_lightning.commands.resume import check_same
 from pdt_lightning.commands.run_folder import (
     checkpoint_of,
@@ -45,6 +43,7 @@ from pdt_lightning.commands.run_folder import (
     tell,
     told,
 )
+from pdt_lightning.commands.run_options import RunOptions
 from pdt_lightning.core.distributed import attempt, gather
 from pdt_lightning.core.errors import UserError, check_range, check_writable
 from pdt_lightning.core.terminal import in_terminal, quiet
@@ -53,11 +52,7 @@ from pdt_lightning.model import checkpoints
 from pdt_lightning.model.lit_pdt import LitPDT
 
 
-class RunParser(Explaining, LightningArgumentParser):
-    """The parser of `fit`: ours, and all that Lightning adds to its own."""
-
-
-class RunCLI(LightningCLI):
+class RunCLI(RunOptions):
     """Builds trainer, model and data from YAML files and flags; `run_folder` is where the run lives."""
 
     def __init__(self, args: list[str] | None = None):
@@ -74,62 +69,11 @@ class RunCLI(LightningCLI):
                 "parser_mode": "omegaconf+",
                 "prog": "python -m pdt_lightning.fit",
                 "usage": "python -m pdt_lightning.fit --config FILE [--config FILE ...] [--OPTION=VALUE ...]",
-                "description": "pdt_lightning: pretrain a Prompting Decision Transformer on many tasks and tune its prompts on "
-                "held-out ones.",
+                "description": "pdt_lightning: pretrain a Prompting Decision Transformer on many tasks and tune "
+                "its prompts on held-out ones.",
                 "allow_abbrev": False,
                 "epilog": DEBUG,
             },
-        )
-
-    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """Make the parser, whose `--config` knows the shipped configurations."""
-        parser = RunParser(dump_header=[f"lightning.pytorch=={lightning.__version__}"], **kwargs)
-        parser.add_argument(
-            "-c",
-            "--config",
-            action=ConfigurationFile,
-            help="A YAML file, or the name of a shipped one, such as metaworld.yaml.",
-        )
-        return parser
-
-    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what is asked for first, since `--help` shows options in the order in which they are added."""
-        parser.add_argument("--name", type=str, default="run", help="The name of the run's folder.")
-        parser.add_argument("--seed", type=int, default=0, help="The seed of everything that is random.")
-        parser.add_argument(
-            "--ckpt_path",
-            type=str | None,
-            default=None,
-            help="The checkpoint to go on from: a path, or `last` for that of the newest run of this name.",
-        )
-        parser.add_argument(
-            "--init_from",
-            type=str | None,
-            default=None,
-            help="A checkpoint whose weights a new training begins with. Data, learning rate and length may be others.",
-        )
-        super().add_default_arguments_to_parser(parser)
-
-    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add our options before Lightning's."""
-        parser.add_lightning_class_args(MultiTaskDataModule, "data")
-        parser.add_lightning_class_args(LitPDT, "model")
-        parser.add_lightning_class_args(PromptTuning, "tuning")
-        parser.add_lightning_class_args(Trainer, "trainer")
-        assert parser.groups is not None
-        parser.groups["trainer"].title = "The trainer's options, which are Lightning's"
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Say which options follow from others, and set our defaults of the trainer's options."""
-        for target in ("data.seed", "model.seed", "tuning.seed"):
-            parser.link_arguments("seed", target)
-        parser.link_arguments("tuning.validation_tasks", "data.tuned_training_tasks")
-        parser.link_arguments("data.context_steps", "model.context_steps")
-        parser.link_arguments("model.attention", "data.attention")
-        for fact in ("state_size", "action_size", "max_timesteps"):
-            parser.link_arguments(f"data.{fact}", f"model.{fact}", apply_on="instantiate")
-        parser.set_defaults(
-            {"trainer.default_root_dir": "runs", "trainer.enable_model_summary": False, "trainer.logger": DEFAULT}
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -209,14 +153,15 @@ class RunCLI(LightningCLI):
         cores = os.cpu_count() or 1
         if trainer.num_devices > max(8, cores) and isinstance(trainer.accelerator, CPUAccelerator):
             raise UserError(
-                f"--trainer.devices={trainer.num_devices}: there are {cores} cores. Lower it to at most {max(8, cores)}."
+                f"--trainer.devices={trainer.num_devices}: there are {cores} cores. Lower it to at most "
+                f"{max(8, cores)}."
             )
         data.check(trainer.num_devices * trainer.num_nodes)
         if self.config.init_from is not None:
             if self.checkpoint_wanted is not None:
                 raise UserError(
-                    f"--init_from={self.config.init_from} begins new training, --ckpt_path={self.checkpoint_wanted} goes on with "
-                    "one. Give one of them."
+                    f"--init_from={self.config.init_from} begins new training, --ckpt_path={self.checkpoint_wanted} "
+                    "goes on with one. Give one of them."
                 )
             checkpoints.start_from(self.model, self.config.init_from)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # as above
@@ -256,9 +201,8 @@ class RunCLI(LightningCLI):
         if self._why:
             self.start += f" ({self._why})"
         if slurm_job():
-            self.interruption.request.listen(
-                signal.SIGUSR1
-            )  # in place of Lightning, which would leave a checkpoint of its own
+            # In place of Lightning, which would leave a checkpoint of its own.
+            self.interruption.request.listen(signal.SIGUSR1)
         if self.interruption.path:
             self.interruption.path = self.run_folder / "checkpoints" / "last.ckpt"
         callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # the trainer has it, its stub has not
@@ -302,7 +246,8 @@ class RunCLI(LightningCLI):
             return ""
         limits = {name: self.config.trainer[name] for name in ("max_epochs", "max_steps", "max_time")}
         given = [f"--trainer.{name}={limit}" for name, limit in limits.items() if limit not in (None, -1)]
-        return f"Nothing was left to train after update {trainer.global_step:,}: {', '.join(given)} was reached. Raise it to go on."
+        update = f"{trainer.global_step:,}"
+        return f"Nothing was left to train after update {update}: {', '.join(given)} was reached. Raise it to go on."
 
     def release(self) -> None:
         """Let others have the run's folder."""

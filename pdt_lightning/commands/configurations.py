@@ -43,7 +43,9 @@ def shipped() -> list[str]:
 
 
 def configuration_path(config: str) -> str:
-    """Find the file that `--config` means: one that exists, or else the shipped one of that name. YAML itself stays as it is.
+    """Find the file that `--config` means: one that exists, or else the shipped one of that name.
+
+    YAML itself stays as it is.
 
     `pdt_lightning:` before the name means the shipped one, whatever is there.
 
@@ -62,6 +64,6 @@ def configuration_path(config: str) -> str:
     if name == config and ":" in config and not config.endswith((".yaml", ".yml")):  # YAML itself
         return config
     raise NotFoundError(
-        f"--config={config}: there is no such file. Give a path, or the name of a configuration that ships with the package: "
-        f"{', '.join(names)}.{suggestion(Path(name).name, names)}"
+        f"--config={config}: there is no such file. Give a path, or the name of a configuration that ships with the "
+        f"package: {', '.join(names)}.{suggestion(Path(name).name, names)}"
     )

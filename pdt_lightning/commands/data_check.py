@@ -1,4 +1,7 @@
-"""What the tasks of a configuration are, without training: spaces, episodes, returns, and recorded actions played again."""
+"""What the tasks of a configuration are, without training.
+
+Shown are spaces, episodes and returns, and what recorded actions lead to when they are played again.
+"""
 
 import argparse
 import inspect
@@ -196,7 +199,8 @@ def replay(one: Checked, known: Sequence[recorded.Recorded], episodes: Episodes)
     spread = np.sqrt((episodes.index.moments[:, 1] / episodes.lengths[:, None]).max(axis=0))
     if (apart > TOLERANCE * np.maximum(np.abs(first), spread)).any():
         one.warnings.append(
-            "with the recorded seeds rollouts begin in other states than the demonstrations: is it the same environment?"
+            "with the recorded seeds rollouts begin in other states than the demonstrations: is it the same "
+            "environment?"
         )
     elif off > TOLERANCE * max(np.abs(expected).max(), np.abs(totals).max()):
         one.warnings.append(
@@ -219,6 +223,7 @@ def run_warnings(config: Mapping[str, Any]) -> list[str]:
     epochs, each = trainer.get("max_epochs"), data.get("updates_per_epoch", 1000)
     if epochs and epochs > 0 and warmup > epochs * each:
         return [
-            f"--model.warmup_updates={warmup:,} is more than the {epochs * each:,} updates of the run: set it to a twentieth."
+            f"--model.warmup_updates={warmup:,} is more than the {epochs * each:,} updates of the run: set it to a "
+            "twentieth."
         ]
     return []

@@ -1,4 +1,7 @@
-"""Options as a command has them: the library's messages name them by their fields, in backticks, and know nothing of flags."""
+"""Options as a command has them.
+
+The library's messages name them by their fields, in backticks, and know nothing of flags.
+"""
 
 import re
 from collections.abc import Callable, Mapping

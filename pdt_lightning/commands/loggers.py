@@ -22,7 +22,7 @@ DEFAULT = [{"class_path": f"{RunBoard.__module__}.{RunBoard.__name__}"}]
 
 
 def loggers_of(option: Any, run_folder: Path, purge_step: int | None) -> list[Logger]:
-    """Make the loggers of the trainer. Ours writes into the run's folder, and others count versions as that folder does.
+    """Make the loggers of the trainer; ours writes into the run's folder, and others count versions as it does.
 
     Args:
         option: the trainer's option, instantiated: a logger, several, true or null for ours alone, or false for none.
@@ -44,7 +44,10 @@ def loggers_of(option: Any, run_folder: Path, purge_step: int | None) -> list[Lo
 
 
 def where_to_look(loggers: Sequence[Logger]) -> list[str]:
-    """Say how to look at what each logger writes: by a command, or in a place. Without loggers there is one line that says so."""
+    """Say how to look at what each logger writes: by a command, or in a place.
+
+    Without loggers there is one line that says so.
+    """
     return [_where(logger) for logger in loggers] or ["no logger writes curves; the table comes at the end"]
 
 

@@ -1,4 +1,7 @@
-"""What a callback or a schedule may monitor: the names of a run's metrics, so that a misspelt one is refused before training."""
+"""What a callback or a schedule may monitor: the names of a run's metrics.
+
+A misspelt one is refused before training.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,7 +18,9 @@ GIVEN_WITH = {"callbacks": "--trainer.callbacks", "lr_scheduler": "--lr_schedule
 
 
 def monitored_names(data: MultiTaskDataModule, validation_tasks: Iterable[str]) -> list[str]:
-    """List the names of a run's metrics, those of single tasks last. The oracle's are left out: only the last phase finds them.
+    """List the names of a run's metrics, those of single tasks last.
+
+    The oracle's are left out: only the last phase finds them.
 
     Args:
         data: of the run.
@@ -66,6 +71,6 @@ def check_monitors(
         if monitor not in metrics:
             some = ", ".join(one for one in metrics if "_task/" not in one and one.count("/") < 2)
             raise UserError(
-                f"{GIVEN_WITH[group]}: {name} has monitor={monitor}, which is no metric of this run. Name one of them: {some}; "
-                f"or that of a single task, such as {metrics[-1]}.{suggestion(monitor, metrics)}"
+                f"{GIVEN_WITH[group]}: {name} has monitor={monitor}, which is no metric of this run. Name one of them: "
+                f"{some}; or that of a single task, such as {metrics[-1]}.{suggestion(monitor, metrics)}"
             )

@@ -1,4 +1,4 @@
-"""A parser that explains what is wrong, and checks of the trainer's options where Lightning takes more than makes sense."""
+"""A parser that explains what is wrong, and checks where Lightning's trainer takes more than makes sense."""
 
 import re
 from collections.abc import Sequence
@@ -26,7 +26,10 @@ def first_sentence(text: str | None) -> str:
 
 
 class Explaining(ArgumentParser):
-    """A parser whose errors name the option as it is typed and suggest the nearest one, without the list of all that there are."""
+    """A parser whose errors name the option as it is typed and suggest the nearest one.
+
+    The list of all that there are is left out.
+    """
 
     guests = ""  # what `--help` says of the classes that the arguments name
 
@@ -79,7 +82,9 @@ def _unknown(found: re.Match) -> str:
 
 
 def about_trainer(message: str, options: Any) -> str:
-    """Put the trainer's option that an error of Lightning's is about before it: the one that it names, or whose value it has.
+    """Put the trainer's option that an error of Lightning's is about before the error.
+
+    It is the option that the error names, or whose value it has.
 
     >>> about_trainer("`num_nodes` must be a positive integer.", {"num_nodes": 0})
     '--trainer.num_nodes=0: `num_nodes` must be a positive integer.'
@@ -90,9 +95,11 @@ def about_trainer(message: str, options: Any) -> str:
 
 
 def missing_package(message: str) -> str:
-    """Say which package a class among the trainer's options needs, as Lightning says it. The result is empty for other errors.
+    """Say which package a class among the trainer's options needs, as Lightning says it.
 
-    >>> missing_package("Problem with given class_path 'lightning.pytorch.loggers.WandbLogger': Requirement 'wandb' not met. Try")
+    The result is empty for other errors.
+
+    >>> missing_package("Problem with given class_path 'loggers.WandbLogger': Requirement 'wandb' not met. Try")
     "--trainer: WandbLogger: Requirement 'wandb' not met. Try"
     """
     found = re.search(r"Problem with given class_path '(?:\w+\.)*(\w+)':\s*(Requirement .* not met.*)", message)
@@ -136,13 +143,13 @@ def check_trainer(options: Any, updates_per_epoch: int) -> None:
         check_range("--trainer.val_check_interval", every, 0, above=True)
     if options.check_val_every_n_epoch is not None and isinstance(every, int | float) and max(every, 1) > batches:
         raise UserError(
-            f"--trainer.val_check_interval={every}: an epoch has --data.updates_per_epoch={updates_per_epoch} updates. Lower it, "
-            "or set --trainer.check_val_every_n_epoch=null to count across epochs."
+            f"--trainer.val_check_interval={every}: an epoch has --data.updates_per_epoch={updates_per_epoch} updates. "
+            "Lower it, or set --trainer.check_val_every_n_epoch=null to count across epochs."
         )
     if options.barebones:
         raise UserError(
-            "--trainer.barebones=True measures Lightning itself: it turns off the checkpoints and numbers that a run consists of. "
-            "Leave it out; --trainer.profiler=simple tells where the time goes."
+            "--trainer.barebones=True measures Lightning itself: it turns off the checkpoints and numbers that a run "
+            "consists of. Leave it out; --trainer.profiler=simple tells where the time goes."
         )
     on_cpu = options.accelerator == "cpu" or (options.accelerator == "auto" and not torch.accelerator.is_available())
     if on_cpu and options.precision is not None and str(options.precision) not in CPU_PRECISIONS:

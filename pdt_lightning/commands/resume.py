@@ -61,8 +61,8 @@ def check_same(path: Path | str, model: LitPDT, data: MultiTaskDataModule, found
         different += _differences("model", before, {**options, **{name: before[name] for name in found}})
     if different:
         raise UserError(
-            f"--ckpt_path={path} was trained with other options: {'; '.join(different[:5])}. Give what it was trained with, or "
-            "leave --ckpt_path out to begin a new run."
+            f"--ckpt_path={path} was trained with other options: {'; '.join(different[:5])}. Give what it was trained "
+            "with, or leave --ckpt_path out to begin a new run."
         )
     if shapes[0] != shapes[1]:
         raise unfit(path)

@@ -1,4 +1,7 @@
-"""Where a run lives: `<root>/<name>/version_N`, made by one process, told to all others, found again by `last` and by Slurm."""
+"""Where a run lives: `<root>/<name>/version_N`.
+
+One process makes the folder and tells all others; `last` and Slurm find it again.
+"""
 
 import json
 import os
@@ -80,7 +83,9 @@ def find_run(home: Path, ckpt_path: str | None) -> tuple[Path | None, Path | Non
 
 
 def make_version(home: Path) -> Path:
-    """A new folder for a run, the next number that is free; of several processes that ask at once each gets one of its own.
+    """A new folder for a run, the next number that is free.
+
+    Of several processes that ask at once each gets one of its own.
 
     Raises:
         UserError: if nothing can be made there.
@@ -101,7 +106,7 @@ def make_version(home: Path) -> Path:
 
 
 def hold(folder: Path) -> IO[str] | None:
-    """Keep a run's folder to this process, until the file that comes back is closed or the process ends, however it ends.
+    """Keep a run's folder to this process, until the file that comes back is closed or the process ends.
 
     Returns:
         The file; None where the system or the disk knows no locks.
@@ -121,7 +126,8 @@ def hold(folder: Path) -> IO[str] | None:
         holder = file.read().strip() or "another process"
         file.close()
         raise UserError(
-            f"--ckpt_path: {folder} is in use by {holder}. Wait for that run's end, or leave --ckpt_path out to begin another."
+            f"--ckpt_path: {folder} is in use by {holder}. Wait for that run's end, or leave --ckpt_path out to begin "
+            "another."
         ) from None
     except OSError:
         file.close()
@@ -152,7 +158,7 @@ def slurm_job() -> str | None:
 
 
 def requeued(home: Path, args: Sequence[str]) -> Path | None:
-    """The folder in which this command of this job has run before Slurm started the job again; None where it has not."""
+    """The folder in which this command of this job ran before Slurm started the job again; None where it did not."""
     job = slurm_job()
     if job is None or not int(os.environ.get("SLURM_RESTART_COUNT", "0")):
         return None

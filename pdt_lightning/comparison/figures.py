@@ -1,4 +1,4 @@
-"""Figures of a comparison, as pure functions: value by rollouts, aggregates with intervals, and what each tuner chose."""
+"""Figures of a comparison, as pure functions: value by rollouts, aggregates, and what each tuner chose."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +23,11 @@ PROFILED = 201  # thresholds of a performance profile
 
 
 def write_figures(results: Results, summary: Mapping[str, Any], folder: Path) -> None:
-    """Into `figures/`: `by_rollouts.png`, `aggregate.png`, `profiles.png`, `choices.png`; of several segments `attention.png`."""
+    """Write the figures of a comparison into `figures/`.
+
+    They are `by_rollouts.png`, `aggregate.png`, `profiles.png` and `choices.png`, and `attention.png` of several
+    segments.
+    """
     figures: dict[str, Figure] = {
         "by_rollouts": by_rollouts(summary),
         "aggregate": aggregate(summary),
@@ -37,7 +41,7 @@ def write_figures(results: Results, summary: Mapping[str, Any], folder: Path) ->
 
 
 def by_rollouts(summary: Mapping[str, Any]) -> Figure:
-    """Worth of the recommended prompt after so many rollouts, with 95 % bands; what needs none lies at the left edge."""
+    """Worth of the recommended prompt after so many rollouts, with 95 % bands; what needs none is at the left edge."""
     goal = summary["goal"]
     figure = Figure(figsize=(9.0, 5.0), dpi=DPI, facecolor="white", layout="constrained")
     axis = figure.subplots()
@@ -117,7 +121,9 @@ def aggregate(summary: Mapping[str, Any]) -> Figure:
 
 
 def profiles(results: Results, summary: Mapping[str, Any]) -> Figure:
-    """Performance profiles: of each tuner, the share of its cells above every value, with 95 % bands where they can be had.
+    """Performance profiles: of each tuner, the share of its cells above every value.
+
+    There are 95 % bands where they can be had.
 
     Source: Agarwal et al. 2021 (arXiv 2108.13264), section 4.3.
     """
@@ -171,7 +177,9 @@ def choices(results: Results) -> Figure:
 
 
 def attention(known: Mapping[str, Any]) -> Figure:
-    """Of an action's attention to its prompt, what goes to the most attended segment, the next, and so on: a panel a layer.
+    """Of an action's attention to its prompt, what goes to the most attended segment, the next, and so on.
+
+    There is a panel for each layer.
 
     Args:
         known: of a summary, `attention`.

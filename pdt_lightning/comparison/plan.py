@@ -173,15 +173,12 @@ def claim(folder: Path, plan: Plan) -> None:
     if not file.is_file():
         write_atomically(file, json.dumps(described, indent=1) + "\n")
         return
-    known = {
-        "family_options": {},
-        "after": list(BUDGETS),
-        **json.loads(file.read_text()),
-    }  # which earlier versions did not have
+    # Earlier versions did not write the first two.
+    known = {"family_options": {}, "after": list(BUDGETS), **json.loads(file.read_text())}
     different = [name for name in described if name != "options" and known.get(name) != described[name]]
     different += [name for name, value in described["options"].items() if known.get("options", {}).get(name) != value]
     if different:
         raise UserError(
-            f"`comparison.out`={folder} holds a comparison with other {', '.join(different)}. Name another folder, or give the "
-            "same options."
+            f"`comparison.out`={folder} holds a comparison with other {', '.join(different)}. Name another folder, or "
+            "give the same options."
         )

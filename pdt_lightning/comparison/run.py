@@ -14,6 +14,8 @@ from pdt_lightning.core.processes import process_pool
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import progress_bar, quiet
 
+GRACE = 60.0  # seconds in which a worker gets to its next rollout, before which it does not look whether to stop
+
 
 def run(plan: Plan, jobs: Sequence[Job], folder: Path, workers: int) -> None:
     """Do jobs in worker processes, and where all others are done then, by whomever, look for the best found too.
@@ -30,7 +32,7 @@ def run(plan: Plan, jobs: Sequence[Job], folder: Path, workers: int) -> None:
     request.listen()
     try:
         with (
-            process_pool(workers, _share, count, stop) as pool,
+            process_pool(workers, _share, count, stop, grace=GRACE) as pool,
             progress_bar(f"Comparing {len(plan.names)} tuners", total, "rollout") as advance,
         ):
             waiting = {pool.submit(_work, plan, job, folder) for job in jobs}
@@ -48,7 +50,6 @@ def run(plan: Plan, jobs: Sequence[Job], folder: Path, workers: int) -> None:
                         stop.value = 1
             except BaseException:
                 stop.value = 1
-                pool.shutdown(wait=False, cancel_futures=True)
                 raise
     except (Interrupted, BrokenProcessPool):  # a signal to the whole group ends the workers too
         if not request.heard:

@@ -1,4 +1,4 @@
-"""Summary: what the jobs of a comparison have found, put into figures with intervals, and ours held against every rival."""
+"""Summary: what the jobs of a comparison have found, as figures with intervals, and ours against every rival."""
 
 import json
 import math
@@ -9,17 +9,16 @@ from typing import Any
 import numpy as np
 
 from pdt_lightning.comparison.plan import DEFAULT, ORACLE, UNTUNED, Plan
+from pdt_lightning.results.regret import cumulative_regret, simple_regret
 from pdt_lightning.results.statistics import (
     LEVEL,
     Interval,
     Samples,
-    cumulative_regret,
     hierarchical_interval,
     holm,
     improvement_interval,
     interquartile_interval,
     p_value,
-    simple_regret,
 )
 
 CLOSED = 0.95  # share of the gap from untuned to oracle
@@ -137,7 +136,7 @@ def _figures(results: Results, rows: list[dict[str, Any]]) -> dict[str, float | 
 def _named(
     names: Sequence[str], interval: Interval, least: float | None = None, most: float | None = None
 ) -> dict[str, float | None]:
-    """An interval by names, its ends within what is possible; None where it has none, which JSON can say and NaN cannot."""
+    """An interval by names, its ends within what is possible; None, which JSON can say, where it has none."""
     value, *ends = interval
     within = ends if least is None else [float(np.clip(end, least, most)) for end in ends]
     return dict(zip(names, [value, *(end if np.isfinite(end) else None for end in within)], strict=True))
@@ -168,7 +167,10 @@ def covers(plan: Mapping[str, Any]) -> str:
 
 
 def _regret(results: Results, name: str, ceiling: Samples) -> dict[str, float | None]:
-    """Of a cell, on average: what its recommendation, and what its rollouts together, fell short of the oracle's mean return."""
+    """Of a cell, on average, what it fell short of the oracle's mean return.
+
+    `simple` is of its recommendation, `cumulative` of all its rollouts together.
+    """
     optima = [float(np.mean(own)) for own in ceiling]
     judged = results.samples(results.of(name), "return")
     simple = [simple_regret(np.array(own), optimum).mean() for own, optimum in zip(judged, optima, strict=True)]
@@ -226,7 +228,10 @@ def verdict(difference: float, adjusted: float) -> str:
 
 
 def _attention(results: Results) -> dict[str, Any] | None:
-    """By kind of prompt and layer, of an action's attention: the share to the prompt, and of that to each segment, most first."""
+    """By kind of prompt and layer, of an action's attention the share to the prompt.
+
+    Of that, the share to each segment is given too, the most first.
+    """
     rows = [row for job in results.jobs for row in job.get("attention", ())]
     if not rows:
         return None

@@ -1,4 +1,7 @@
-"""What the tuners of a comparison have tried and recommended, from the files of their jobs: where the best found starts from."""
+"""What the tuners of a comparison have tried and recommended, from the files of their jobs.
+
+The best found starts from it.
+"""
 
 import json
 from collections.abc import Sequence

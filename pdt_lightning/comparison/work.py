@@ -33,7 +33,8 @@ from pdt_lightning.tuning.result import EpisodeStatistics
 from pdt_lightning.tuning.search import Cell, search
 from pdt_lightning.tuning.subject import Subject
 
-PHASE = -2  # of the first checkpoint, -3 of the second: of no run and no `tune`, so that no episode is one that either has played
+# Of the first checkpoint, -3 of the second: of no run and no `tune`, so that no episode is one that either has played.
+PHASE = -2
 RANDOM_PROMPTS = 4  # of a cell, whose attention is compared with that of the recommended one
 
 
@@ -234,7 +235,10 @@ def _row(
     outcomes: Sequence[Outcome],
     candidate: Candidate | None = None,
 ) -> dict[str, Any]:
-    """Of a cell, with the prompt that was judged; None: a random one in each episode. Its return is that of the episodes that could be played; what the others count as, all jobs together tell."""
+    """Of a cell, with the prompt that was judged; None: a random one in each episode.
+
+    Its return is that of the episodes that could be played. What the others count as, all jobs together tell.
+    """
     segments, choice = subject.segments, candidate.choice if candidate else ()
     figures = EpisodeStatistics.of(outcomes, subject.task.id, objectives[subject.task.id].reports_success)
     played = [outcome.total for outcome in outcomes if outcome.failed is None]

@@ -1,4 +1,7 @@
-"""What was computed once and is kept for the next process: beside the demonstrations, in a folder that may go at any time."""
+"""What was computed once and is kept for the next process.
+
+It lies beside the demonstrations, in a folder that may go at any time.
+"""
 
 import hashlib
 import json
@@ -30,12 +33,16 @@ def dataset_path(dataset_id: str = "") -> Path:
         return Path(get_dataset_path(dataset_id))
     except OSError as error:
         raise UserError(
-            f"MINARI_DATASETS_PATH: {error.filename} is no folder and cannot be made: {error.strerror}. Set it to another folder."
+            f"MINARI_DATASETS_PATH: {error.filename} is no folder and cannot be made: {error.strerror}. Set it to "
+            "another folder."
         ) from error
 
 
 def folder() -> Path:
-    """`PDT_LIGHTNING_CACHE`, or `.pdt-lightning` among Minari's datasets, which `MINARI_DATASETS_PATH` may place elsewhere."""
+    """`PDT_LIGHTNING_CACHE`, or `.pdt-lightning` among Minari's datasets.
+
+    `MINARI_DATASETS_PATH` may place these elsewhere.
+    """
     given = os.environ.get("PDT_LIGHTNING_CACHE")
     return Path(given) if given else dataset_path() / ".pdt-lightning"
 
@@ -56,7 +63,10 @@ def not_found(dataset_id: str) -> NotFoundError:
 
 
 def unreadable(dataset_id: str, error: Exception) -> UserError:
-    """The error of a dataset that is there and that Minari does not read, with its reason: what it lacks, or that it is broken."""
+    """The error of a dataset that is there and that Minari does not read.
+
+    Its reason is what the dataset lacks, or that it is broken.
+    """
     way_out = f"Remove {dataset_path(dataset_id)} and download or collect it again."
     if isinstance(error, ImportError):
         way_out = "It is there; install what reads it, and try again."
@@ -139,7 +149,8 @@ def keep(kind: str, source: object, make: Callable[[Path], object]) -> Path:
             raise PermissionError("no permission to write")
     except OSError as error:
         raise UserError(
-            f"{folder()} cannot be written: {error}. Set PDT_LIGHTNING_CACHE to a folder that can; what it holds may be deleted."
+            f"{folder()} cannot be written: {error}. Set PDT_LIGHTNING_CACHE to a folder that can; what it holds may "
+            "be deleted."
         ) from error
     with appearing(place, folder()) as hidden:
         make(hidden)

@@ -11,7 +11,7 @@ from pdt_lightning.core.errors import UserError
 from pdt_lightning.core.signals import Interrupted
 
 T = TypeVar("T")
-# How Lightning's `log` is told that every rank has the same number already: no collective, and no remark that one lacks.
+# How Lightning's `log` is told that every rank has the number already: no collective, and no remark that one lacks.
 ALIKE: Mapping[str, Any] = MappingProxyType({"sync_dist": True, "rank_zero_only": True})
 
 
@@ -46,9 +46,8 @@ def gather(outcome: T | Exception) -> list[T]:
         return [outcome]
     everything: list[T | Exception] = [outcome] * dist.get_world_size()
     if isinstance(outcome, Exception) and not isinstance(outcome, UserError | Interrupted):
-        outcome = RuntimeError(
-            f"{type(outcome).__name__}: {outcome}"
-        )  # an exception may not survive pickling, its words do
+        # An exception may not survive pickling, its words do.
+        outcome = RuntimeError(f"{type(outcome).__name__}: {outcome}")
     dist.all_gather_object(everything, outcome)
     for rank, one in enumerate(everything):
         if isinstance(one, UserError | Interrupted):

@@ -112,10 +112,9 @@ def check_range(option: str, value: float, *limits: Any, **more: Any) -> None:
 def check_choice(option: str, value: object, known: Collection[str]) -> None:
     """Refuse what is not one of the known names, and suggest the nearest.
 
-    >>> check_choice("`tuning.tuner`", "structurd", ["structured", "uniform"])
+    >>> check_choice("`tuner`", "structurd", ["structured", "uniform"])
     Traceback (most recent call last):
-    pdt_lightning.core.errors.UserError: `tuning.tuner`=structurd: choose one of structured, uniform. Did you mean
-    structured?
+    pdt_lightning.core.errors.UserError: `tuner`=structurd: choose one of structured, uniform. Did you mean structured?
     """
     if value not in known:
         raise UserError(f"{option}={value}: choose one of {', '.join(known)}.{suggestion(str(value), known)}")

@@ -1,4 +1,7 @@
-"""Packages that not everybody needs: one that is missing, or cannot be imported, is the user's to mend, and named with the way."""
+"""Packages that not everybody needs.
+
+One that is missing, or cannot be imported, is the user's to mend, and named with the way.
+"""
 
 import os
 import traceback
@@ -35,13 +38,14 @@ def extras_for(what: str, otherwise: str = "") -> Iterator[None]:
             name = (cause.name or "").partition(".")[0] if isinstance(cause, ModuleNotFoundError) else ""
             if extra := EXTRAS.get(name):
                 raise UserError(
-                    f"{what} needs {name}, which is not installed. Install it with pip install 'pdt-lightning[{extra}]'{otherwise}."
+                    f"{what} needs {name}, which is not installed. Install it with pip install "
+                    f"'pdt-lightning[{extra}]'{otherwise}."
                 ) from error
         if any(_chooses_a_renderer(cause) for cause in _chain(error)):
             raise UserError(
                 f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}: {what} needs MuJoCo, which cannot be imported with it: "
-                f"{type(error).__name__}: {error}. python -m pdt_lightning.info tells which renderers work here; set MUJOCO_GL to "
-                "one of them, or unset it where nothing is drawn."
+                f"{type(error).__name__}: {error}. python -m pdt_lightning.info tells which renderers work here; set "
+                "MUJOCO_GL to one of them, or unset it where nothing is drawn."
             ) from error
         raise
 

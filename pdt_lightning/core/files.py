@@ -7,7 +7,9 @@ from pathlib import Path
 
 
 def write_atomically(path: Path | str, content: str | bytes) -> None:
-    """Write to a temporary name, then rename: whoever reads finds the old file or the new one, whole. Makes missing folders.
+    """Write to a temporary name, then rename: whoever reads finds the old file or the new one, whole.
+
+    Missing folders are made.
 
     The temporary name is the writer's own, so that several may write one file at once: the last one to end wins.
     Nothing is left of a write that failed.

@@ -1,4 +1,7 @@
-"""Guests: what an option names may be ours, an installed package's (by entry point), or any class of the user's (by its path)."""
+"""Guests: what an option names may be ours, an installed package's, or any class of the user's.
+
+A package's is found by its entry point, and a user's class by its path.
+"""
 
 import importlib
 import inspect

@@ -8,7 +8,9 @@ import numpy as np
 
 
 def plain(value: Any) -> Any:
-    """The same in Python's own numbers, strings, lists and dicts, however it is nested; what is none of these stays as it is.
+    """The same in Python's own numbers, strings, lists and dicts, however it is nested.
+
+    What is none of these stays as it is.
 
     >>> plain({"rate": np.float64(0.1), "sizes": (np.int64(1), 2)})
     {'rate': 0.1, 'sizes': [1, 2]}

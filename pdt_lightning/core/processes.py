@@ -1,11 +1,15 @@
 """Worker processes, for collection and rollouts alike."""
 
+import math
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ import torch
 
 
 def cores() -> int:
-    """CPU cores that this process may use: those that it may run on, and no more than its control group gives it time for."""
+    """CPU cores that this process may use: those that it may run on, and no more than its control group allows."""
     known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -22,18 +26,60 @@ def cores() -> int:
         return known
 
 
-def process_pool(workers: int, first: Callable[..., object] | None = None, *given: Any) -> ProcessPoolExecutor:
-    """Spawned workers with one torch thread each, which end with their parent however it ends.
+@contextmanager
+def process_pool(
+    workers: int, first: Callable[..., object] | None = None, *given: Any, grace: float = 0.0
+) -> Iterator[ProcessPoolExecutor]:
+    """Spawned workers with one torch thread each, of which none is left at the end of the `with` block.
 
-    Each calls `first(*given)` before all else; what is given may be what processes share, such as a
-    `multiprocessing.Value`.
+    The block's end waits for all work. Where it is left by an exception, what waits is cancelled, and what is at work
+    is ended. Workers end with their parent however it ends.
 
     Spawned, because a fork of a process that has used torch threads can hang. One thread, because several of them
     beside other busy processes collapse.
+
+    Args:
+        workers: how many.
+        first: called by each worker before all else.
+        *given: what it is called with; may be what processes share, such as a `multiprocessing.Value`.
+        grace: seconds that work has after an exception to end by itself; none after a `KeyboardInterrupt`, which also
+            cuts them short.
     """
-    return ProcessPoolExecutor(
+    pool = ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=begin, initargs=(first, *given)
     )
+    try:
+        for _ in range(workers):
+            # Starts one. The pool's thread lists the workers whose end it looks for when it has a result, but one that
+            # was started later, at need, may die before it is listed, and its work would be waited for for ever.
+            pool.submit(bool)
+        yield pool
+    except BaseException as error:
+        _end(pool, 0.0 if isinstance(error, KeyboardInterrupt) else grace, cancel=True)
+        raise
+    _end(pool, math.inf)
+
+
+def _end(pool: ProcessPoolExecutor, seconds: float, cancel: bool = False) -> None:
+    """End a pool whose work has so many seconds left, and return when nothing of the pool is left.
+
+    Its thread is not left to the interpreter's exit, as `shutdown(wait=False)` alone would do: there it may close its
+    pipe just when Python writes to it, which prints "OSError: Bad file descriptor". Nor is it waited for while work
+    goes on, as `shutdown` would do: before Python 3.13 an interrupted `Thread.join` takes a thread for ended which is
+    not. Python 3.14 has `kill_workers`.
+    """
+    workers = list((pool._processes or {}).values())
+    thread: Any = pool._executor_manager_thread  # the stub has another type
+    pool.shutdown(wait=False, cancel_futures=cancel)
+    running, until = {worker.sentinel for worker in workers}, time.monotonic() + seconds
+    try:
+        while running and (left := until - time.monotonic()) > 0:
+            running.difference_update(wait(running, min(left, 60.0)))
+    finally:
+        for worker in workers:
+            worker.kill()  # does nothing to one that has ended
+        if thread is not None:  # a worker was started
+            thread.join()
 
 
 def begin(first: Callable[..., object] | None = None, *given: Any) -> None:

@@ -1,4 +1,4 @@
-"""Options by their types: numbers with a range, as annotations that `--help` shows; and the check of what Python passes.
+"""Options by their types: numbers with a range, as `--help` shows them; and the check of what Python passes.
 
 On the command line jsonargparse checks annotations before anything is built. Python checks none, so that constructors
 call `check_types`, which raises the same messages.

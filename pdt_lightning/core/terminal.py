@@ -1,4 +1,7 @@
-"""What the user sees: bars with the time left, tables, lines. Rich in a terminal; plain elsewhere, as a log file can hold it."""
+"""What the user sees: bars with the time left, tables, lines.
+
+Rich draws them in a terminal; elsewhere they are plain, as a log file can hold them.
+"""
 
 import logging
 import sys

@@ -16,7 +16,7 @@ __all__ = ["MultiTaskDataModule", "Prompt", "Segments"]
 
 
 def __getattr__(name: str) -> Any:
-    """`MultiTaskDataModule`, imported when it is asked for: worker processes do without Lightning, which takes seconds."""
+    """`MultiTaskDataModule`, imported when asked for: worker processes do without Lightning, which takes seconds."""
     if name == "MultiTaskDataModule":
         from pdt_lightning.data.datamodule import MultiTaskDataModule
 

@@ -122,14 +122,17 @@ class ArraysOnly(pickle.Unpickler):
         """What stands for a name, or the error that says what was named."""
         if (module, name) not in NAMES:
             raise UserError(
-                f"{self.path} names {module}.{name}, but demonstrations need NumPy arrays only. Nothing of it was run; do not use "
-                "this file."
+                f"{self.path} names {module}.{name}, but demonstrations need NumPy arrays only. Nothing of it was run; "
+                "do not use this file."
             )
         return NAMES[module, name]
 
 
 def _check_memo(file: Any, size: int) -> None:
-    """Refuse places in the memo that no file of `size` bytes has use for: the unpickler takes memory for all before them."""
+    """Refuse places in the memo that no file of `size` bytes has use for.
+
+    The unpickler takes memory for all that lie before them.
+    """
     for opcode, place, _ in pickletools.genops(file):
         if opcode.name in ("PUT", "LONG_BINPUT") and (place or 0) > size:
             raise Refused(f"a memo of {place:,} places")
@@ -150,8 +153,8 @@ def load(path: Path) -> Any:
         raise
     except Refused as error:
         raise UserError(
-            f"{path} holds {error}, where demonstrations are arrays of float32 or float64. Nothing of it was run. Mend it, or "
-            "leave it out."
+            f"{path} holds {error}, where demonstrations are arrays of float32 or float64. Nothing of it was run. Mend "
+            "it, or leave it out."
         ) from error
     except Exception as error:  # pickles break in many ways
         raise UserError(

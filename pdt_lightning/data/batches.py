@@ -1,4 +1,7 @@
-"""Which windows and prompts make up a batch: pure functions of (seed, update, position), without a Python loop over samples."""
+"""Which windows and prompts make up a batch: pure functions of (seed, update, position).
+
+There is no Python loop over samples.
+"""
 
 from typing import NamedTuple
 
@@ -46,9 +49,8 @@ class Pool:
         self.members = members
         self.segment_steps = segment_steps
         self.prompt_sampling = prompt_sampling
-        first = np.searchsorted(
-            episodes.task[members], np.arange(len(episodes.scales) + 1)
-        )  # (tasks + 1,) of each task
+        # (tasks + 1,) of each task.
+        first = np.searchsorted(episodes.task[members], np.arange(len(episodes.scales) + 1))
         self.first_member, self.last_member = first[:-1], first[1:]
         lengths = episodes.lengths_of(members)
         self.step_offsets = np.concatenate([[0], lengths.cumsum()])
@@ -138,7 +140,7 @@ def draw(
 
 
 def balanced_tasks(seed: int, first: int, count: int, tasks: int) -> np.ndarray:
-    """Tasks of samples `first` to `first + count - 1` of the endless stream: one permutation of all tasks after another.
+    """Tasks of samples `first` to `first + count - 1` of the endless stream: one permutation after another.
 
     >>> sorted(balanced_tasks(0, 3, 6, 3)[:3].tolist())
     [0, 1, 2]

@@ -11,6 +11,8 @@ import numpy as np
 from pdt_lightning.core import cache
 from pdt_lightning.core.errors import UserError, check_memory
 from pdt_lightning.data import minari
+from pdt_lightning.data.episodes import Episodes
+from pdt_lightning.data.segments import Segments
 from pdt_lightning.tasks import recorded
 from pdt_lightning.tasks.base import Recipe, Task
 from pdt_lightning.tasks.spaces import difference, raw_space
@@ -42,7 +44,10 @@ def check_datasets(tasks: Sequence[Task], kind: str, recipes: Mapping[str, Recip
 
 
 def check_environments(tasks: Sequence[Task], recipes: Mapping[str, Recipe]) -> gym.spaces.Box:
-    """Refuse environments that cannot be built here, are of other sizes than the first, unlike what was recorded, or do not work.
+    """Refuse environments with which no run could work.
+
+    These are the ones that cannot be built here, are of other sizes than the first, are unlike what was recorded, or do
+    not work.
 
     Every task's is built. Those that datasets name are tried too, and of those that a family's code makes the first and
     the last.
@@ -66,16 +71,16 @@ def check_environments(tasks: Sequence[Task], recipes: Mapping[str, Recipe]) -> 
         env = task.make_env()
         if isinstance(task.env_id, str) and ":" not in task.env_id and not isinstance(task.spec().entry_point, str):
             raise task.error(
-                "is registered under a function or a class, which worker processes and saved prompts cannot find. Register it "
-                "under a string, such as my_package.family:DoorEnv."
+                "is registered under a function or a class, which worker processes and saved prompts cannot find. "
+                "Register it under a string, such as my_package.family:DoorEnv."
             )
         own = (env.observation_space.shape, env.action_space.shape)
         sizes = sizes or own
         for kind, size, first in zip(("observations", "actions"), own, sizes, strict=True):
             if size != first:
                 raise UserError(
-                    f"{task.id}: {task.env_name} has {kind} of size {size[0]}, but {tasks[0].env_name} of {tasks[0].id} has "
-                    f"{first[0]}. All tasks of a run share one size."
+                    f"{task.id}: {task.env_name} has {kind} of size {size[0]}, but {tasks[0].env_name} of "
+                    f"{tasks[0].id} has {first[0]}. All tasks of a run share one size."
                 )
         known = [
             recorded.of(name)
@@ -101,8 +106,9 @@ def _check_spaces(one: recorded.Recorded, task: Task, env: gym.Env) -> None:
     ):
         if reason := difference(ours, theirs):
             raise UserError(
-                f"Minari dataset {one.id} has {kind} unlike those of {task.env_name}, the environment of {task.id}: {reason}. "
-                "Record it again in this environment, or install the version that the dataset was recorded in."
+                f"Minari dataset {one.id} has {kind} unlike those of {task.env_name}, the environment of {task.id}: "
+                f"{reason}. Record it again in this environment, or install the version that the dataset was recorded "
+                "in."
             )
 
 
@@ -127,8 +133,8 @@ def check_environment(dataset_id: str, task: Task) -> None:
     if (found["id"], found.get("kwargs")) != (task.env_name, json.loads(json.dumps(asked))):
         raise UserError(
             f"Minari dataset {dataset_id} was recorded in {found['id']} {found.get('kwargs')}, but the environment of "
-            f"{task.id} is {task.env_name} {asked}. Remove {minari.path_of(dataset_id)} to have it collected again, or correct the "
-            "id."
+            f"{task.id} is {task.env_name} {asked}. Remove {minari.path_of(dataset_id)} to have it collected again, or "
+            "correct the id."
         )
 
 
@@ -141,8 +147,9 @@ def validation_episodes(share: float, task: str, episodes: int) -> int:
     count = max(1, round(share * episodes))
     if episodes - count < 2:
         raise UserError(
-            f"`data.validation_share`={share}: {task} has {episodes} training episodes and {count} of them validate; at least 2 "
-            "have to be left, as a prompt never comes from its window's own episode. Lower it, or add episodes."
+            f"`data.validation_share`={share}: {task} has {episodes} training episodes and {count} of them validate; "
+            "at least 2 have to be left, as a prompt never comes from its window's own episode. Lower it, or add "
+            "episodes."
         )
     return count
 
@@ -161,7 +168,8 @@ def check_rows(options: Mapping[str, Any], step_size: int, longest: int) -> None
     context, segments, segment = (options[name] for name in ("context_steps", "segments", "segment_steps"))
     if segment > longest:
         raise UserError(
-            f"`data.segment_steps`={segment}: no episode has more than {longest} steps. Lower it, or collect longer episodes."
+            f"`data.segment_steps`={segment}: no episode has more than {longest} steps. Lower it, or collect longer "
+            "episodes."
         )
     window = options["attention"] == "window"
     steps = segments * segment + (min(options["chunk_steps"] or 2 * context, longest) if window else context)
@@ -169,8 +177,30 @@ def check_rows(options: Mapping[str, Any], step_size: int, longest: int) -> None
     scores = (3 * steps) * 3 * min(steps, segments * segment + 2 * context if window else steps)
     for name, numbers in (("batch_size", steps * step_size + scores), ("validation_windows", steps * step_size)):
         check_memory(
-            f"`data.{name}`={options[name]} rows of `data.context_steps`={context} and prompts of `data.segments`={segments} times "
-            f"`data.segment_steps`={segment} steps",
+            f"`data.{name}`={options[name]} rows of `data.context_steps`={context} and prompts of "
+            f"`data.segments`={segments} times `data.segment_steps`={segment} steps",
             4.0 * options[name] * numbers,
             "Lower the largest of them.",
+        )
+
+
+def check_segments(episodes: Episodes, members: np.ndarray, steps: int, tasks: Sequence[Task]) -> None:
+    """Refuse tasks that have not two training episodes with a segment: a prompt is never of the window's own episode.
+
+    Args:
+        episodes: of all training tasks.
+        members: numbers of those to train on.
+        steps: `H`.
+        tasks: the training tasks.
+
+    Raises:
+        UserError: naming the task.
+    """
+    enough = np.bincount(episodes.task[members], episodes.lengths_of(members) >= steps, len(tasks))
+    if (enough < 2).any():
+        worst = int(enough.argmin())
+        Segments(episodes.of_task(worst), steps, tasks[worst].id)  # raises, where none is long enough
+        raise UserError(
+            f"{tasks[worst].id} has fewer than 2 training episodes of `data.segment_steps`={steps} steps. Lower it or "
+            "collect longer episodes."
         )

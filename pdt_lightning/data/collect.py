@@ -47,19 +47,15 @@ def collect(
         ) as advance,
     ):
         jobs = {pool.submit(demonstrate, recipes[name]): recipes[name] for name in missing}
-        try:
-            waiting = set(jobs)
-            while waiting:
-                done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
-                advance(sum(jobs[job].episodes for job in done if job.result() is None))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        waiting = set(jobs)
+        while waiting:
+            done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+            advance(sum(jobs[job].episodes for job in done if job.result() is None))
     return len(missing)
 
 
 def demonstrate(recipe: Recipe) -> None:
-    """Make and write one dataset. Executed actions carry the noise; the noise-free ones are kept beside them as labels."""
+    """Make and write one dataset. Executed actions carry the noise; those without it are kept beside them as labels."""
     env = recipe.task.make_env()
     experts, weaker = recipe.counts
     low, high = env.action_space.low, env.action_space.high

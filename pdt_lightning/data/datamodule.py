@@ -15,7 +15,13 @@ from pdt_lightning.core.ranges import check_types
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.data import minari
 from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
-from pdt_lightning.data.checks import check_datasets, check_environments, check_rows, validation_episodes
+from pdt_lightning.data.checks import (
+    check_datasets,
+    check_environments,
+    check_rows,
+    check_segments,
+    validation_episodes,
+)
 from pdt_lightning.data.collect import collect
 from pdt_lightning.data.episodes import Episodes, Statistics
 from pdt_lightning.data.facts import Facts
@@ -80,8 +86,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
             )
         if chunk_steps is not None and chunk_steps < context_steps:
             raise UserError(
-                f"`data.chunk_steps`={chunk_steps} is less than `data.context_steps`={context_steps}, a window. Raise it, or set "
-                "it to null for twice as many."
+                f"`data.chunk_steps`={chunk_steps} is less than `data.context_steps`={context_steps}, a window. Raise "
+                "it, or set it to null for twice as many."
             )
         self.save_hyperparameters()
         self.hparams.update(plain(self.hparams))  # a NumPy number among them would make checkpoints that cannot be read
@@ -193,7 +199,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
             self.row_steps = min(options["chunk_steps"] or 2 * options["context_steps"], int(episodes.lengths.max()))
         self.training_pool = Pool(episodes, np.flatnonzero(~validation), *pool_options)
         self.validation_pool = Pool(episodes, np.flatnonzero(validation), *pool_options)
-        self._check_segments()
+        check_segments(episodes, self.training_pool.members, options["segment_steps"], self.training_tasks)
         self.statistics = Statistics.of(
             episodes, self.training_pool.members, self.action_space.low, self.action_space.high
         )
@@ -226,25 +232,10 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         ):
             if seen != size:
                 raise UserError(
-                    f"{datasets[0][0]} has {name} of size {seen}, but those of {self.family.tasks[0].id} have {size}. All tasks of "
-                    "a run share one size."
+                    f"{datasets[0][0]} has {name} of size {seen}, but those of {self.family.tasks[0].id} have {size}. "
+                    "All tasks of a run share one size."
                 )
         return episodes
-
-    def _check_segments(self) -> None:
-        episodes, members, steps = (
-            self.training_pool.episodes,
-            self.training_pool.members,
-            self.hparams["segment_steps"],
-        )
-        enough = np.bincount(episodes.task[members], episodes.lengths_of(members) >= steps, len(self.training_tasks))
-        if (enough < 2).any():
-            worst = int(enough.argmin())
-            Segments(episodes.of_task(worst), steps, self.training_tasks[worst].id)
-            raise UserError(
-                f"{self.training_tasks[worst].id} has fewer than 2 training episodes of `data.segment_steps`={steps} steps. Lower "
-                "it or collect longer episodes."
-            )
 
     def segments(self, task_id: str) -> Segments:
         """All candidate segments of one tuned task."""
@@ -277,8 +268,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
     def _check_ranks(self, ranks: int) -> None:
         if self.hparams["batch_size"] < ranks:
             raise UserError(
-                f"`data.batch_size`={self.hparams['batch_size']} is smaller than the number of ranks, {ranks}. Raise it, or lower "
-                "`trainer.devices` or `trainer.num_nodes`."
+                f"`data.batch_size`={self.hparams['batch_size']} is smaller than the number of ranks, {ranks}. Raise "
+                "it, or lower `trainer.devices` or `trainer.num_nodes`."
             )
 
     def train_dataloader(self) -> DataLoader:

@@ -1,4 +1,7 @@
-"""Episodes: the demonstrations of many tasks as flat arrays with offsets, in memory or mapped from a file, and their statistics."""
+"""Episodes: the demonstrations of many tasks as flat arrays with offsets, and their statistics.
+
+The arrays are in memory or mapped from a file.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -136,12 +139,15 @@ class Episodes:
         return self.offsets[episode + 1] - self.offsets[episode]
 
     def whole(self, horizon: int) -> np.ndarray:
-        """`(E,)`: which episodes the environment ended or last to the horizon, so that returns compare; all where none does."""
+        """`(E,)`: which episodes the environment ended or last to the horizon; all where none does.
+
+        The returns of these compare.
+        """
         whole = self.index.ended | (self.lengths >= horizon)
         return whole if whole.any() else ~whole
 
     def ranked(self) -> np.ndarray:
-        """`(E,)` numbers of the episodes, the best first: by success, then by return; those that were cut off come last."""
+        """`(E,)` numbers of the episodes, the best first: by success, then by return; those cut off come last."""
         cut_off = ~self.whole(int(self.lengths.max()))
         return np.lexsort((-self.index.returns, -np.nan_to_num(self.index.successes), cut_off))
 

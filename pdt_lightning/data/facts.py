@@ -1,4 +1,7 @@
-"""One set of facts for each task: horizon, target and scale of its returns, resolved here and kept in checkpoints and prompts."""
+"""One set of facts for each task: horizon, target and scale of its returns.
+
+They are resolved here and kept in checkpoints and prompts.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

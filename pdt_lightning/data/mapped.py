@@ -57,8 +57,8 @@ def _make(folder: Path, wanted: Sequence[tuple[str, int | None]], use_expert_act
             for kind, first, own in zip(("observations", "actions"), *sizes, strict=True):
                 if first != own:
                     raise UserError(
-                        f"{name} has {kind} of size {own}, but those of {wanted[0][0]} have {first}. All tasks of a run share one "
-                        "size."
+                        f"{name} has {kind} of size {own}, but those of {wanted[0][0]} have {first}. All tasks of a "
+                        "run share one size."
                     )
             advance(1)
     index = Index.joined(parts)

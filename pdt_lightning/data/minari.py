@@ -166,8 +166,8 @@ def _demonstration(
         raise UserError(f"{where} {error}") from error
     if len(observed) == steps:
         raise UserError(
-            f"{where}: it has as many observations as rewards, {steps}; Minari keeps one more, what was seen after the last step. "
-            "Add that to the observations, or remove the episode."
+            f"{where}: it has as many observations as rewards, {steps}; Minari keeps one more, what was seen after the "
+            "last step. Add that to the observations, or remove the episode."
         )
     actions = np.asarray(raw["actions"], np.float32)
     expert = infos.get("expert_action") if use_expert_actions else None
@@ -180,8 +180,8 @@ def _demonstration(
     for name, values, size in columns:
         if values.shape != (steps, size):
             raise UserError(
-                f"{where}: its {name} are of shape {values.shape}, for {steps} rewards and a space of {size}. Remove the "
-                "episode or mend it."
+                f"{where}: its {name} are of shape {values.shape}, for {steps} rewards and a space of {size}. Remove "
+                "the episode or mend it."
             )
     for name, numbers in (*[column[:2] for column in columns], ("rewards", rewards)):
         with np.errstate(over="ignore"):

@@ -1,4 +1,6 @@
-"""Learned experts: one network for all tasks of a family, trained by PPO with the goal in sight, checked and written to a file.
+"""Learned experts: one network for all tasks of a family.
+
+It is trained by PPO with the goal in sight, checked and written to a file.
 
 Source: Schulman et al. 2017 (arXiv 1707.06347), as Stable-Baselines3 has it, which is needed here and nowhere else.
 """
@@ -48,8 +50,8 @@ class PracticeEnv(gym.Env):
         for name in sorted({name for task in tasks for name in task.env_kwargs}):
             if not hasattr(self.bare, name):
                 raise UserError(
-                    f"Experts cannot be trained: {tasks[0].env_name} has no attribute {name}, though its tasks differ in that "
-                    f"argument. Keep it as self.{name}, and read it at each step."
+                    f"Experts cannot be trained: {tasks[0].env_name} has no attribute {name}, though its tasks differ "
+                    f"in that argument. Keep it as self.{name}, and read it at each step."
                 )
         self.action_space = self.env.action_space
         features = self.bare.shown(self.env.reset(seed=0)[0])
@@ -142,13 +144,12 @@ def train(family: type[LearnedFamily], path: Path, steps: int, seed: int, comman
     tensors |= network_of(model, envs).tensors("expert")
     envs.close()
     about = {"family": family.name, "command": command, "seed": seed, "steps": steps}
-    write_atomically(
-        path, save(tensors, {"about": json.dumps(about)})
-    )  # one entry: of several, the order in the file varies
+    # One entry: of several, the order in the file varies.
+    write_atomically(path, save(tensors, {"about": json.dumps(about)}))
 
 
 def learning_rate(left: float) -> float:
-    """The rate when the share `left` of the training is still to come; below 0 in the last round, which is played whole."""
+    """The rate when the share `left` of the training is still to come; below 0 in the last round, played whole."""
     return LAST_RATE + max(left, 0.0) * (FIRST_RATE - LAST_RATE)
 
 

@@ -1,4 +1,6 @@
-"""Import of the published Prompt-DT demonstrations: pickles, each checked against the environment, into Minari datasets.
+"""Import of the published Prompt-DT demonstrations, which are pickles, into Minari datasets.
+
+Each is checked against the environment.
 
 Source: Xu et al. 2022 (arXiv 2206.13499), whose data are files such as `cheetah_vel-7-prompt-expert.pkl`: a list of
 episodes, each a dict of arrays.
@@ -23,7 +25,8 @@ from pdt_lightning.tasks.learned import LearnedFamily, imported_id
 
 NAME = re.compile(r"(?P<prefix>\w+)-(?P<number>\d+)-(?P<kind>(?:prompt-)?expert)\.pkl")
 REPLAYED = 50  # steps of a file, at least; some of every episode
-TAIL = 0.9  # quantile of the differences that is bounded beside the median: a tenth may be contacts that fell out otherwise
+# Quantile of the differences that is bounded beside the median: a tenth may be contacts that fell out otherwise.
+TAIL = 0.9
 COLUMNS = ("observations", "actions", "rewards")
 
 
@@ -124,7 +127,9 @@ def files_of(folder: Path, family: type[LearnedFamily]) -> list[tuple[Path, int,
 
 
 def read(path: Path) -> list[dict[str, np.ndarray]]:
-    """The episodes of a file: `observations`, `next_observations` `(T, S)`, `actions (T, A)`, `rewards (T,)`, `terminals (T,)`.
+    """The episodes of a file.
+
+    They are `observations`, `next_observations` `(T, S)`, `actions (T, A)`, `rewards (T,)`, `terminals (T,)`.
 
     Where the file has no next observations, the last one is that before it. Nothing but NumPy arrays and plain values
     is made.
@@ -188,8 +193,8 @@ def check(path: Path, number: int, kind: str, family: type[LearnedFamily]) -> Ch
             sizes = {episode[key].shape[1] for episode in episodes}
             if sizes != {space.shape[0]}:
                 raise UserError(
-                    f"{path} has {key} of size {min(sizes - set(space.shape))}, but {family.name} of {space.shape[0]}: it is of "
-                    "another family. Choose that one, or leave the file out."
+                    f"{path} has {key} of size {min(sizes - set(space.shape))}, but {family.name} of {space.shape[0]}: "
+                    "it is of another family. Choose that one, or leave the file out."
                 )
         rewards, observations = replay(env, episodes, task.id)
     finally:
@@ -201,9 +206,9 @@ def check(path: Path, number: int, kind: str, family: type[LearnedFamily]) -> Ch
         ):
             if not error <= allowed:  # NaN too
                 raise UserError(
-                    f"{path} does not agree with {task.id}: replayed in {task.env_name}, its {what} are off by {error:.2g} or more "
-                    f"in {share} of the steps, where {allowed:g} is allowed. It is of another family or task, or damaged: choose "
-                    "another family, or leave it out."
+                    f"{path} does not agree with {task.id}: replayed in {task.env_name}, its {what} are off by "
+                    f"{error:.2g} or more in {share} of the steps, where {allowed:g} is allowed. It is of another "
+                    "family or task, or damaged: choose another family, or leave it out."
                 )
     returns = [float(episode["rewards"].sum(dtype=np.float64)) for episode in episodes]
     steps = sum(len(episode["rewards"]) for episode in episodes)
@@ -213,8 +218,8 @@ def check(path: Path, number: int, kind: str, family: type[LearnedFamily]) -> Ch
     new = not minari.exists(dataset_id)
     if not new and digest not in minari.recorded(dataset_id).get("algorithm_name", ""):
         raise UserError(
-            f"{path} is not the file that Minari dataset {dataset_id} was imported from. Remove {minari.path_of(dataset_id)} to "
-            "import this one, or leave the file out."
+            f"{path} is not the file that Minari dataset {dataset_id} was imported from. Remove "
+            f"{minari.path_of(dataset_id)} to import this one, or leave the file out."
         )
     return Checked(path, number, kind, dataset_id, len(episodes), steps, mean, rewards, observations, digest, new)
 

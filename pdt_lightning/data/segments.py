@@ -104,8 +104,8 @@ class Segments:
         self.episode, self.start = windows_of(episodes.lengths, steps)
         if not len(self.episode):
             raise UserError(
-                f"a prompt with segments of {steps} steps needs demonstrations of at least as many, but the longest of {name} has "
-                f"{episodes.lengths.max()}. Lower `data.segment_steps` or collect longer episodes."
+                f"a prompt with segments of {steps} steps needs demonstrations of at least as many, but the longest of "
+                f"{name} has {episodes.lengths.max()}. Lower `data.segment_steps` or collect longer episodes."
             )
         self.episodes = episodes
         self.steps = steps

@@ -10,7 +10,9 @@ from pdt_lightning.data.batches import Batch
 
 
 class UpdateStream(IterableDataset):
-    """Batches from the trainer's current update on, so that a resumed run goes on where it stopped, whatever an epoch is.
+    """Batches from the trainer's current update on.
+
+    So a resumed run goes on where it stopped, whatever an epoch is.
 
     Lightning alone knows when an epoch ends: after `updates` of them, or, with `limit_train_batches`, earlier.
 

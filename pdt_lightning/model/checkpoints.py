@@ -53,8 +53,9 @@ def read(path: Path | str, option: str = "ckpt_path", parts: Sequence[str] = tup
     except Exception as error:  # torch raises many kinds, all of them on account of the file
         if strange := _strange(path):
             raise UserError(
-                f"`{option}`={path}: a callback has saved {', '.join(strange)} in it, which is not read, since reading could run "
-                "code. Let the callback's state_dict hold numbers, strings, lists, dicts, tensors and NumPy arrays alone."
+                f"`{option}`={path}: a callback has saved {', '.join(strange)} in it, which is not read, since reading "
+                "could run code. Let the callback's state_dict hold numbers, strings, lists, dicts, tensors and NumPy "
+                "arrays alone."
             ) from error
         raise UserError(
             f"`{option}`={path}: its {path.stat().st_size:,} bytes are no checkpoint, or not the whole of one "
@@ -111,14 +112,15 @@ def load(path: Path | str, family_options: Mapping[str, Any] | None = None) -> t
     for name in ("state_size", "action_size"):
         if getattr(data, name) != module.hparams[name]:
             raise UserError(
-                f"{path} was trained on tasks with a {name} of {module.hparams[name]}, not of {getattr(data, name)}, as those of "
-                f"`data.family_options`={options} have. Choose tasks whose observations and actions it knows."
+                f"{path} was trained on tasks with a {name} of {module.hparams[name]}, not of {getattr(data, name)}, "
+                f"as those of `data.family_options`={options} have. Choose tasks whose observations and actions it "
+                "knows."
             )
     return module, data
 
 
 def start_from(module: LitPDT, path: Path | str, option: str = "init_from") -> None:
-    """Begin new training of a module with the weights of a checkpoint, and with the statistics that they were trained with.
+    """Begin new training of a module with the weights of a checkpoint, and with the statistics of their training.
 
     Args:
         module: of the same sizes; learning rate, schedule and data may be others.

@@ -48,14 +48,16 @@ class FoldedBlock:
             torch.einsum("ohd,hdv->ohv", output, value).flatten(1),
             torch.einsum("ohd,hd->o", output, value_bias) + block.project.bias.double(),
         )
-        self.outputs = torch.cat(
-            self.output.chunk(block.heads), dim=1
-        )  # (D, heads * D): what each head makes of one `y`
+        # (D, heads * D): what each head makes of one `y`.
+        self.outputs = torch.cat(self.output.chunk(block.heads), dim=1)
         self.expand = self._matrix(*_without_norm(block.expand, block.norm_perceptron))
         self.contract = block.contract
 
     def _matrix(self, weight: Tensor, bias: Tensor) -> Tensor:
-        """`(in, out)`: what does to inputs with a mean of `OFFSET` as `weight (out, in)` and `bias` do to them without it."""
+        """`(in, out)`: what does to inputs with a mean of `OFFSET` what a layer does to them without it.
+
+        The layer has `weight (out, in)` and `bias`.
+        """
         return (weight + (bias / OFFSET - weight.sum(dim=1))[:, None] / weight.shape[1]).T.to(self.dtype).contiguous()
 
     def norm(self, x: Tensor) -> Tensor:
@@ -79,7 +81,7 @@ class FoldedBlock:
         return torch.addmm(x.flatten(0, 1), attended, self.output).view(x.shape)
 
     def attend_in(self, windows: Tensor, x: Tensor, mask: Tensor) -> Tensor:
-        """`(N, T, D)`: attention in windows that overlap, where what a token has in all of its windows is computed once.
+        """`(N, T, D)`: attention in windows that overlap, where what a token has in all its windows is computed once.
 
         Args:
             windows: `(N, n)` places in `x` of the tokens that windows consist of; the first `T` of them attend.
@@ -214,7 +216,9 @@ class FoldedTransformer:
 
 
 def missing(tokens: int) -> int:
-    """Tokens to add that nobody attends to, so that a softmax is over whole vectors; others take up to three times as long.
+    """Tokens to add that nobody attends to, so that a softmax is over whole vectors.
+
+    Others take up to three times as long.
 
     >>> missing(60), missing(64)
     (4, 0)

@@ -1,4 +1,7 @@
-"""Transformers by name: ours, one of an installed package, or a user's own class; what does not fit is refused before any work."""
+"""Transformers by name: ours, one of an installed package, or a user's own class.
+
+What does not fit is refused before any work.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,7 +20,7 @@ OPTIONS_AFTER = "window_steps"  # the last of the constructor's parameters that 
 
 
 def transformer_class(name: str) -> type[PromptDecisionTransformer]:
-    """The transformer called `name`: `pdt`, an entry point of the group `pdt_lightning.transformers`, or a class path."""
+    """The transformer called `name`: `pdt`, an entry point of `pdt_lightning.transformers`, or a class path."""
     return find("`model.transformer`", name, TRANSFORMERS, "pdt_lightning.transformers", PromptDecisionTransformer)
 
 
@@ -83,7 +86,7 @@ def _zeros(state_size: int, action_size: int) -> tuple[Steps, Prompt]:
 
 
 def allow_unused(strategy: Any, model: PromptDecisionTransformer) -> None:
-    """Have Lightning's DDP look for parameters without a gradient where a guest has some; else it ends the run for them.
+    """Have Lightning's DDP look for parameters without a gradient where a guest has some: else it ends the run.
 
     Args:
         strategy: of the trainer; one that is not DDP stays as it is.

@@ -18,6 +18,7 @@ from pdt_lightning.core.terminal import say
 from pdt_lightning.data.batches import Batch
 from pdt_lightning.data.option_types import Attention
 from pdt_lightning.model.guests import allow_unused, check_options, make_transformer
+from pdt_lightning.model.learning_rate import begin_with, factor
 from pdt_lightning.model.task_error import TaskError
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ class LitPDT(lightning.LightningModule):
             max_timesteps + state_size + action_size
         )
         check_memory(
-            f"A transformer of `model.width`={width}, `model.layers`={layers} and `model.inner`={inner} for episodes of "
-            f"{max_timesteps} steps",
+            f"A transformer of `model.width`={width}, `model.layers`={layers} and `model.inner`={inner} for episodes "
+            f"of {max_timesteps} steps",
             4 * weights,
             "Lower the largest of them.",
         )
@@ -140,8 +141,8 @@ class LitPDT(lightning.LightningModule):
             )
         if data.hparams["attention"] != self.hparams["attention"]:
             raise UserError(
-                f"LitPDT has attention={self.hparams['attention']}, MultiTaskDataModule {data.hparams['attention']}: give both the "
-                "same, since the data decide how long the rows are that the model trains on."
+                f"LitPDT has attention={self.hparams['attention']}, MultiTaskDataModule {data.hparams['attention']}: "
+                "give both the same, since the data decide how long the rows are that the model trains on."
             )
         if self.trainer.precision in ("bf16-true", "16-true"):
             # Lightning would round states, actions and returns before they are normalised; the model rounds them
@@ -157,13 +158,13 @@ class LitPDT(lightning.LightningModule):
         self.task_errors = torch.nn.ModuleList(TaskError(len(tasks)) for _, tasks in self._validation_names)
 
     def on_fit_start(self) -> None:
-        """Take over the learning rate that a finder of Lightning's has just found, from which the schedule would lead back."""
+        """Take over the learning rate that a finder of Lightning's has just found.
+
+        The schedule would lead back from it.
+        """
         rate = self.hparams["learning_rate"] = float(self.hparams["learning_rate"])
         for config in self.trainer.lr_scheduler_configs if self._rate not in (None, rate) else ():
-            scheduler: Any = config.scheduler
-            for place, group in enumerate(scheduler.optimizer.param_groups):
-                scheduler.base_lrs[place] = group["initial_lr"] = rate
-                group["lr"] = rate * scheduler.lr_lambdas[place](scheduler.last_epoch)
+            begin_with(config.scheduler, rate)
 
     def errors(self, batch: Batch) -> Tensor:
         """`(B, T)` squared error of the actions, in units of half the action box, averaged over their coordinates."""
@@ -221,26 +222,22 @@ class LitPDT(lightning.LightningModule):
             self.parameters(),
             lr=self.hparams["learning_rate"],
             weight_decay=self.hparams["weight_decay"],
-            fused=self.trainer.precision
-            != "16-mixed",  # with a loss scaler a fused optimiser unscales by itself, after clipping
+            # With a loss scaler a fused optimiser would unscale by itself, after clipping.
+            fused=self.trainer.precision != "16-mixed",
         )
         warmup, total = self.hparams["warmup_updates"], self.trainer.estimated_stepping_batches
         if warmup > total and self.trainer.is_global_zero:
             say(
-                f"`model.warmup_updates`={warmup:,} is more than the {total:,} updates of the run, so that the learning rate never "
-                f"gets to `model.learning_rate`={self.hparams['learning_rate']}. Set it to a twentieth of the run."
+                f"`model.warmup_updates`={warmup:,} is more than the {total:,} updates of the run, so that the "
+                f"learning rate never gets to `model.learning_rate`={self.hparams['learning_rate']}. Set it to a "
+                "twentieth of the run."
             )
         cosine = self.hparams["schedule"] == "cosine"
         if cosine and not math.isfinite(total):
             raise UserError("`model.schedule`=cosine needs an end: set `trainer.max_epochs` or `trainer.max_steps`.")
-
-        def factor(update: int) -> float:
-            rising = min(1.0, (update + 1) / max(1, warmup))
-            if not cosine or update < warmup:
-                return rising
-            return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (update - warmup) / max(1.0, total - warmup)))
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda update: factor(update, warmup, total if cosine else None)
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_gradient_clipping(
@@ -264,7 +261,7 @@ class LitPDT(lightning.LightningModule):
         self._passed_over.append(optimizer.found_inf)
 
     def _check_finite(self) -> None:
-        """Where updates were passed over, count them, or stop; all ranks see the same, since they share the gradient."""
+        """Where updates were passed over, count them, or stop; all ranks see the same, as they share the gradient."""
         passed_over = torch.stack(self._passed_over).tolist() if self._passed_over else []
         rows, first = self._rows, self.trainer.global_step - len(passed_over)
         self._passed_over, self._rows = [], []
@@ -281,9 +278,9 @@ class LitPDT(lightning.LightningModule):
         share = wrong or {names[task] for tasks, _ in batches for task in tasks}
         tasks = sorted(set().union(*gather(share)))
         raise UserError(
-            f"Update {first + number:,}: the loss or its gradient is not finite, with windows of {', '.join(tasks)}. It was not "
-            "made: weights and checkpoints are without it. Look at these data, lower `model.learning_rate`, take "
-            "`trainer.precision`=32-true, or pass over such updates with `model.skip_not_finite`=true."
+            f"Update {first + number:,}: the loss or its gradient is not finite, with windows of {', '.join(tasks)}. "
+            "It was not made: weights and checkpoints are without it. Look at these data, lower `model.learning_rate`, "
+            "take `trainer.precision`=32-true, or pass over such updates with `model.skip_not_finite`=true."
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -104,7 +104,10 @@ class PromptDecisionTransformer(nn.Module):
         self.transformer.apply(_initialise)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Moves and converts the model as torch does, except that what it normalises by keeps its type and so its precision."""
+        """Moves and converts the model as torch does, except that what it normalises by keeps its type.
+
+        So it keeps its precision.
+        """
         before = {name: getattr(self, name) for name in STATISTICS}
         super()._apply(fn, recurse)
         for name, values in before.items():
@@ -119,7 +122,7 @@ class PromptDecisionTransformer(nn.Module):
             buffer.copy_(torch.from_numpy(getattr(statistics, name)))
 
     def normalise_states(self, states: Tensor) -> Tensor:
-        """States in units of the training tasks' standard deviation, zero at their mean; of float64 states too, float32."""
+        """States in units of the training tasks' standard deviation, zero at their mean; float32, of float64 too."""
         return ((states - self.state_mean) / self.state_std).to(self.state_mean.dtype)
 
     def normalise_actions(self, actions: Tensor) -> Tensor:

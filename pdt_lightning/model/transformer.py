@@ -87,7 +87,9 @@ class CausalTransformer(nn.Module):
         window: Window | None = None,
         wanted: slice = slice(None),
     ) -> Tensor:
-        """Run all blocks, in the type of the weights; in the last one only the wanted tokens are computed, which changes no result.
+        """Run all blocks, in the type of the weights.
+
+        In the last one only the wanted tokens are computed, which changes no result.
 
         Args:
             x: `(B, T, D)` embedded tokens.

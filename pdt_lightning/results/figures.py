@@ -1,4 +1,6 @@
-"""Figures of a record, as pure functions: no display, no pyplot, the same pixels in a run, in a command and in a notebook.
+"""Figures of a record, as pure functions without display or pyplot.
+
+The pixels are the same in a run, in a command and in a notebook.
 
 Shapes as in `Record`: `R` rollouts, `J` slots, `N` segments of `H` steps, `E` demonstrations.
 """
@@ -11,28 +13,30 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from pdt_lightning.core.files import write_atomically
-from pdt_lightning.data.segments import windows_of
+from pdt_lightning.results.demonstrations import (
+    CHOSEN,
+    UNKNOWN,
+    draw_plane,
+    draw_strips,
+    to_be_drawn,
+    worth_of_segments,
+)
 from pdt_lightning.results.statistics import Interval, mean_interval, proportion_interval
 from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.record import Record
 
 DPI = 100
 # Told apart by those who do not see all colours (Okabe and Ito 2008), and from the map of the estimates.
-UNTUNED, TUNED, ORACLE, RECOMMENDED, CHOSEN = "#7f7f7f", "#d55e00", "#009e73", "#0072b2", "#e4002b"
-UNKNOWN = "#e6e6e6"  # no segment starts there, or none was tried
+UNTUNED, TUNED, ORACLE, RECOMMENDED = "#7f7f7f", "#d55e00", "#009e73", "#0072b2"
 THOUGHT = "what the tuner thinks its recommended prompt is worth"
-MOST_STRIPS = 12  # demonstrations in one figure
 SUCCESS = (-0.06, 1.06)  # from 0 to 1, with room for the points that lie at both ends
 SUCCESS_TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 LEAST_FOR_MEANS = 15  # predictions, below which averages would be of two or three rollouts
@@ -58,7 +62,7 @@ def whiskers(value: float, low: float | None, high: float | None) -> list[list[f
 
 
 def rounds(record: Record) -> Figure:
-    """By round, what each rollout brought and what the recommended prompt was thought to be worth; then the verdicts."""
+    """By round, what each rollout brought and what the recommended prompt was thought worth; then the verdicts."""
     record = _in_its_unit(record)
     figure = _figure(9.0, 4.2)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[4, 1])
@@ -117,25 +121,28 @@ def rounds(record: Record) -> Figure:
 
 
 def segments(record: Record) -> Figure:
-    """Where good prompts come from: each demonstration a strip in time, coloured by what a segment that starts there is worth."""
+    """Where good prompts come from: each demonstration is a strip in time.
+
+    It is coloured by what a segment that starts there is worth.
+    """
     record = _in_its_unit(record)
-    values, meaning = _worth(record)
+    values, meaning = worth_of_segments(record)
     finite = values[np.isfinite(values)]
     least, most = (finite.min(), finite.max()) if len(finite) and record.objective != "success" else (0.0, 1.0)
     norm = Normalize(least, most) if most > least else Normalize(least - 0.5, most + 0.5)
-    shown = _shown(record, values)
+    shown = to_be_drawn(record, values)
     panels = record.slots if record.path is not None else 0
     rows = math.ceil(math.sqrt(panels))
     columns = math.ceil(panels / rows) if panels else 0
     figure = _figure(8.5 + 4.0 * columns, max(2.6 * rows + 1.0, 2.6 + len(shown) * max(0.42, 0.2 * record.slots), 4.2))
     grid = figure.add_gridspec(1, 2, width_ratios=[2.0, columns]) if panels else figure.add_gridspec(1, 1)
     strips = figure.add_subplot(grid[0])
-    _strips(strips, record, values, norm, shown)
+    draw_strips(strips, record, values, norm, shown)
     if panels:
         planes = grid[1].subgridspec(rows, columns).subplots(sharex=True, sharey=True, squeeze=False).flat
         for slot, axis in enumerate(planes):
             if slot < panels:
-                _plane(axis, record, slot, values[slot], norm, shown)
+                draw_plane(axis, record, slot, values[slot], norm, shown)
             else:
                 axis.axis("off")
     figure.colorbar(ScalarMappable(norm, "viridis"), ax=strips, location="bottom", aspect=50, pad=0.02).set_label(
@@ -153,7 +160,7 @@ def segments(record: Record) -> Figure:
 
 
 def predictions(record: Record) -> Figure | None:
-    """What the model predicted of each prompt before the rollout, and what the rollout then brought; None without a model."""
+    """What the model predicted of each prompt before its rollout, and what that brought; None without a model."""
     record = _in_its_unit(record)
     known = np.isfinite(record.predicted) & np.isfinite(record.seen)
     if not known.any():
@@ -221,7 +228,10 @@ def _title(figure: Figure, text: str) -> None:
 
 
 def _in_its_unit(record: Record) -> Record:
-    """Success from 0 to 1, without the small part of the return that breaks a tuner's ties; a record of returns as it is."""
+    """Success from 0 to 1, without the small part of the return that breaks a tuner's ties.
+
+    A record of returns stays as it is.
+    """
     if record.objective != "success":
         return record
     return dataclasses.replace(
@@ -236,90 +246,3 @@ def _in_its_unit(record: Record) -> Record:
 def _recommended(record: Record) -> str:
     """What is said of the recommended prompt, of whatever kind it is."""
     return textwrap.fill(f"the recommended prompt{': ' * bool(record.origin)}{record.origin}", 70)
-
-
-def _worth(record: Record) -> tuple[np.ndarray, str]:
-    """`(J, N)` what a segment in a slot is worth, NaN where nothing is known, and what that means in words."""
-    others = "" if record.slots == 1 else ", random ones in the other slots"
-    if record.estimates is not None:
-        return record.estimates, f"estimated {record.objective} with the segment that starts there{others}"
-    totals = np.zeros((record.slots, len(windows_of(record.lengths, record.steps)[0])))
-    counts = np.zeros_like(totals)
-    for choice, seen in zip(record.choices, record.seen, strict=True):
-        if np.isfinite(seen) and (choice >= 0).all():
-            totals[np.arange(record.slots), choice] += seen
-            counts[np.arange(record.slots), choice] += 1
-    with np.errstate(invalid="ignore"):
-        return totals / counts, f"mean {record.objective} of the rollouts with the segment that starts there"
-
-
-def _shown(record: Record, values: np.ndarray) -> list[int]:
-    """The demonstrations to draw: all, or those of the recommended prompt and those with the best segments."""
-    if len(record.lengths) <= MOST_STRIPS:
-        return list(range(len(record.lengths)))
-    episode, _ = windows_of(record.lengths, record.steps)
-    best = np.full(len(record.lengths), -np.inf)
-    np.maximum.at(best, episode, np.where(np.isnan(values), -np.inf, values).max(axis=0))
-    best[episode[record.best]] = np.inf
-    return sorted(int(number) for number in np.argsort(-best, kind="stable")[:MOST_STRIPS])
-
-
-def _strips(axis: Axes, record: Record, values: np.ndarray, norm: Normalize, shown: list[int]) -> None:
-    episode, start = windows_of(record.lengths, record.steps)
-    colours = colormaps["viridis"].with_extremes(bad=UNKNOWN)
-    for row, number in enumerate(shown):
-        strip = np.full((record.slots, int(record.lengths[number])), np.nan)
-        own = episode == number
-        strip[:, start[own]] = values[:, own]
-        extent = (0.5, record.lengths[number] + 0.5, row + 0.38, row - 0.38)
-        axis.imshow(strip, cmap=colours, norm=norm, extent=extent, aspect="auto", interpolation="none", origin="upper")
-    for slot, segment in enumerate(record.best):
-        row, height = shown.index(int(episode[segment])), 0.76 / record.slots
-        corner = (start[segment] + 0.5, row - 0.38 + slot * height)
-        axis.add_patch(Rectangle(corner, record.steps, height, fill=False, ec=CHOSEN, lw=2.2, zorder=3))
-    axis.set_xlim(0.5, record.lengths[shown].max() + 0.5)
-    axis.set_ylim(len(shown) - 0.5, -0.5)
-    axis.set_yticks(range(len(shown)), [f"{number + 1} (return {record.returns[number]:.4g})" for number in shown])
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    axis.set_xlabel("step of the demonstration")
-    what = (
-        "demonstration"
-        if len(shown) == len(record.lengths)
-        else f"{len(shown)} of {len(record.lengths)} demonstrations"
-    )
-    slots = "" if record.slots == 1 else f"; in each, slots 1 to {record.slots} from the top"
-    axis.set_title(what + slots, fontsize=10, loc="left")
-    axis.spines[["top", "right"]].set_visible(False)
-
-
-def _plane(axis: Axes, record: Record, slot: int, values: np.ndarray, norm: Normalize, shown: list[int]) -> None:
-    episode, start = windows_of(record.lengths, record.steps)
-    assert record.path is not None
-    offsets = np.concatenate([[0], np.cumsum(record.lengths)])
-    for number in shown:
-        way = record.path[offsets[number] : offsets[number + 1]]
-        axis.plot(way[:, 0], way[:, 1], color=UNKNOWN, lw=1, zorder=1)
-        own = np.flatnonzero(episode == number)
-        axis.scatter(
-            way[start[own], 0],
-            way[start[own], 1],
-            c=values[own],
-            cmap="viridis",
-            norm=norm,
-            s=12,
-            zorder=2,
-            plotnonfinite=False,
-        )
-    if record.way is not None:
-        way = record.way[slot * record.steps : (slot + 1) * record.steps]
-        axis.plot(way[:, 0], way[:, 1], "o-", color=CHOSEN, lw=2.5, ms=4, zorder=3)
-    low, high = record.path.min(axis=0), record.path.max(axis=0)
-    half = 0.55 * np.maximum(high - low, 0.5 * (high - low).max() + 1e-6)  # a straight path would be drawn in a sliver
-    axis.set_xlim((low + high)[0] / 2 - half[0], (low + high)[0] / 2 + half[0])
-    axis.set_ylim((low + high)[1] / 2 - half[1], (low + high)[1] / 2 + half[1])
-    axis.set_aspect("equal")
-    axis.set_xlabel(record.axes[0])
-    axis.set_ylabel(record.axes[1])
-    axis.label_outer()
-    if record.slots > 1:
-        axis.set_title(f"slot {slot + 1}", fontsize=10, loc="left")

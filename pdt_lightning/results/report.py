@@ -101,7 +101,10 @@ def tuning_rows(results: Sequence[TaskResult], phase: int, epoch: int, tuner: st
 
 
 def append_tuning(path: Path, rows: Sequence[Sequence[Any]], phase: int) -> None:
-    """Add the rows of a phase; rows of this phase or later ones, left by a run that was killed and resumed, are dropped."""
+    """Add the rows of a phase.
+
+    Rows of this phase or later ones, left by a run that was killed and resumed, are dropped.
+    """
     kept: list[list[str]] = []
     if path.exists():
         with path.open(newline="") as file:
@@ -247,5 +250,6 @@ def cell(figures: dict[str, float | None] | None) -> str:
     if figures["success"] is not None:
         same = figures["last_success"] in (None, figures["success"])
         last = "" if same else f"\nat the last step {figures['last_success']:.2f}"
-        text = f"success {figures['success']:.2f} [{figures['success_low']:.2f}, {figures['success_high']:.2f}]{last}\n{text}"
+        ends = f"[{figures['success_low']:.2f}, {figures['success_high']:.2f}]"
+        text = f"success {figures['success']:.2f} {ends}{last}\n{text}"
     return text

@@ -116,7 +116,9 @@ def hierarchical_interval(cells: np.ndarray) -> Interval:
 
 
 def p_value(cells: np.ndarray) -> float:
-    """Of the hypothesis that the mean of paired differences is 0, two-sided, by the t statistic of `hierarchical_interval`.
+    """Of the hypothesis that the mean of paired differences is 0, two-sided.
+
+    It uses the t statistic of `hierarchical_interval`.
 
     Of several pretrainings with `P - 1` degrees of freedom, however many there are: Satterthwaite's, which are
     estimated, serve at 5 % but promise too much far out, where corrections for many claims look.
@@ -165,7 +167,9 @@ def interquartile_interval(cells: np.ndarray) -> Interval:
 
 
 def improvement_interval(ours: np.ndarray, theirs: np.ndarray) -> Interval:
-    """Probability of improvement: that a seed of ours beats one of theirs on the same task and pretraining, a tie counting half.
+    """Probability of improvement: that a seed of ours beats one of theirs on the same task and pretraining.
+
+    A tie counts half.
 
     Covers what `hierarchical_interval` does, of which it is one: each seed of ours counts by the share of theirs that
     it beats, and each of theirs by the share that it loses to.
@@ -221,31 +225,6 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def cumulative_regret(outcomes: np.ndarray, optimum: float) -> np.ndarray:
-    """What a search has forgone by each of its rollouts.
-
-    Args:
-        outcomes: `(..., R)` of the rollouts, in order.
-        optimum: the best that can be expected of one.
-
-    Returns:
-        `(..., R)`.
-
-    >>> cumulative_regret(np.array([-10.0, 10.0, 7.0]), 10.0).tolist()
-    [20.0, 20.0, 23.0]
-    """
-    return np.cumsum(optimum - np.asarray(outcomes, float), axis=-1)
-
-
-def simple_regret(values: np.ndarray, optimum: float) -> np.ndarray:
-    """What recommended prompts, worth `values`, fall short of the optimum.
-
-    >>> simple_regret(np.array([9.5]), 10.0).tolist()
-    [0.5]
-    """
-    return optimum - np.asarray(values, float)
-
-
 def _variance(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of the mean of cells `(..., P, S, T)`, with its degrees of freedom; NaN of a single run."""
     pretrainings, seeds, tasks = cells.shape[-3:]
@@ -281,9 +260,8 @@ def _variance(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _freedom(parts: np.ndarray, each: np.ndarray) -> np.ndarray:
     """Satterthwaite's degrees of freedom of a sum of independent variances `(..., N)`, of which `each` has so many."""
-    scaled = parts / np.maximum(
-        parts.max(axis=-1, keepdims=True), np.finfo(float).tiny
-    )  # squares of small ones would vanish
+    # Squares of small ones would vanish.
+    scaled = parts / np.maximum(parts.max(axis=-1, keepdims=True), np.finfo(float).tiny)
     uncertain = (scaled**2 / each).sum(axis=-1)
     return np.where(uncertain > 0, scaled.sum(axis=-1) ** 2 / np.where(uncertain > 0, uncertain, 1), 1.0)
 

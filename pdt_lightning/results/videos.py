@@ -215,7 +215,8 @@ class Cameras(Environments):
 
 def caption(example: Example, outcome: Outcome) -> list[str]:
     """What stands above an episode: task, prompt in words, return and success."""
-    title = f"{example.row.task.id}, {example.kind}: {'a random' if example.kind == 'untuned' else 'the recommended'} prompt"
+    which = "a random" if example.kind == "untuned" else "the recommended"
+    title = f"{example.row.task.id}, {example.kind}: {which} prompt"
     result = f"return {outcome.total:.1f}" + ("" if outcome.success is None else f", success {outcome.success:.0f}")
     return [line for text in (title, *example.origin.split("; "), result) for line in textwrap.wrap(text, 44)]
 
@@ -257,7 +258,10 @@ def gif(frames: Sequence[Image.Image], milliseconds: int) -> bytes:
 
 
 def log_films(writer: Any, films: Mapping[str, bytes], step: int) -> None:
-    """Show films in TensorBoard, whose images may move; its own `add_video` would need one more package to make the same GIF."""
+    """Show films in TensorBoard, whose images may move.
+
+    Its own `add_video` would need one more package to make the same GIF.
+    """
     from tensorboard.compat.proto.summary_pb2 import Summary
 
     for task, content in films.items():

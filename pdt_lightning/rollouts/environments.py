@@ -64,7 +64,7 @@ class Environments:
 
 
 def reports_success(task: Task, demonstrated: Sequence[np.ndarray] = ()) -> bool:
-    """Whether the task's environment reports success, in an episode of random actions or in one with demonstrated actions.
+    """Whether the task's environment reports success, in an episode of random or of demonstrated actions.
 
     An environment that raises reports none: rollouts will meet that too.
 

@@ -1,4 +1,7 @@
-"""What an episode that could not be played counts as, wherever outcomes are counted: the worst outcome known of the task."""
+"""What an episode that could not be played counts as, wherever outcomes are counted.
+
+It counts as the worst outcome known of the task.
+"""
 
 import math
 from collections.abc import Iterable, Sequence

@@ -60,9 +60,8 @@ class PromptedPolicy:
         self._actions = Box(low, high, low.shape, kind)
         self._observations = _observation_space(facts)
         self._flattened = None if self._observations is None else from_gymnasium(self._observations)
-        self._rows: tuple[int, ...] | None = (
-            None  # () for one environment, (B,) for a vector of them; None before the first step
-        )
+        # () for one environment, (B,) for a vector of them; None before the first step.
+        self._rows: tuple[int, ...] | None = None
         self._ready = False
 
     def reset(self) -> None:
@@ -119,8 +118,8 @@ class PromptedPolicy:
             if parts is None or parts != set(observation):
                 known = "is no Dict" if parts is None else f"has the parts {', '.join(sorted(parts))}"
                 raise ValueError(
-                    f"act() was given an observation with the parts {', '.join(map(str, observation))}, but the task's {known}. "
-                    "Flatten it: gymnasium.wrappers.FlattenObservation."
+                    f"act() was given an observation with the parts {', '.join(map(str, observation))}, but the task's "
+                    f"{known}. Flatten it: gymnasium.wrappers.FlattenObservation."
                 )
         if space is None:
             flat = np.asarray(observation)
@@ -131,8 +130,8 @@ class PromptedPolicy:
         flat = flat.astype(np.float64)
         if flat.ndim not in (1, 2) or flat.shape[-1] != size:
             raise ValueError(
-                f"act() was given an observation of shape {flat.shape}, but the model knows ({size},), or (B, {size}) of a vector "
-                f"environment. Is this the environment of {self.facts.get('task') or 'the task'}?"
+                f"act() was given an observation of shape {flat.shape}, but the model knows ({size},), or (B, {size}) "
+                f"of a vector environment. Is this the environment of {self.facts.get('task') or 'the task'}?"
             )
         return flat
 

@@ -12,9 +12,8 @@ from pdt_lightning.rollouts.environments import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 
-Frozen = tuple[
-    bytes, int, str
-]  # a policy as it travels: its model, pickled, so that tensors are bytes; context steps; precision
+# A policy as it travels: its model, pickled, so that tensors are bytes; context steps; precision.
+Frozen = tuple[bytes, int, str]
 
 multiprocessing.set_forkserver_preload([__name__])  # once, so that a program may have others loaded besides
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -57,7 +56,9 @@ class Worker:
             self._connection.send_bytes(pickle.dumps((policy, block)))
 
     def news(self, timeout: float | None) -> list[Outcome] | tuple[int | None, str] | None:
-        """What has become of the block: its outcomes; or the number of the row that ended the worker, and how; or nothing yet.
+        """What has become of the block.
+
+        It is its outcomes; or the number of the row that ended the worker, and how; or nothing yet.
 
         The number is None where no environment was at work.
 
@@ -81,7 +82,8 @@ class Worker:
         if not self._process.is_alive():
             if not self._started and row is None:
                 raise RuntimeError(
-                    f"a rollout worker ended with exit code {self._process.exitcode} before it could play. A program that starts "
+                    f"a rollout worker ended with exit code {self._process.exitcode} before it could play. A program "
+                    "that starts "
                     'workers has to do so under `if __name__ == "__main__":`.'
                 )
             return row, f"WorkerDied: exit code {self._process.exitcode}"

@@ -38,7 +38,9 @@ ACTION_LEGS = np.array([3, 0, 1, 2])  # the leg of each pair of actions
 
 
 class AntDirectionEnv(AntEnv):
-    """Reward: velocity along the task's direction, plus 1, minus effort and contact forces; ends when the torso is too low or high.
+    """Reward: velocity along the task's direction, plus 1, minus effort and contact forces.
+
+    An episode ends when the torso is too low or too high.
 
     Observation `(27,)`: height and orientation (5) and joint angles (8) of `qpos[2:]`, then `qvel` (14).
 
@@ -68,7 +70,9 @@ class AntDirectionEnv(AntEnv):
         self.set_state(np.concatenate([[0.0, 0.0], observation[:13]]), observation[13:])
 
     def shown(self, observation: np.ndarray) -> np.ndarray:
-        """`(27,)`: what an expert sees, the world turned so that its direction lies ahead, and the legs counted from there.
+        """`(27,)`: what an expert sees.
+
+        The world is turned so that its direction lies ahead, and the legs are counted from there.
 
         Body and world are alike after a quarter turn, so that one way of walking, at most 45 degrees from where leg 1
         points, serves all directions.

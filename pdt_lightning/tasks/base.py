@@ -87,9 +87,8 @@ class TaskFamily(ABC):
 
     training_tasks: tuple[Task, ...]
     heldout_tasks: tuple[Task, ...]
-    recipes: Mapping[str, Recipe] = MappingProxyType(
-        {}
-    )  # by dataset id; a dataset without a recipe has to exist already
+    # By dataset id; a dataset without a recipe has to exist already.
+    recipes: Mapping[str, Recipe] = MappingProxyType({})
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -146,10 +145,9 @@ def check_ids(ids: Sequence[str], option: str) -> None:
     Raises:
         UserError: naming the id.
 
-    >>> check_ids(["a", "b//c"], "`data.family`=d")
+    >>> check_ids(["a", "b//c"], "`family`=d")
     Traceback (most recent call last):
-    pdt_lightning.core.errors.UserError: `data.family`=d: b//c cannot be a task's id, since files are named by it. Write
-    b/c.
+    pdt_lightning.core.errors.UserError: `family`=d: b//c cannot be a task's id, since files are named by it. Write b/c.
     """
     for name in ids:
         parts = [part.strip() for part in re.split(r"[/\\]", name) if part.strip() not in ("", ".", "..")]
@@ -196,7 +194,8 @@ def check_held_out(given: Sequence[int], count: int) -> None:
     """
     if not given or not set(given) < set(range(count)) or len(set(given)) < len(given):
         raise UserError(
-            f"`data.family_options.held_out`={list(given)}: name some, not all, of the goals 0 to {count - 1}, each once."
+            f"`data.family_options.held_out`={list(given)}: name some, not all, of the goals 0 to {count - 1}, each "
+            "once."
         )
 
 
@@ -235,8 +234,8 @@ def demonstrated(
     for (name, value), count in zip(mixed.items(), recipes["prompt"].counts, strict=True):
         if value > 0 and not count:
             raise UserError(
-                f"`data.family_options.{name}`={value} of `data.family_options.{prompts[0]}`={prompts[1]} rounds to no episode. "
-                f"Raise one of them, or set {name} to 0."
+                f"`data.family_options.{name}`={value} of `data.family_options.{prompts[0]}`={prompts[1]} rounds to no "
+                f"episode. Raise one of them, or set {name} to 0."
             )
     ids = {role: (recipe.dataset_id,) for role, recipe in recipes.items()}
     return replace(task, training_data=ids["training"], prompt_data=ids["prompt"]), {

@@ -103,8 +103,8 @@ def _play(env: gym.Env, task: Task, steps: int) -> tuple[np.ndarray, np.ndarray]
     for step in range(steps):
         observation, reward, terminated, truncated, info = env.step(as_action(rng.uniform(low, high), env.action_space))
         assert not np.shares_memory(observation, seen[-1]), (
-            f"{task.id} hands out one array at every step, so that whoever keeps observations keeps the last one many times: "
-            "return a copy"
+            f"{task.id} hands out one array at every step, so that whoever keeps observations keeps the last one many "
+            "times: return a copy"
         )
         seen.append(np.asarray(observation))
         rewards.append(float(reward))
@@ -132,8 +132,8 @@ def _check_simulators(env: gym.Env, task: Task) -> None:
     named = {line.split()[0] for line in identity_of_environment(task.env_id)[1:]}
     for package in sorted(held):
         assert SIMULATORS[package] in named, (
-            f"{task.id}: its datasets are not named after the version of {SIMULATORS[package]}, with which its environment "
-            "simulates: import it at the top of the environment's module"
+            f"{task.id}: its datasets are not named after the version of {SIMULATORS[package]}, with which its "
+            "environment simulates: import it at the top of the environment's module"
         )
 
 

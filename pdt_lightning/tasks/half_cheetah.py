@@ -1,4 +1,6 @@
-"""The half-cheetah of the Prompt-DT papers: run at a given velocity, or forward or backward, which no observation shows.
+"""The half-cheetah of the Prompt-DT papers: run at a given velocity, or forward or backward.
+
+No observation shows which.
 
 Source: Xu et al. 2022 (arXiv 2206.13499), public code, for observations, rewards, splits and horizon; Mitchell et al.
 2021 (MACAW) for the tasks.

@@ -1,4 +1,6 @@
-"""What demonstrations depend on beside numbers: the code of expert and environment, and the versions of the packages that they use.
+"""What demonstrations depend on beside numbers.
+
+That is the code of expert and environment, and the versions of the packages that they use.
 
 Code is followed by name through the modules of one folder, as text, so that it is told alike on all machines. What lies
 outside of the folder is known by the versions of the packages that simulate.
@@ -67,7 +69,7 @@ def _distributions(package: str) -> tuple[str, ...]:
 
 
 def identity_of_environment(env_id: str | EnvSpec) -> tuple[str, ...]:
-    """The same of what makes an environment; nothing of one that cannot be imported here, where nothing can be made of it."""
+    """The same of what makes an environment; nothing of one that cannot be imported here, where none can be made."""
     try:
         made = (specifications.find(env_id) if isinstance(env_id, str) else env_id).entry_point
         return identity_of(load_env_creator(made) if isinstance(made, str) else made)
@@ -143,7 +145,10 @@ def _compiled(made: Any) -> str:
 
 
 def _layout(module: str) -> Layout:
-    """What a module has at its top, by name: of a definition its text, names and imports; of an import `module:name`."""
+    """What a module has at its top, by name.
+
+    Of a definition it is the text, names and imports; of an import, `module:name`.
+    """
     try:
         return _parsed(module, inspect.getsource(sys.modules[module]))
     except (KeyError, OSError, TypeError):

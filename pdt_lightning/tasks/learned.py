@@ -98,8 +98,8 @@ class Network:
                 mean, scale = (file.get_tensor(f"{stage}.{part}") for part in ("mean", "scale"))
         except SafetensorError as error:
             raise UserError(
-                f"`data.family_options.experts`={path} holds no {stage} of ours: {error}. Name a file that pdt_lightning.collect "
-                "--train has written."
+                f"`data.family_options.experts`={path} holds no {stage} of ours: {error}. Name a file that "
+                "pdt_lightning.collect --train has written."
             ) from error
         return Network(mean, scale, tuple((weight, bias) for weight, bias in layers))
 
@@ -123,7 +123,7 @@ def imported_id(family: str, number: int, kind: str) -> str:
 
 
 class LearnedFamily(TaskFamily):
-    """Tasks of one environment that differ in a goal, with learned experts, or with the published Prompt-DT demonstrations.
+    """Tasks of one environment that differ in a goal, with learned experts or the published demonstrations.
 
     Counts, shares, noise, seed and experts are of collected demonstrations: the published ones are taken as they are.
 
@@ -172,8 +172,8 @@ class LearnedFamily(TaskFamily):
         check_choice("`data.family_options.split`", split, self.splits)
         if expert_share + medium_share > 1:
             raise UserError(
-                f"`data.family_options.medium_share`={medium_share} and `data.family_options.expert_share`={expert_share} are more "
-                "than 1 together. Lower one of them."
+                f"`data.family_options.medium_share`={medium_share} and "
+                f"`data.family_options.expert_share`={expert_share} are more than 1 together. Lower one of them."
             )
         path = str(experts or self.shipped / f"{self.name}.safetensors")
         makers = [Learned(path, stage) for stage in STAGES]
@@ -182,8 +182,8 @@ class LearnedFamily(TaskFamily):
         if training_source == "prompt-dt-prompts" and candidate_source == "prompt-dt" and set(training) & set(tuned):
             raise UserError(
                 f"`data.family_options.candidate_source`={candidate_source} takes prompts from the episodes that "
-                f"`data.family_options.training_source`={training_source} trains on, in split={split}, which tunes tasks that are "
-                "trained on. Choose candidate_source=collected, or training_source=prompt-dt."
+                f"`data.family_options.training_source`={training_source} trains on, in split={split}, which tunes "
+                "tasks that are trained on. Choose candidate_source=collected, or training_source=prompt-dt."
             )
         tasks = {}
         for number in sorted({*training, *tuned}):
@@ -238,8 +238,9 @@ class LearnedFamily(TaskFamily):
                 seen = (network.mean.shape, network.layers[-1][1].shape)
                 if seen != (inputs, env.action_space.shape):
                     raise UserError(
-                        f"`data.family_options.experts`={maker.path} are of another family: they see {seen[0][0]} numbers and have "
-                        f"{seen[1][0]} actions, not {inputs[0]} and {env.action_space.shape[0]}. Name a file of this family's."
+                        f"`data.family_options.experts`={maker.path} are of another family: they see {seen[0][0]} "
+                        f"numbers and have {seen[1][0]} actions, not {inputs[0]} and {env.action_space.shape[0]}. Name "
+                        "a file of this family's."
                     )
         finally:
             env.close()

@@ -78,13 +78,14 @@ class ListedFamily(TaskFamily):
             different = [key for key in own if own[key] != identity.get(key)]
             ours, theirs = (", ".join(f"{key} {values[key]}" for key in different) for values in (own, identity))
             raise UserError(
-                f"{one.id} was recorded in {spec.id} with {ours}, but {first.id} of the same task in {expected.id} with {theirs}. "
-                "List datasets of one environment, or make two tasks of them."
+                f"{one.id} was recorded in {spec.id} with {ours}, but {first.id} of the same task in {expected.id} "
+                f"with {theirs}. List datasets of one environment, or make two tasks of them."
             )
         other, known = self._versions.setdefault(f"{spec.namespace}/{spec.name}", (one.id, spec))
         if known.version != spec.version:
             raise UserError(
-                f"{one.id} was recorded in {spec.id}, but {other} in {known.id}. Use datasets of one version of an environment."
+                f"{one.id} was recorded in {spec.id}, but {other} in {known.id}. Use datasets of one version of an "
+                "environment."
             )
 
 

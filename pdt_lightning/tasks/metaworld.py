@@ -35,10 +35,11 @@ else:
     Horizon = number(int, 1, MAX_HORIZON)
     StartNoise = number(float, 0, 1)
 CAMERA = "corner4"  # looks over the whole table from the side, closer than the others
+# Goals of one environment differ most in these two.
 HAND_PLANE = (
     (0, "hand: sideways, x (m)"),
     (2, "hand: height, z (m)"),
-)  # goals of one environment differ most in these two
+)
 
 # A simulator takes 0.1 s to build and tasks differ only in positions: a closed environment leaves its simulator to the
 # next one.

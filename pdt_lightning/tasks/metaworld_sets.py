@@ -1,4 +1,7 @@
-"""Meta-World's sets of manipulations: ML10 and ML45, whose held-out tasks are of other classes, MT10 and MT50, of other goals."""
+"""Meta-World's sets of manipulations.
+
+The held-out tasks of ML10 and ML45 are of other classes, and those of MT10 and MT50 of other goals.
+"""
 
 import functools
 import json
@@ -28,7 +31,10 @@ Goals = Mapping[str, tuple[tuple[float, ...], ...]]  # by class, the frozen vect
 
 @functools.cache
 def goals_of(benchmark: str) -> tuple[Goals, Goals]:
-    """Goals of the classes to train on and of those held out (none in MT10 and MT50), kept once found: drawing takes up to 30 s."""
+    """Goals of the classes to train on and of those held out (none in MT10 and MT50).
+
+    They are kept once found, since drawing takes up to 30 s.
+    """
 
     def draw(folder: Path) -> None:
         drawn = getattr(metaworld, benchmark)(seed=METAWORLD_SEED)
@@ -83,8 +89,8 @@ class MetaworldSetFamily(TaskFamily):
         training, held_out = goals_of(benchmark)
         if not held_out and goals + heldout_goals > GOALS:
             raise UserError(
-                f"`data.family_options.heldout_goals`={heldout_goals} and `data.family_options.goals`={goals}: {benchmark} has "
-                f"{GOALS} of each class. Lower one of them."
+                f"`data.family_options.heldout_goals`={heldout_goals} and `data.family_options.goals`={goals}: "
+                f"{benchmark} has {GOALS} of each class. Lower one of them."
             )
         recipes: dict[str, Recipe] = {}
 

@@ -28,7 +28,7 @@ PIXELS, VIEW = 300, 2.6  # width of a frame, and how much of the plane it shows,
 
 
 class PointEnv(gym.Env):
-    """Walk to the task's own goal, which is not observed: +10 for touching it, -10 for another one, both end the episode.
+    """Walk to the task's own goal, which is not observed: +10 for touching it, -10 for another; both end the episode.
 
     Observation: position `(x, y)`. Action: direction in the unit disc, times 0.1 a step. Start: near (0, 0).
     """
@@ -76,7 +76,10 @@ class PointEnv(gym.Env):
         )
 
     def render(self) -> np.ndarray | None:
-        """`(300, 300, 3)` uint8: the goals as discs, the task's own one green, and the way so far; None without a render mode."""
+        """`(300, 300, 3)` uint8: the goals as discs, the task's own one green, and the way so far.
+
+        It is None without a render mode.
+        """
         if self.render_mode != "rgb_array":
             return None
         from PIL import Image, ImageDraw  # only films need it

@@ -51,7 +51,7 @@ class Recorded:
         return _space(self.observation_space), _space(self.action_space)
 
     def spec(self, recorded: bool = False) -> EnvSpec:
-        """The environment to play in: the evaluation environment where there is one, unless the `recorded` one is wanted.
+        """The environment to play in: the one for evaluation if there is one, unless the `recorded` one is wanted.
 
         Raises:
             UserError: if it keeps none.
@@ -59,9 +59,10 @@ class Recorded:
         text = self.environment if recorded else self.evaluation or self.environment
         if text is None:
             raise UserError(
-                f"Minari dataset {self.id} names no environment, so its task cannot be rolled out: it was recorded without one, or "
-                "with one that Gymnasium cannot write down, such as with a function or a NumPy number among the arguments of the "
-                "environment or of a wrapper. Register an environment that takes plain numbers, texts and lists, and record in it."
+                f"Minari dataset {self.id} names no environment, so its task cannot be rolled out: it was recorded "
+                "without one, or with one that Gymnasium cannot write down, such as with a function or a NumPy number "
+                "among the arguments of the environment or of a wrapper. Register an environment that takes plain "
+                "numbers, texts and lists, and record in it."
             )
         spec = EnvSpec.from_json(text)
         spec.kwargs.pop("render_mode", None)  # how it was looked at

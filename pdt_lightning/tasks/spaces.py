@@ -32,7 +32,8 @@ def flatten(values: Any, space: Space) -> np.ndarray:
 
     Parts come by name, numbers of a set as one-hot vectors; a Box of one dimension stays as it is, dtype included.
 
-    >>> flatten({"b": np.array([3.0]), "a": np.array([[1.0, 2.0]])}, Dict(b=Box(-9, 9, (1,)), a=Box(-9, 9, (1, 2)))).tolist()
+    >>> space = Dict(b=Box(-9, 9, (1,)), a=Box(-9, 9, (1, 2)))
+    >>> flatten({"b": np.array([3.0]), "a": np.array([[1.0, 2.0]])}, space).tolist()
     [1.0, 2.0, 3.0]
     >>> flatten(np.array([5, 6]), Discrete(3, start=5)).tolist()
     [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
@@ -59,7 +60,9 @@ def flat_size(space: Space) -> int:
 
 
 def from_gymnasium(space: Space) -> np.ndarray:
-    """`(S,)`: where each number of ours stands in the vector that Gymnasium's `FlattenObservation` makes, in the declared order.
+    """`(S,)`: where each number of ours stands in the vector that Gymnasium's `FlattenObservation` makes.
+
+    That one takes the parts in the declared order.
 
     >>> from_gymnasium(Dict([("b", Box(-1, 1, (1,))), ("a", Box(-1, 1, (2,)))])).tolist()
     [1, 2, 0]

@@ -34,7 +34,7 @@ def find(env_id: str) -> EnvSpec:
 
 
 def to_travel(env_id: str) -> EnvSpec | None:
-    """What another process needs to know of an id that it may not have registered; None where it has to know it itself."""
+    """What another process needs to know of an id that it may not have registered; None where it must know itself."""
     spec = gym.registry.get(env_id.rpartition(":")[2]) or _travelled.get(env_id)
     return spec if spec is not None and isinstance(spec.entry_point, str) else None
 
@@ -84,7 +84,7 @@ def identity(spec: EnvSpec) -> dict[str, Any]:
 
 
 def memory_in(env: gym.Env) -> str | None:
-    """The wrapper of an environment that goes by what earlier episodes were like; None: it has none that is known of."""
+    """The wrapper of an environment that goes by what earlier episodes were like; None: it has no known one."""
     at: Any = env
     while isinstance(at, gym.Wrapper):
         if type(at).__name__ in MEMORIES:

@@ -1,4 +1,7 @@
-"""What an environment says of success: one rule of reading it, for episodes that are played and for those that were recorded."""
+"""What an environment says of success.
+
+One rule of reading it serves episodes that are played and those that were recorded.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,8 +17,10 @@ def of_step(info: Mapping[str, Any]) -> float | None:
     A number or truth value, NumPy's too, reports; NaN, None and what is no single number do not. Below 0 is 0, above 1
     is 1.
 
-    >>> of_step({"success": True}), of_step({"is_success": np.float32(0.5)}), of_step({"success": float("nan")}), of_step({})
-    (1.0, 0.5, None, None)
+    >>> of_step({"success": True}), of_step({"is_success": np.float32(0.5)})
+    (1.0, 0.5)
+    >>> of_step({"success": float("nan")}), of_step({})
+    (None, None)
     """
     for key in KEYS:
         if key in info:

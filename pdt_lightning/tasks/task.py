@@ -47,7 +47,10 @@ class Task:
     requirements: tuple[str, ...] = ()
 
     def spec(self) -> EnvSpec:
-        """The environment's specification, with the task's arguments and reset options, and limits no shorter than the horizon."""
+        """The environment's specification, with the task's arguments and reset options.
+
+        Its limits are no shorter than the horizon.
+        """
         spec = copy.deepcopy(specifications.find(self.env_id) if isinstance(self.env_id, str) else self.env_id)
         spec.kwargs = {**spec.kwargs, **self.env_kwargs}
         spec.disable_env_checker = True
@@ -75,8 +78,9 @@ class Task:
             ) from error
         except Exception as error:  # it is foreign code, which may raise anything
             raise self.error(
-                f"cannot be built: {type(error).__name__}: {error}. Build it here with gymnasium.make first: bring what it needs, "
-                "install the version that it was recorded with, or record anew in an environment that can be built again."
+                f"cannot be built: {type(error).__name__}: {error}. Build it here with gymnasium.make first: bring "
+                "what it needs, install the version that it was recorded with, or record anew in an environment that "
+                "can be built again."
             ) from error
         try:
             reason = spaces.unsupported(env.observation_space)
@@ -91,7 +95,10 @@ class Task:
         return env if spaces.is_flat(env.observation_space) else spaces.Flat(env)
 
     def error(self, what: str) -> UserError:
-        """The error that says what is the matter with the task's environment, by the names of task, environment and dataset."""
+        """The error that says what is the matter with the task's environment.
+
+        It names task, environment and dataset.
+        """
         listed = isinstance(self.env_id, EnvSpec) and (*self.training_data, *self.prompt_data)
         dataset = f" (of Minari dataset {listed[0]})" if listed else ""
         needs = f" The dataset asks for {', '.join(self.requirements)}." if self.requirements else ""

@@ -1,4 +1,7 @@
-"""Foreign code, tried before it is relied on: an environment is reset, stepped and repeated before anything is trained."""
+"""Foreign code, tried before it is relied on.
+
+An environment is reset, stepped and repeated before anything is trained.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,8 +34,8 @@ def try_out(env: gym.Env, task: Task, actions: Sequence[Sequence[float]] = ()) -
     """
     if wrapper := specifications.memory_in(env):
         raise task.error(
-            f"is wrapped in {wrapper}, whose running statistics no dataset keeps, so that rollouts would see other numbers than "
-            "were recorded. Record without it; states are normalised anyway."
+            f"is wrapped in {wrapper}, whose running statistics no dataset keeps, so that rollouts would see other "
+            "numbers than were recorded. Record without it; states are normalised anyway."
         )
     first, again = (_beginning(env, task, actions) for _ in range(2))
     if specifications_say_random(env):
@@ -40,9 +43,9 @@ def try_out(env: gym.Env, task: Task, actions: Sequence[Sequence[float]] = ()) -
     for name, one, two in zip(("observations", "rewards"), first, again, strict=True):
         if not np.array_equal(one, two):
             raise task.error(
-                f"does not repeat itself: two episodes with reset(seed={SEED}) and the same actions have other {name}, so that "
-                "results would depend on what was played before. Draw what is random from self.np_random, and let reset forget all "
-                "else."
+                f"does not repeat itself: two episodes with reset(seed={SEED}) and the same actions have other {name}, "
+                "so that results would depend on what was played before. Draw what is random from self.np_random, and "
+                "let reset forget all else."
             )
 
 
@@ -75,7 +78,8 @@ def _beginning(env: gym.Env, task: Task, actions: Sequence[Sequence[float]]) -> 
     except Exception as error:  # it is foreign code, which may raise anything
         doing = f"reset(seed={SEED})" if played is None else f"step({played!r})"
         raise task.error(
-            f"raises {type(error).__name__} in {doing}: {error}. Mend it, or install the version that it was recorded with."
+            f"raises {type(error).__name__} in {doing}: {error}. Mend it, or install the version that it was recorded "
+            "with."
         ) from error
     size = env.observation_space.shape
     if wrong := [values.shape for values in observations if values.shape != size]:
@@ -104,6 +108,6 @@ def check_success(info: Mapping[str, Any], steps: int | None = None) -> None:
         else:
             continue
         raise UserError(
-            f"has {what} for info[{key!r}], where a number says whether a step succeeded. Wrap the environment so that it is one "
-            "number, or leave it out, and record anew."
+            f"has {what} for info[{key!r}], where a number says whether a step succeeded. Wrap the environment so that "
+            "it is one number, or leave it out, and record anew."
         )

@@ -41,7 +41,10 @@ TUNERS: dict[str, type[Tuner]] = {
 
 
 def tuner_class(name: str) -> type[Tuner]:
-    """The tuner called `name`: one of `TUNERS`, of an installed package (entry points `pdt_lightning.tuners`), or a class path."""
+    """The tuner called `name`.
+
+    It is one of `TUNERS`, of an installed package (entry points `pdt_lightning.tuners`), or a class path.
+    """
     return find("`tuning.tuner`", name, TUNERS, "pdt_lightning.tuners", Tuner)
 
 

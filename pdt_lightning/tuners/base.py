@@ -17,6 +17,22 @@ from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.spaces import Choice, Choices, Space
 
 OPTIONS = "tuning.tuner_options"  # the group of a tuner's own
+SURE = 0.95  # probability at which a search is over
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of a task's outcomes before any rollout, in their unit.
+
+    Args:
+        worst: value of a lost episode: a rollout that failed counts as no better.
+        demonstrated: value of the best demonstrations; NaN where it is unknown.
+        size: what counts as a large difference: 1 for success, the task's return scale for returns.
+    """
+
+    worst: float = float("inf")
+    demonstrated: float = float("nan")
+    size: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -53,14 +69,14 @@ class Tuner(ABC):
 
     Attributes:
         space: what its proposals are points of; a subclass sets it.
-        floor: the worst that is known before any rollout, in the outcomes' unit: a failed rollout counts as no better.
+        outlook: what is known of the outcomes before any rollout; whoever plays them sets it.
 
     Raises:
         UserError: on a negative budget, or no slots.
     """
 
     space: Space
-    floor: float = float("inf")
+    outlook = Outlook()
 
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
         check_range("slots", slots, 1)
@@ -116,7 +132,9 @@ class Tuner(ABC):
         return (cls.__init__, "policy" if cls._takes_policy() else "slots") if inherited else (cls.make, "policy")
 
     def ask(self, n: int = 1) -> list[Candidate]:
-        """At most `n` prompts to try, none when the budget is spent; each costs one of it."""
+        """At most `n` prompts to try, none when the budget is spent or the search is over; each costs one of it."""
+        if self.confidence() >= SURE:
+            return []
         candidates = []
         proposals = self._propose(min(n, self.budget - self.asked))
         for proposal, predicted in zip(proposals, self._predict(proposals), strict=True):
@@ -147,18 +165,34 @@ class Tuner(ABC):
 
     @classmethod  # noqa: B027  # most have nothing to do
     def prepare(cls, tuners: Sequence[Self]) -> None:
-        """Do what many tuners of this kind do faster together, once they have been told; alone each would do the same later."""
+        """Do what many tuners of this kind do faster together, once they have been told.
+
+        Alone each would do the same later.
+        """
 
     def best(self) -> Candidate:
         """The recommended prompt; its id is -1."""
         return self._candidate(-1, self._best()[0])
 
     def best_value(self) -> float:
-        """What the recommended prompt is thought to be worth, in the outcomes' unit; NaN before a rollout that could be played."""
+        """What the recommended prompt is thought to be worth, in the outcomes' unit.
+
+        It is NaN before a rollout that could be played.
+        """
         return self._best()[1] if any(value is not None for value in self.values) else float("nan")
 
+    def confidence(self) -> float:
+        """Probability that the recommended prompt is as good as any, up to a tolerance; at `SURE` the search is over.
+
+        NaN where a tuner says nothing of it, or not yet.
+        """
+        return float("nan")
+
     def estimates(self) -> np.ndarray | None:
-        """`(J, N)` what is expected of a prompt with a segment in a slot and random ones in the others; None without a model."""
+        """`(J, N)` what is expected of a prompt with a segment in a slot and random ones in the others.
+
+        It is None without a model.
+        """
         return None
 
     def _predict(self, proposals: Sequence[Any]) -> Sequence[float]:
@@ -178,7 +212,7 @@ class Tuner(ABC):
 
     def _counted(self, values: Sequence[float | None]) -> list[float]:
         """Some of the values told, with the failed ones counted as the worst of all that is known."""
-        return counted(values, [self.floor, *(value for value in self.values if value is not None)])
+        return counted(values, [self.outlook.worst, *(value for value in self.values if value is not None)])
 
     @abstractmethod
     def _best(self) -> tuple[Any, float]:
@@ -196,7 +230,7 @@ class Tuner(ABC):
             "pending": [[number, plain(proposal)] for number, proposal in self.pending.items()],
             "told": list(self.told),
             "values": list(self.values),
-            "floor": self.floor,
+            "outlook": plain(vars(self.outlook)),
             "rng": plain(self.rng.bit_generator.state),
         }
 
@@ -205,7 +239,7 @@ class Tuner(ABC):
         self.asked = state["asked"]
         self.pending = {number: self.space.restored(proposal) for number, proposal in state["pending"]}
         self.told = list(state["told"])
-        self.values, self.floor = list(state["values"]), state["floor"]
+        self.values, self.outlook = list(state["values"]), Outlook(**state["outlook"])
         self.outcomes = self._counted(self.values)
         self.rng.bit_generator.state = state["rng"]
 

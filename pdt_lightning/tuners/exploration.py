@@ -113,5 +113,8 @@ ExplorationName = Literal["thompson", "ucb", "epsilon_greedy"] | str  # one of t
 
 
 def exploration_class(name: str) -> type[Exploration]:
-    """The exploration called `name`: one of `EXPLORATIONS`, an entry point of `pdt_lightning.explorations`, or a class path."""
+    """The exploration called `name`.
+
+    It is one of `EXPLORATIONS`, an entry point of `pdt_lightning.explorations`, or a class path.
+    """
     return find(f"`{OPTIONS}.exploration`", name, EXPLORATIONS, "pdt_lightning.explorations", Exploration)

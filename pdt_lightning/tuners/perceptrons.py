@@ -23,9 +23,8 @@ class Perceptrons:
 
     def __init__(self, shape: tuple[int, ...], inputs: int):
         sizes = (inputs, HIDDEN, HIDDEN, 1)
-        self.fans = [
-            fan_in for fan_in in sizes[:-1] for _ in range(2)
-        ]  # of each part: weights and biases, layer by layer
+        # Of each part: weights and biases, layer by layer.
+        self.fans = [fan_in for fan_in in sizes[:-1] for _ in range(2)]
         self.shapes = [(*shape, rows, fan_out) for fan_in, fan_out in pairwise(sizes) for rows in (fan_in, 1)]
         ends = np.cumsum([np.prod(part) for part in self.shapes]).tolist()
         self.parameters, self.gradient = np.zeros((2, ends[-1]), np.float32)

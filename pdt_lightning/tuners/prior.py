@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtri
 
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
@@ -14,10 +13,9 @@ from pdt_lightning.tuners.features import made_once
 from pdt_lightning.tuners.references import References, least_loss
 from pdt_lightning.tuners.reward_models import RewardModel
 
-SLOPE = (
-    1.0  # what a standard deviation of the score is worth before any outcome, in standard deviations of the outcomes
-)
+SLOPE = 0.5  # standard deviations of the outcomes that one of the score is worth before any outcome
 DOUBT = 1.0  # standard deviation of that
+FARTHEST = 2.0  # standard deviations from the mean score, beyond which one is as good as another
 
 
 @dataclass(frozen=True)
@@ -56,19 +54,20 @@ def prior_maker(name: PriorName) -> Callable[[Segments, Policy, int], Prior | No
     return PRIORS[name]
 
 
-def normal_scores(scores: np.ndarray) -> np.ndarray:
-    """Standard normal quantiles of the ranks of `scores (N,)`, so that neither unit nor outliers matter; ties are equal.
+def standardised(scores: np.ndarray) -> np.ndarray:
+    """Scores `(N,)` in standard deviations from their mean, `FARTHEST` at most: neither unit nor outliers matter.
 
-    >>> normal_scores(np.array([3.0, -1e9, 1e9])).round(2).tolist()
-    [0.0, -0.97, 0.97]
+    >>> standardised(np.array([3.0, 4.0, 5.0])).round(2).tolist()
+    [-1.22, 0.0, 1.22]
     """
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts + 1) / 2  # mean rank of those that are equal, from 0
-    return ndtri((ranks[place] + 0.5) / len(scores))
+    spread = float(scores.std())
+    return ((scores - scores.mean()) / (spread if spread > 1e-9 * np.abs(scores).max() else 1.0)).clip(
+        -FARTHEST, FARTHEST
+    )
 
 
 class Informed(RewardModel):
-    """A reward model around a prior: returns are expected in proportion to the score, and how much it is worth is learned.
+    """A reward model around a prior: returns are expected to rise with the score, and how much it is worth is learned.
 
     A score that misleads is found out, since it is one of the features that the model inside learns from: its weight
     there is what the outcomes say against `SLOPE`.
@@ -84,9 +83,14 @@ class Informed(RewardModel):
         self, model: Callable[[np.ndarray], RewardModel], features: np.ndarray, slots: int, scores: np.ndarray
     ):
         super().__init__(features, slots)
-        scores = normal_scores(scores)
-        self.model = model(np.column_stack([features, DOUBT * scores]))
-        self.expected = np.tile(SLOPE * scores / slots, (slots, 1))  # (J, N)
+        self.scores = standardised(scores)
+        self.model = model(np.column_stack([features, DOUBT * self.scores]))
+        self.expect(SLOPE * self.scores.max())
+
+    def expect(self, level: float) -> None:
+        """Expect this standardised return where the score is highest, and less elsewhere; to be said before `fit`."""
+        expected = level + SLOPE * (self.scores - self.scores.max())
+        self.expected = np.tile(expected / self.slots, (self.slots, 1))  # (J, N)
 
     def fit(self, choices: np.ndarray, returns: np.ndarray, rng: np.random.Generator) -> None:
         """Fit the model inside to what the score leaves unexplained."""

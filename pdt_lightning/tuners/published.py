@@ -50,7 +50,7 @@ class PublishedModel(RewardModel):
 
     @classmethod
     def fit_together(cls, models: Sequence["PublishedModel"], rows: Sequence[Rows]) -> None:
-        """Fit models of one size, one rate and as many rows, each to its own: a step takes many small products at once."""
+        """Fit models of one size, one rate and as many rows, each to its own: a step is many small products at once."""
         first = models[0]
         inputs, targets, weights = (np.stack(parts) for parts in zip(*rows, strict=True))
         nets = Perceptrons((len(models), first.slots), inputs.shape[-1])
@@ -65,7 +65,10 @@ class PublishedModel(RewardModel):
             model._terms = model.nets(model.inputs).astype(np.float64)
 
     def rows(self, choices: np.ndarray, returns: np.ndarray) -> Rows:
-        """Inputs `(J, n, F)`, mean returns and weights `(J, n)` of each slot's distinct segments; those added have no weight."""
+        """Inputs `(J, n, F)`, mean returns and weights `(J, n)` of each slot's distinct segments.
+
+        Those added have no weight.
+        """
         found = [np.unique(column, return_inverse=True, return_counts=True) for column in choices.T]
         size = -(-max(len(segments) for segments, _, _ in found) // BLOCK) * BLOCK
         inputs = np.zeros((len(found), size, self.inputs.shape[1]), np.float32)

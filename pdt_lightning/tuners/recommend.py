@@ -79,7 +79,9 @@ class SequentialHalving:
 
 
 class Finalists(SegmentTuner):
-    """A tuner that explores, then re-tries the best, and recommends the prompt of highest worth; what it explores is left open.
+    """A tuner that explores, then re-tries the best, and recommends the prompt of highest worth.
+
+    What it explores is left open.
 
     Args:
         segments: the arms.
@@ -118,7 +120,7 @@ class Finalists(SegmentTuner):
         return self.halving.next(number - self.exploring, estimates, counts)
 
     def _sound(self, estimates: dict[Choice, float]) -> dict[Choice, float]:
-        """Without those that failed at least as often as they were played, if others are left: they are no finalists."""
+        """Without those that failed at least as often as they were played if others are left; they are no finalists."""
         trials = by_choice(self.choices, self.values)
         failures = {choice: values.count(None) for choice, values in trials.items()}
         failing = {choice for choice, count in failures.items() if count and 2 * count >= len(trials[choice])}

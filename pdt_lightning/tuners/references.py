@@ -1,4 +1,6 @@
-"""What demonstrations tell of a prompt before any rollout: whether the frozen transformer, prompted by it, predicts the others.
+"""What demonstrations tell of a prompt before any rollout.
+
+It is whether the frozen transformer, prompted by it, predicts the others.
 
 A prompt that tells the task lets it do so, and one that tells nothing does not. The error is taken over short windows
 of the best demonstrations, where the context alone does not tell the task yet and a forward pass is cheap.
@@ -22,7 +24,9 @@ FINALISTS = 16  # segments that are tried in a slot
 
 
 def best_demonstrations(episodes: Episodes) -> np.ndarray:
-    """Numbers of the demonstrations that set the standard, the best first: neither random nor failed ones, where there are others.
+    """Numbers of the demonstrations that set the standard, the best first.
+
+    Random and failed ones are left out where there are others.
 
     Those of highest success, and of these the ones whose return is near the best, `MOST` of them at most.
     """

@@ -64,10 +64,8 @@ class LinearModel(RewardModel):
         # What was tried is better than most, so that the mean outcome is not that of the mean segment.
         super().__init__(np.column_stack([features, np.full(len(features), self.CONSTANT * slots**-0.5)]), slots)
         self._design = np.zeros((0, slots * self.features.shape[1]))  # (n, J·F), the rollouts seen
-        self._vectors, self._spread = (
-            np.zeros((0, 0)),
-            np.zeros(0),
-        )  # of the returns' covariance, in units of the prior variance
+        # Of the returns' covariance, in units of the prior variance.
+        self._vectors, self._spread = np.zeros((0, 0)), np.zeros(0)
         self._prior, self._noise = 1.0, 1.0  # variances
         self._mean = np.zeros((slots, len(features)))
 
@@ -131,7 +129,9 @@ class LinearModel(RewardModel):
 
 
 class Apart(RewardModel):
-    """A model for each slot by itself, each credited with the whole return, as published; a prompt is worth the mean of its slots'.
+    """A model for each slot by itself, each credited with the whole return, as published.
+
+    A prompt is worth the mean of its slots'.
 
     Args:
         model: of which kind.
@@ -171,5 +171,8 @@ RewardModelName = Literal["linear"] | str  # one of them, or a guest
 
 
 def reward_model_class(name: str) -> type[RewardModel]:
-    """The reward model called `name`: one of `REWARD_MODELS`, an entry point of `pdt_lightning.reward_models`, or a class path."""
+    """The reward model called `name`.
+
+    It is one of `REWARD_MODELS`, an entry point of `pdt_lightning.reward_models`, or a class path.
+    """
     return find(f"`{OPTIONS}.reward_model`", name, REWARD_MODELS, "pdt_lightning.reward_models", RewardModel)

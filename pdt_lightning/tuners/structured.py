@@ -13,11 +13,12 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from pdt_lightning.core.ranges import check_types
+from pdt_lightning.core.ranges import NonNegativeFloat, check_types
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import OPTIONS, Choice
+from pdt_lightning.tuners.confidence import confidence
 from pdt_lightning.tuners.exploration import ExplorationName, best_choice, exploration_class
 from pdt_lightning.tuners.features import FeaturesName, feature_maker
 from pdt_lightning.tuners.features import features as features_of_segments
@@ -44,6 +45,8 @@ class StructuredBandit(Finalists):
             credited with the whole return, as published.
         prior: what is held of the segments before the first rollout, None: nothing; by name what the `demonstrations`
             tell, or `none`.
+        tolerance: the search is over when the recommended prompt is surely within this of the best: a share of success,
+            or of the task's return scale. 0: only when the budget is spent.
     """
 
     def __init__(
@@ -57,12 +60,13 @@ class StructuredBandit(Finalists):
         exploration: ExplorationName = "thompson",
         credit: Credit = "own",
         prior: Prior | None = None,
+        tolerance: NonNegativeFloat = 0.05,
     ):
         super().__init__(segments, budget, rng, slots)
-        check_types(OPTIONS, StructuredBandit.__init__, {"credit": credit})
+        check_types(OPTIONS, StructuredBandit.__init__, {"credit": credit, "tolerance": tolerance})
         kind = reward_model_class(reward_model)
         self._model = lambda features: kind(features, slots) if credit == "own" else Apart(kind, features, slots)
-        self._prior = prior
+        self._prior, self.tolerance = prior, tolerance
         self.model: RewardModel = (
             Informed(self._model, features, slots, prior.scores) if prior else self._model(features)
         )
@@ -87,10 +91,11 @@ class StructuredBandit(Finalists):
         exploration: ExplorationName = "thompson",
         credit: Credit = "own",
         prior: PriorName = "demonstrations",
+        tolerance: NonNegativeFloat = 0.05,
     ) -> Self:
         """With the features and the prior of the segments that the policy's transformer gives."""
         known, held = features_of_segments(features, segments, policy), prior_maker(prior)(segments, policy, slots)
-        return cls(segments, budget, rng, slots, known, reward_model, exploration, credit, held)
+        return cls(segments, budget, rng, slots, known, reward_model, exploration, credit, held, tolerance)
 
     @classmethod
     def check(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,23 +112,61 @@ class StructuredBandit(Finalists):
             return best_choice(self.model.mean(), open_ones) if self._prior.best in open_ones else self._prior.best
         return self.exploration.choose(self.model, number / self.budget, self.rng, open_ones)
 
+    def _propose(self, n: int) -> list[Choice]:
+        """While the recommended prompt does as well as the best may, it is tried again, until it is sure or fails."""
+        if self.tolerance and self.choices:
+            choice, value = self._best()
+            if choice in self.choices and value >= self._to_reach(value) - self._tolerated():
+                return [choice] * n
+        return super()._propose(n)
+
+    def confidence(self) -> float:
+        """That the recommended prompt is within the tolerance of the best; NaN before it was tried, or without one."""
+        if not self.tolerance or not self.choices:
+            return float("nan")
+        choice, value = self._best()
+        own = by_choice(self.choices, self.outcomes).get(choice)
+        return confidence(own, self.outcomes, self._to_reach(value), self._tolerated()) if own else float("nan")
+
+    def _tolerated(self) -> float:
+        return self.tolerance * self.outlook.size
+
+    def _to_reach(self, value: float) -> float:
+        """Value of the best: what was demonstrated or, where a prompt worth `value` does better, what may yet be."""
+        shown = self.outlook.demonstrated
+        if value <= shown + self._tolerated():
+            return shown
+        terms = (self.model.mean() + self.model.deviation()).max(axis=1).sum()
+        return max(value, self._mean + self._spread * float(terms))
+
     def _fit(self) -> None:
-        """Fit to the outcomes of exploration; re-trials judge single prompts and leave the model, and so the finalists, alone."""
+        """Fit to the outcomes of exploration.
+
+        Re-trials judge single prompts and leave the model, and so the finalists, alone.
+        """
         known = [n for n, number in enumerate(self.told) if number < self.exploring]
         if len(known) != self._fitted:
             self._fitted = len(known)
             outcomes = np.array(self.outcomes)[known]
-            spread = float(outcomes.std())
-            self._mean, self._spread = float(outcomes.mean()), spread if spread > 1e-9 else 1.0
-            self._range = float(outcomes.min()), float(outcomes.max())
+            # What was demonstrated is an outcome too: without it the first rollout that is lost would teach nothing.
+            shown = self.outlook.demonstrated if self._prior else np.nan
+            seen = outcomes if np.isnan(shown) else np.append(outcomes, shown)
+            spread = float(seen.std())
+            self._mean, self._spread = float(seen.mean()), spread if spread > 1e-9 else 1.0
+            self._range = float(seen.min()), float(seen.max())
+            if isinstance(self.model, Informed) and not np.isnan(shown):
+                self.model.expect((shown - self._mean) / self._spread)
             rng = generator(self.fit_seed, "fit", self._fitted)
             self.model.fit(np.array(self.choices)[known], (outcomes - self._mean) / self._spread, rng)
 
     def _estimates(self) -> dict[Choice, float]:
-        """Worth of every prompt tried and, while there are trials left, of the one that the model holds best."""
+        """Worth of every prompt tried and of the one that the model holds best.
+
+        That one is left out where nothing is left to try it by, and no prior speaks for it either.
+        """
         self._fit()
         groups = by_choice(self.choices, self.outcomes)
-        if self.asked < self.budget or not groups:
+        if self._prior or self.asked < self.budget or not groups:
             groups.setdefault(self._held_best(), [])
         return {
             c: worth(value, own) for (c, own), value in zip(groups.items(), self._values(list(groups)), strict=True)

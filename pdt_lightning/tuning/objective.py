@@ -1,14 +1,15 @@
 """What is maximised on a task, decided once, before its first rollout, so that all its outcomes have one unit."""
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.rollouts.rollout import Outcome
+from pdt_lightning.tuners.base import Outlook
+from pdt_lightning.tuners.references import best_demonstrations
 from pdt_lightning.tuning.subject import Subject
 
 Option = Literal["auto", "return", "success", "success_only"]
@@ -26,14 +27,14 @@ class Objective:
         reports_success: whether the environment reports success; an episode of one that does is not won where it
             reports none.
         scale: of the task's returns, > 0.
-        worst: value of an episode that is not won and brings the lowest demonstrated return: one that fails counts as
-            no better.
+        outlook: what the demonstrations tell of the values to come; `worst` is that of an episode that is not won and
+            brings the lowest demonstrated return.
     """
 
     kind: str = "return"
     reports_success: bool = False
     scale: float = 1.0
-    worst: float = math.inf
+    outlook: Outlook = field(default_factory=Outlook)
 
     @property
     def unit(self) -> str:
@@ -54,9 +55,8 @@ class Objective:
         if self.kind != "success":
             return total if self.kind == "return" else success
         scaled = total / self.scale
-        return (1 - TIE_BREAKER) * success + TIE_BREAKER * (
-            0.5 + 0.5 * scaled / (1 + abs(scaled))
-        )  # bounded, and never level
+        # Bounded, and never level.
+        return (1 - TIE_BREAKER) * success + TIE_BREAKER * (0.5 + 0.5 * scaled / (1 + abs(scaled)))
 
     def seen(self, outcome: Outcome) -> float:
         """The same as tables and figures show it: the return, or success from 0 to 1; NaN of an episode that failed."""
@@ -88,7 +88,12 @@ def decide(option: Option, subject: Subject, plays: bool = True) -> Objective:
         )
     kind = option if option != "auto" else "success" if reported else "return"
     objective = Objective(kind, reported, task.return_scale or 1.0)
-    return replace(objective, worst=objective.of(float(demonstrations.index.returns.min()), 0.0))
+    returns, best = demonstrations.index.returns, best_demonstrations(demonstrations)
+    # Where success is not recorded the best demonstrations are taken to be won: nobody shows how to fail.
+    won = np.nan_to_num(demonstrations.index.successes[best], nan=1.0)
+    demonstrated = np.mean([objective.of(*both) for both in zip(returns[best].tolist(), won.tolist(), strict=True)])
+    size = objective.scale if objective.unit == "return" else 1.0
+    return replace(objective, outlook=Outlook(objective.of(float(returns.min()), 0.0), float(demonstrated), size))
 
 
 def check_objective(option: Option, subjects: Iterable[Subject]) -> None:

@@ -36,7 +36,9 @@ def planned_rollouts(candidates: int, episodes: int) -> int:
 
 
 class Pool:
-    """Prompts of one task among which the best is looked for, each with the values of its rollouts so far; None: it failed.
+    """Prompts of one task among which the best is looked for, each with the values of its rollouts so far.
+
+    A value of None says that the rollout failed.
 
     Args:
         task: with horizon, target and scale settled.
@@ -68,9 +70,9 @@ class Pool:
 
         Each by the mean of its rollouts, drawn towards that of all, as a tuner draws it.
         """
-        everything = counted([value for own in self.values for value in own], [self.objective.worst])
+        everything = counted([value for own in self.values for value in own], [self.objective.outlook.worst])
         mean = sum(everything) / max(1, len(everything))
-        worst = min([self.objective.worst, *everything])
+        worst = min([self.objective.outlook.worst, *everything])
         scores = [worth(mean, counted(own, [worst])) for own in self.values]
         return sorted(range(len(scores)), key=lambda number: -scores[number])[:count]
 

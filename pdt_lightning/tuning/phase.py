@@ -1,4 +1,7 @@
-"""One phase of tuning, as it runs: untuned episodes, the tuner's search, the evaluation of what it recommends, the best found."""
+"""One phase of tuning, as it runs.
+
+It has untuned episodes, the tuner's search, the evaluation of what it recommends, and the best found.
+"""
 
 import math
 from collections.abc import Mapping, Sequence

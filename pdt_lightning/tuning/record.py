@@ -20,7 +20,7 @@ from pdt_lightning.tuning.search import Trial
 
 @dataclass(frozen=True)
 class Record:
-    """One task in one phase: `R` rollouts of a tuner, `J` slots, `N` segments of `E` demonstrations with `M` steps in all.
+    """One task in one phase: `R` rollouts of a tuner, `J` slots, `N` segments of `E` demonstrations, `M` steps in all.
 
     All values are in the objective's unit: the return, or success from 0 to 1; those that a tuner thinks of have a
     trace of the return in them, where it breaks ties.

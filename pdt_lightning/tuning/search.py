@@ -1,4 +1,7 @@
-"""Many cells of (task, tuner) advanced in lockstep: ask → one full batch of rollouts → tell. Knows nothing of Lightning."""
+"""Many cells of (task, tuner) advanced in lockstep: ask → one full batch of rollouts → tell.
+
+Knows nothing of Lightning.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -63,7 +66,7 @@ class Cell:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.tuner.floor = self.objective.worst
+        self.tuner.outlook = self.objective.outlook
 
     @contextmanager
     def timed(self) -> Iterator[None]:

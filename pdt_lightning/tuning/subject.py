@@ -29,9 +29,9 @@ class Subject:
 
     @cached_property
     def reports_success(self) -> bool:
-        """Whether the environment reports success: in an episode of random actions, or in one of the best demonstrations.
+        """Whether the environment reports success, in an episode of random actions or in one of the best demonstrations.
 
-        They are played when this is first asked.
+        These are played when this is first asked.
         """
         episodes = self.segments.episodes
         offsets, executed = (
@@ -54,8 +54,8 @@ def check_prompt(prompt: Prompt, subject: Subject, slots: int) -> None:
         shape = tuple(getattr(expected, name).shape)
         if tuple(values.shape) != shape:
             raise UserError(
-                f"the prompt of {subject.task.id} has {name} of shape {tuple(values.shape)}, not {shape}. Give one that "
-                "was saved with this checkpoint's options."
+                f"the prompt of {subject.task.id} has {name} of shape {tuple(values.shape)}, not {shape}. Give one "
+                "that was saved with this checkpoint's options."
             )
         if not bool(values.isfinite().all()):
             raise UserError(f"the prompt of {subject.task.id} has {name} that are not all finite. Give another one.")

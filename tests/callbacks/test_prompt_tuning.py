@@ -109,7 +109,10 @@ def test_a_run_that_ends_early_still_ends_with_a_phase(tmp_path):
 
 
 def test_what_is_judged_at_an_unforeseen_end_is_what_is_saved(tmp_path):
-    """Two epochs of three updates, validated every second epoch, stopped after the third: the checkpoint follows the verdict."""
+    """Two epochs of three updates, validated every second epoch, stopped after the third.
+
+    The checkpoint follows the verdict.
+    """
     saves = ModelCheckpoint(
         tmp_path / "checkpoints", "last", enable_version_counter=False, save_on_train_epoch_end=False
     )

@@ -1,4 +1,6 @@
-"""What a user may get wrong, one row each: every one ends in one message that names it, with exit code 2 and nothing written.
+"""What a user may get wrong, one row each.
+
+Every one ends in one message that names it, with exit code 2 and nothing written.
 
 A row: what is wrong; the flags; the same flags with good values, of which the controls are made; and pieces that the
 message must have. `{folder}` stands for the test's own folder.
@@ -61,8 +63,10 @@ METAWORLD = ["--data.family=metaworld", "--data.family_options={extra_goal_seeds
 
 OPTIONS = [
     # misspelt
-    Wrong("misspelt option", ["--model.widht=16"], ["--model.width=16"], ["--model.widht", "Did you mean --model.width?"]),
-    Wrong("half an option", ["--trainer.max_epoch=1"], ["--trainer.max_epochs=1"], ["Did you mean --trainer.max_epochs?"]),
+    Wrong("misspelt option", ["--model.widht=16"], ["--model.width=16"],
+          ["--model.widht", "Did you mean --model.width?"]),
+    Wrong("half an option", ["--trainer.max_epoch=1"], ["--trainer.max_epochs=1"],
+          ["Did you mean --trainer.max_epochs?"]),
     Wrong("option of another part", ["--data.width=16"], ["--model.width=16"], ["--data.width", "unrecognized"]),
     # the model
     option("--model.width=0", 16, "at least 1"),
@@ -101,7 +105,8 @@ OPTIONS = [
     option(f"--data.updates_per_epoch={HUGE}", 3, "at most"),
     option("--data.validation_share=1.5", 0.2, "below 1"),
     option("--data.validation_share=nan", 0.2, "nan"),
-    option("--data.validation_share=0.9", 0.2, "point/00 has 4 training episodes and 4 of them validate", "add episodes"),
+    option("--data.validation_share=0.9", 0.2, "point/00 has 4 training episodes and 4 of them validate",
+           "add episodes"),
     option("--data.validation_windows=0", 26, "at least 1"),
     option("--data.validation_windows=1000000000", 26, "GiB"),
     option("--data.collection_workers=0", 1, "at least 1"),
@@ -156,7 +161,8 @@ OPTIONS = [
     option("--trainer.val_check_interval=4", 3, "--data.updates_per_epoch=3"),
     option("--trainer.gradient_clip_val=-1", 1.0, "at least 0"),
     option("--trainer.max_time=soon", "00:00:10:00", "soon"),
-    Wrong("fewer rows than ranks", ["--data.batch_size=1", "--trainer.devices=2"], ["--data.batch_size=2", "--trainer.devices=1"],
+    Wrong("fewer rows than ranks", ["--data.batch_size=1", "--trainer.devices=2"],
+          ["--data.batch_size=2", "--trainer.devices=1"],
           ["--data.batch_size=1", "number of ranks, 2"]),
     # what is left
     option("--seed=one", 1, "one", "int"),
@@ -377,7 +383,8 @@ TUNED = [
 ]
 CHEETAH = ["--data.family=half-cheetah-vel"]
 LEARNED = [
-    option("--data.family_options.split=publishd", "training", "choose one of published, training", "Did you mean published?"),
+    option("--data.family_options.split=publishd", "training", "choose one of published, training",
+           "Did you mean published?"),
     option("--data.family_options.medium_share=0.5", 0.0, "--data.family_options.expert_share=1.0", "more than 1"),
     option("--data.family_options.medium_share=-0.5", 0.0, "at least 0"),
     option("--data.family_options.expert_share=0.01", 1.0, "candidate_demonstrations=", "rounds to no episode"),
@@ -385,8 +392,8 @@ LEARNED = [
     Wrong("published data that were not imported", ["--data.family_options.training_source=prompt-dt"], [],
           ["prompt-dt/half-cheetah-vel/00-expert-v0", "import-prompt-dt DIR --family half-cheetah-vel"]),
     Wrong("prompts that are trained on",
-          [f"--data.family_options.{source}" for source in ("training_source=prompt-dt-prompts", "candidate_source=prompt-dt",
-                                                            "split=training")], [],
+          [f"--data.family_options.{source}"
+           for source in ("training_source=prompt-dt-prompts", "candidate_source=prompt-dt", "split=training")], [],
           ["candidate_source=prompt-dt", "training_source=prompt-dt-prompts", "split=training"]),
     option("--data.family_options.candidate_source=web", "collected", "choose one of collected, prompt-dt"),
     option("--data.family_options.experts={folder}/nowhere", "null", "{folder}/nowhere", "there is no such file"),
@@ -400,23 +407,31 @@ COLLECTED = [
           ["--family_options.horizn", "Did you mean horizon?"]),
     Wrong("workers of collect", ["point", "--workers=0"], ["point", "--workers=1"], ["--workers=0", "at least 1"]),
     Wrong("experts that are not learned", ["point", "--train"], ["point"], ["--train", "not learned"]),
-    Wrong("steps of training experts", ["ant-dir", "--train", "--steps=10"], ["point"], ["--steps=10", "at least 10,000"]),
-    Wrong("no steps of training experts", ["ant-dir", "--train", "--steps=0"], ["point"], ["--steps=0", "at least 10,000"]),
+    Wrong("steps of training experts", ["ant-dir", "--train", "--steps=10"], ["point"],
+          ["--steps=10", "at least 10,000"]),
+    Wrong("no steps of training experts", ["ant-dir", "--train", "--steps=0"], ["point"],
+          ["--steps=0", "at least 10,000"]),
     Wrong("file of experts that are not trained", ["point", "--out=a"], ["point"], ["--out=a", "without --train"]),
     Wrong("experts to train and to use", ["ant-dir", "--train", '--family_options={"experts": "a"}'], ["point"],
           ["--family_options.experts=a", "Leave one of them out"]),
-    Wrong("family option of training experts", ["half-cheetah-vel", "--train", '--family_options={"split": "nope"}'], ["point"],
+    Wrong("family option of training experts", ["half-cheetah-vel", "--train", '--family_options={"split": "nope"}'],
+          ["point"],
           ["--family_options.split=nope", "published"]),
-    Wrong("experts below a file", ["ant-dir", "--train", "--out={folder}/file/a"], ["point"], ["--out", "{folder}/file is a file"]),
-    Wrong("experts over a file", ["ant-dir", "--train", "--out={folder}/file"], ["point"], ["{folder}/file is there already"]),
+    Wrong("experts below a file", ["ant-dir", "--train", "--out={folder}/file/a"], ["point"],
+          ["--out", "{folder}/file is a file"]),
+    Wrong("experts over a file", ["ant-dir", "--train", "--out={folder}/file"], ["point"],
+          ["{folder}/file is there already"]),
     Wrong("published files of no family", ["import-prompt-dt", "{folder}"], ["point"], ["--family", "required"]),
-    Wrong("published files of the point", ["import-prompt-dt", "{folder}", "--family=point"], ["point"], ["no files of it"]),
-    Wrong("no folder of published files", ["import-prompt-dt", "{folder}/no", "--family=ant-dir"], ["point"], ["{folder}/no"]),
+    Wrong("published files of the point", ["import-prompt-dt", "{folder}", "--family=point"], ["point"],
+          ["no files of it"]),
+    Wrong("no folder of published files", ["import-prompt-dt", "{folder}/no", "--family=ant-dir"], ["point"],
+          ["{folder}/no"]),
     Wrong("empty folder of published files", ["import-prompt-dt", "{folder}", "--family=ant-dir"], ["point"],
           ["no files such as ant_dir-0-prompt-expert.pkl"]),
 ]  # fmt: skip
 PLACES = [
-    option("--trainer.default_root_dir={folder}/file/a", "{folder}/runs", "{folder}/file is a file", what="runs below a file"),
+    option("--trainer.default_root_dir={folder}/file/a", "{folder}/runs", "{folder}/file is a file",
+           what="runs below a file"),
     option("--config={folder}/nowhere.yaml", "{folder}/good.yaml", "nowhere.yaml", what="YAML that is missing"),
     option("--config={folder}", "{folder}/good.yaml", "{folder}", what="YAML that is a folder"),
     option("--ckpt_path=last", "null", "there is no run under {folder}/runs/run", what="last checkpoint of no run"),
@@ -434,7 +449,10 @@ def tree(folder):
 
 @pytest.fixture
 def refused(tmp_path, capsys):
-    """Runs a command in-process, which has to end as all mistakes do; the one message, in which `{folder}` is the test's own."""
+    """Runs a command in-process, which has to end as all mistakes do.
+
+    The result is the one message, in which `{folder}` is the test's own.
+    """
 
     def run(main, flags):
         flags = [str(flag).replace("{folder}", str(tmp_path)) for flag in flags]
@@ -471,7 +489,7 @@ def accepted(tmp_path):
 
 @pytest.fixture
 def no_training(monkeypatch):
-    """A run that is given up when training would begin: all checks are behind it. The models that were to be trained."""
+    """A run that is given up when training would begin, after all checks. The models that were to be trained."""
     begun = []
     monkeypatch.setattr(lightning.Trainer, "fit", lambda trainer, model, *args, **options: begun.append(model))
     return begun

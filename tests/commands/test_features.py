@@ -1,4 +1,7 @@
-"""Lightning's features, switched on in a run: updates made and asked for, phases run and expected, weights judged and saved."""
+"""Lightning's features, switched on in a run.
+
+Held together are updates made and asked for, phases run and expected, weights judged and saved.
+"""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Options by two names: fields in the library, flags in the commands; and what `--help` and Python say of their types."""
+"""Options by two names: fields in the library, flags in the commands; what `--help` and Python say of their types."""
 
 import ast
 import re

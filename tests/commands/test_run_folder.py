@@ -1,4 +1,4 @@
-"""Where a run lives: one folder for all its ranks, however they are started; found again by `last` and after a requeue."""
+"""Where a run lives: one folder for all its ranks, however they are started; `last` and a requeue find it again."""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""Environments and data drawn out of what people have: our rollout sees and gets what was recorded, or a message says why not.
+"""Environments and data drawn out of what people have.
+
+Our rollout sees and gets what was recorded, or a message says why not.
 
 `PDT_LIGHTNING_DRAWS=2000 pytest -n0 tests/data/test_any_data.py` draws more.
 """

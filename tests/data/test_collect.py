@@ -54,9 +54,8 @@ def test_an_environment_that_reuses_its_arrays_is_recorded_step_by_step(environm
     changed = dataclasses.replace(recipe, task=task, expert=reusing, episodes=2)
     demonstrate(changed)
     for episode in minari.read(changed.dataset_id):
-        assert np.allclose(
-            np.diff(episode.states, axis=0), 0.1 * episode.labels[:-1], atol=1e-6
-        )  # full speed, as the labels say
+        # Full speed, as the labels say.
+        assert np.allclose(np.diff(episode.states, axis=0), 0.1 * episode.labels[:-1], atol=1e-6)
         assert len(np.unique(episode.states, axis=0)) == len(episode.states) > 10
         assert len(np.unique(episode.labels, axis=0)) > 2
         assert episode.success == 1.0

@@ -46,9 +46,8 @@ def test_it_is_made_once_and_again_when_a_dataset_changes(monkeypatch):
     write("test/changing-v0", [episode(9)])
     assert len(open_episodes([["test/changing-v0"]]).steps) == 9
     assert len(made) == 2
-    assert np.array_equal(
-        first.steps, Episodes.build([[episode(4)]], [1.0]).steps
-    )  # who has it open still reads the old one
+    # Who has it open still reads the old one.
+    assert np.array_equal(first.steps, Episodes.build([[episode(4)]], [1.0]).steps)
     monkeypatch.setattr(cache, "VERSION", cache.VERSION + 1)
     open_episodes([["test/changing-v0"]])
     assert len(made) == 3

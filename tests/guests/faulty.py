@@ -1,4 +1,4 @@
-"""A point whose simulator goes wrong in the third step of some episodes, in one of four ways, as often as it is told to."""
+"""A point whose simulator goes wrong in the third step of some episodes, in one of four ways, as often as told."""
 
 import os
 import time

@@ -52,7 +52,10 @@ def test_shares_are_the_weights_of_the_forward_pass(model, segments, monkeypatch
 
 
 def test_along_an_episode_a_step_sees_what_it_saw_in_a_rollout(model, segments):
-    """The published form: the last K steps. The window form: in the first block the same, and what they saw in the next ones."""
+    """The published form sees the last K steps.
+
+    The window form sees the same in the first block, and what those steps saw in the next ones.
+    """
     prompt, episodes = segments.gather(np.array([[1, 40]])), segments.episodes
     found = attention_along(model, K, episodes, 2, prompt, J)
     assert found.shape == (2, episodes.lengths[2], J)

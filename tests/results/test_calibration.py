@@ -68,7 +68,10 @@ def test_two_pretrainings_are_covered_but_widely():
 
 
 def coins(rng, size, bad, count=SEVERAL):
-    """Returns of 100 coins of 10 and -10: a share of the cells, more of some pretrainings, has a bad prompt; others win."""
+    """Returns of 100 coins of 10 and -10: a share of the cells, more of some pretrainings, has a bad prompt.
+
+    Others win.
+    """
     luck = (
         np.array([0.5, 1.0, 1.5])[rng.integers(3, size=(count, size[0], 1, 1))]
         if size[0] > 1
@@ -81,7 +84,7 @@ def coins(rng, size, bad, count=SEVERAL):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("bad", [0.03, 0.1, 0.3])
 def test_returns_most_of_which_are_alike(size, bad):
-    """Where no cell is bad nothing is printed; where one is, a wide interval. The one known miss is in its docstring."""
+    """Where no cell is bad nothing is printed; where one is, a wide interval. The docstring has the one known miss."""
     cells, truth = coins(np.random.default_rng(4), size, bad)
     covered, printed = coverage(hierarchical_interval(cells), truth)
     assert covered >= (0.86 if (size, bad) == ((1, 5, 3), 0.1) else LEAST - 0.01)
@@ -121,9 +124,8 @@ def test_the_probability_of_improvement(size, ahead):
     rng = np.random.default_rng(8)
 
     def pair(size, count):
-        shared = normal(
-            rng, size, 0.5, 0.5, count
-        )  # unlike the episodes, what tuning does is not shared, and comes on top
+        # Unlike the episodes, what tuning does is not shared, and comes on top.
+        shared = normal(rng, size, 0.5, 0.5, count)
         return [shared + 1.5 * rng.normal(size=shared.shape) + shift for shift in (ahead, 0.0)]
 
     truth = improvement_interval(*pair(size, 60_000)).value.mean()  # which is unbiased

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pdt_lightning.results.regret import cumulative_regret, simple_regret
 from pdt_lightning.results.statistics import (
-    cumulative_regret,
     hierarchical_interval,
     holm,
     improvement_interval,
@@ -12,7 +12,6 @@ from pdt_lightning.results.statistics import (
     p_value,
     performance_profile,
     proportion_interval,
-    simple_regret,
 )
 
 

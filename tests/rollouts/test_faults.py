@@ -1,4 +1,7 @@
-"""Simulators that go wrong: the outcomes are those of a clean one, or the episode has failed; nothing ends and nothing hangs."""
+"""Simulators that go wrong: the outcomes are those of a clean one, or the episode has failed.
+
+Nothing ends and nothing hangs.
+"""
 
 import dataclasses
 import os
@@ -63,9 +66,8 @@ def test_what_goes_wrong_again_and_again_fails_and_then_its_task_is_given_up(poi
     assert "point/03 was given up: 3 episodes failed one after the other" in again[0].failed
     assert again[1].failed is None
     assert pool.faults.total() == before
-    assert (
-        pool.with_policy(point_policy)(rows_of(point_data, tmp_path, [0], times=99))[0].failed is None
-    )  # another policy
+    # Another policy.
+    assert pool.with_policy(point_policy)(rows_of(point_data, tmp_path, [0], times=99))[0].failed is None
 
 
 def test_an_environment_that_cannot_be_built_fails_its_row_alone(point_data, point_policy, tmp_path):

@@ -246,7 +246,10 @@ def test_flattening_by_gymnasium_is_the_same(point_data, point_policy):
 
 
 def test_importing_the_package_imports_no_torch():
-    code = "import sys, pdt_lightning; assert 'load' in dir(pdt_lightning); print('torch' in sys.modules, 'numpy' in sys.modules)"
+    code = (
+        "import sys, pdt_lightning; assert 'load' in dir(pdt_lightning); "
+        "print('torch' in sys.modules, 'numpy' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["False", "False"]
     with pytest.raises(AttributeError, match="no attribute 'lode'"):

@@ -31,9 +31,8 @@ def test_every_task_has_a_goal_of_its_own_and_its_own_scale(ml10):
     training, held_out = goals_of("ML10")
     assert {len(goals) for group in (training, held_out) for goals in group.values()} == {50}
     assert len({task.env_kwargs["positions"] for task in ml10.tasks}) == 25
-    assert {(task.target_return, task.return_scale) for task in ml10.tasks} == {
-        (None, None)
-    }  # its demonstrations decide
+    # Its demonstrations decide.
+    assert {(task.target_return, task.return_scale) for task in ml10.tasks} == {(None, None)}
 
 
 def test_goals_are_drawn_once(ml10, monkeypatch):

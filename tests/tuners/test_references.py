@@ -1,4 +1,7 @@
-"""What demonstrations tell before any rollout: the error of the transformer's actions on short windows of the best of them."""
+"""What demonstrations tell before any rollout.
+
+It is the error of the transformer's actions on short windows of the best of them.
+"""
 
 from dataclasses import replace
 

@@ -31,7 +31,10 @@ def test_posterior_by_hand(without_constant):
 
 
 def test_the_mean_segment_is_not_worth_what_the_chosen_ones_brought():
-    """Good segments were tried nine times as often, so that returns are centred on theirs; the features are centred on all."""
+    """Good segments were tried nine times as often, so that returns are centred on theirs.
+
+    The features are centred on all.
+    """
     features = np.repeat([[1.0], [-1.0]], 10, axis=0)  # the first ten bring 10, the others -10
     choices = np.arange(40)[:, None] % 10
     choices[:4] += 10

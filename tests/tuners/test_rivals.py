@@ -80,7 +80,7 @@ def test_zo_rank_sgd_descends_after_every_step_and_not_within_one(segments, poin
 
 
 def test_ucb_by_hand(monkeypatch):
-    """Mean and deviation of the posterior of two orthogonal segments, of which one was tried three times and one once."""
+    """Mean and deviation of the posterior of two orthogonal segments: one was tried three times and the other once."""
     monkeypatch.setattr(LinearModel, "CONSTANT", 0.0)
     model = LinearModel(np.eye(2), slots=1)
     model.RATIOS = np.array([0.5])

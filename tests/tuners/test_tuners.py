@@ -176,7 +176,7 @@ def test_parallel_proposals_are_distinct(segments, point_policy, options):
 
 @pytest.mark.parametrize("exploration", ["thompson", "ucb", "epsilon_greedy"])
 def test_the_bandit_beats_random_search_where_features_tell_and_outcomes_are_coins(segments, exploration):
-    """Outcomes of 0 or 1 whose chance rises with one feature; the mean true worth of what is recommended, over seeds."""
+    """Outcomes of 0 or 1 whose chance rises with one feature; the mean true worth of what is recommended, by seeds."""
     seeds = 10
     rng = np.random.default_rng(5)
     count = len(segments)

@@ -115,7 +115,7 @@ def test_an_episode_that_failed_was_not_won_and_brought_the_least_that_is_known(
 
 
 def test_one_episode_played_of_many_does_not_speak_for_them(point_policy, subjects, play):
-    """The tuned prompt's verdict is one win among failures; untuned episodes and demonstrations tell what else there is."""
+    """The tuned prompt's verdict is one win among failures; untuned episodes and demonstrations tell what else is."""
     judged = []
 
     def failing(rows):
@@ -153,7 +153,7 @@ def test_verdicts_are_on_episodes_that_the_tuner_never_saw(point_policy, subject
 
 
 def test_the_verdict_has_a_seed_of_its_own(point_policy, subjects, play):
-    """Whatever the seed of tuning is, so that it is no choice of lucky episodes to choose among runs by their tables."""
+    """Whatever the seed of tuning is, so that choosing among runs by their tables is no choice of lucky episodes."""
 
     def verdicts(**changes):
         seen = []
