@@ -36,9 +36,9 @@ from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import one_thread
 from pdt_lightning.tuners import StructuredBandit
-from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import tune
+from pdt_lightning.tuning.subject import Subject
 
 RESULTS = Path(__file__).parent / "results.json"
 

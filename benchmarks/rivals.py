@@ -27,8 +27,9 @@ from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import one_thread, play_groups
 from pdt_lightning.tuners import HillClimbing, PublishedBandit, ZORankSGD, features
-from pdt_lightning.tuning.draws import Draws, Subject
+from pdt_lightning.tuning.draws import Draws
 from pdt_lightning.tuning.search import Cell, search
+from pdt_lightning.tuning.subject import Subject
 
 PHASE = -3  # of no run, `tune` or comparison
 BUDGETS = (50, 250)

@@ -30,6 +30,7 @@ from pdt_lightning.rollouts.policy import Precision
 from pdt_lightning.rollouts.pool import Width
 from pdt_lightning.tuning.objective import check_objective
 from pdt_lightning.tuning.options import TuningOptions
+from pdt_lightning.tuning.subject import Subject
 
 NOT_COMPARED = {
     "tuner",
@@ -130,7 +131,7 @@ def planned(config: Namespace, options: TuningOptions) -> Plan:
             first = (names, trained)
             data.prepare_candidates()
             check_objective(
-                options.objective, ((data.prompt_tasks[name], data.segments(name).episodes) for name in names)
+                options.objective, (Subject(data.prompt_tasks[name], data.segments(name)) for name in names)
             )
         elif (names, trained) != first:
             raise UserError(

@@ -22,9 +22,9 @@ from pdt_lightning.results import report
 from pdt_lightning.results.videos import examples, film_all
 from pdt_lightning.rollouts.policy import Policy, Precision
 from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
-from pdt_lightning.tuning.draws import Subject, check_prompt
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import Recommendation, planned_rollouts, tune
+from pdt_lightning.tuning.subject import Subject, check_prompt
 
 EXAMPLE = "runs/<name>/version_0/prompts"
 PHASE = -1  # of no run, so that no episode is one that a run has tuned or judged with

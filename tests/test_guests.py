@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_refused_by_name(options, words):
         TuningOptions(**options)
 
 
-def test_a_run_trains_a_transformer_of_a_users_and_goes_on_with_it(tmp_path, point_data):
+def test_a_run_trains_a_transformer_of_a_users_and_goes_on_with_it_on_two_ranks(tmp_path, point_data):
     mine = ["--model.transformer=tests.guests.Reactive", "--model.transformer_options.hidden=12"]
     short = [*POINT_FLAGS, "--name=run", f"--trainer.default_root_dir={tmp_path}", "--tuning.rounds=2"]
     command("fit", *short, *mine, "--trainer.max_epochs=1")
@@ -127,9 +127,11 @@ def test_a_run_trains_a_transformer_of_a_users_and_goes_on_with_it(tmp_path, poi
     saved = read(checkpoint)
     assert saved["hyper_parameters"]["transformer_options"] == {"hidden": 12}
     assert saved["state_dict"]["model.transformer.0.weight"].shape == (12, 32)
-    done = command("fit", *short, *mine, "--trainer.max_epochs=2", "--ckpt_path=last")
+    two = ["--config=conf/ddp.yaml", "--trainer.accelerator=cpu"]  # ranks; it goes on the same with any number of them
+    done = command("fit", *short, *mine, "--trainer.max_epochs=2", "--ckpt_path=last", *two)
     assert "after update 3 in epoch 0" in done.stdout
     assert read(checkpoint)["global_step"] == 6
+    assert {row for row, *_ in tried(folder / "tuning.csv")[0]} == {"0", "1"}  # phases
     refused = command("fit", *short, "--trainer.max_epochs=3", "--ckpt_path=last", check=False)
     assert "--model.transformer=tests.guests.Reactive, now pdt" in refused.stderr
     command("tune", f"--ckpt_path={checkpoint}", f"--out={tmp_path / 'tuned'}", "--tasks=[point/03]", "--workers=1")

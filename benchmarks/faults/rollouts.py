@@ -25,10 +25,10 @@ from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.tasks.point import PointEnv
-from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import tune
 from pdt_lightning.tuning.result import TaskResult
+from pdt_lightning.tuning.subject import Subject
 
 SHARES = {"raises": 0.01, "nan": 0.01, "hangs": 0.005, "dies": 0.001}
 STEP = 3  # in which an episode goes wrong

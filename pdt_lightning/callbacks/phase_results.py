@@ -11,9 +11,9 @@ from pdt_lightning.callbacks.board import show_phase
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import examples, film_all, log_films
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.result import TaskResult
+from pdt_lightning.tuning.subject import Subject
 
 
 def write_and_show(

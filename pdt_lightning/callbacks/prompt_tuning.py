@@ -16,7 +16,7 @@ from pdt_lightning.callbacks.interruption import Interruption
 from pdt_lightning.callbacks.phase_results import film, write_and_show
 from pdt_lightning.callbacks.share import tune_share
 from pdt_lightning.callbacks.weights import saved_weights
-from pdt_lightning.core.distributed import attempt, gather, shard
+from pdt_lightning.core.distributed import ALIKE, attempt, gather, shard
 from pdt_lightning.core.errors import UserError, check_range
 from pdt_lightning.core.plain import plain
 from pdt_lightning.core.processes import cores
@@ -27,11 +27,11 @@ from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.results import report
 from pdt_lightning.rollouts.policy import Policy, Precision
 from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
-from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.journal import forget, path_of
 from pdt_lightning.tuning.objective import check_objective
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.result import TaskResult
+from pdt_lightning.tuning.subject import Subject
 
 
 class PromptTuning(lightning.Callback):
@@ -87,6 +87,7 @@ class PromptTuning(lightning.Callback):
         self._monitoring: list[lightning.Callback] = []  # callbacks that monitor a number of a phase
         self._to_be_saved = False  # whether what was judged is not what the last validation saved
         self._pool: RolloutPool | None = None
+        self._subjects: list[Subject] = []
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """Check tasks and objective, and make the pool of workers, which start when first needed."""
@@ -96,9 +97,8 @@ class PromptTuning(lightning.Callback):
                 "PromptTuning needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...))."
             )
         self.check(data)
-        check_objective(
-            self.options.objective, ((subject.task, subject.segments.episodes) for subject in self.subjects(data))
-        )
+        self._subjects = self.subjects(data)
+        check_objective(self.options.objective, self._subjects)
         self._monitoring = only_after_a_phase(trainer, lambda: self.last_update == trainer.global_step)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", trainer.num_devices))
         workers = max(1, cores() // max(1, local)) if self.workers is None else self.workers
@@ -135,7 +135,7 @@ class PromptTuning(lightning.Callback):
         """Tune, and log the same numbers on every rank, so that anything may monitor them."""
         if self.due(trainer):
             metrics = self._run_phase(trainer, pl_module, trainer.current_epoch, final=run_ends(trainer))
-            pl_module.log_dict(metrics, rank_zero_only=False, sync_dist=False)
+            pl_module.log_dict(metrics, **ALIKE)
             self._to_be_saved = not trainer.validating
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: LitPDT) -> None:  # type: ignore[override]
@@ -214,7 +214,7 @@ class PromptTuning(lightning.Callback):
         with saved_weights(trainer, module, self):
             shares = gather(attempt(lambda: self._tune_share(data, module, *ranks, phase, final, journal)))
             found = {result.task: result for share in shares for result in share}
-            wanted = [subject.task.id for subject in self.subjects(data)]
+            wanted = [subject.task.id for subject in self._subjects]
             results = [found[name] for name in wanted if name in found]
             if not results:
                 raise RuntimeError(
@@ -239,7 +239,7 @@ class PromptTuning(lightning.Callback):
         final: bool,
         path: Path | None,
     ) -> list[TaskResult]:
-        subjects = shard(self.subjects(data), rank, world_size)
+        subjects = shard(self._subjects, rank, world_size)
         if not subjects:
             return []
         assert self._pool is not None
@@ -250,11 +250,10 @@ class PromptTuning(lightning.Callback):
     def _write(
         self, folder: Path, results: Sequence[TaskResult], phase: int, epoch: int, trainer: Any, final: bool
     ) -> None:
-        data, options = trainer.datamodule, self.options
-        subjects = self.subjects(data)
+        options, subjects = self.options, self._subjects
         write_and_show(folder, results, subjects, options, trainer, phase, epoch, final)
         if final and options.videos:
-            slots, policy = data.hparams["segments"], self._policy(trainer.lightning_module)
+            slots, policy = trainer.datamodule.hparams["segments"], self._policy(trainer.lightning_module)
             film(folder, results, subjects, options, trainer, phase, slots, policy, self.width, self.progress)
 
     def _policy(self, module: Any) -> Policy:

@@ -8,12 +8,12 @@ from pdt_lightning.core.terminal import progress_bar, say
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Row
-from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.journal import Journal
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import planned_rollouts, tune
 from pdt_lightning.tuning.result import TaskResult
 from pdt_lightning.tuning.search import TaskGivenUp
+from pdt_lightning.tuning.subject import Subject
 
 
 def tune_share(

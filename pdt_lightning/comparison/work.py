@@ -26,11 +26,12 @@ from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row, one_thread, play_groups
 from pdt_lightning.tuners import Candidate, make_tuner
 from pdt_lightning.tuning import oracle
-from pdt_lightning.tuning.draws import Draws, Subject
+from pdt_lightning.tuning.draws import Draws
 from pdt_lightning.tuning.journal import Journal, path_of
 from pdt_lightning.tuning.objective import Objective, Option, decide
 from pdt_lightning.tuning.result import EpisodeStatistics
 from pdt_lightning.tuning.search import Cell, search
+from pdt_lightning.tuning.subject import Subject
 
 # Of the first checkpoint, -3 of the second: of no run and no `tune`, so that no episode is one that either has played.
 PHASE = -2
@@ -82,7 +83,7 @@ def _opened(
     data.prepare_candidates()
     policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), precision)
     subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in tasks]
-    return policy, subjects, {own.task.id: decide(objective, own.task, own.segments.episodes) for own in subjects}
+    return policy, subjects, {own.task.id: decide(objective, own) for own in subjects}
 
 
 def _cells(plan: Plan, subjects: Sequence[Subject]) -> list[tuple[int, Subject]]:

@@ -1,14 +1,18 @@
 """The only place with collectives: share work over ranks, gather results or errors, raise alike everywhere."""
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import torch.distributed as dist
+from torch import Tensor
 
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.core.signals import Interrupted
 
 T = TypeVar("T")
+# How Lightning's `log` is told that every rank has the number already: no collective, and no remark that one lacks.
+ALIKE: Mapping[str, Any] = MappingProxyType({"sync_dist": True, "rank_zero_only": True})
 
 
 def shard(items: Sequence[T], rank: int, world_size: int) -> list[T]:
@@ -36,7 +40,7 @@ def gather(outcome: T | Exception) -> list[T]:
         RuntimeError: on all ranks, if any rank's outcome is an error; with one process, that error itself. An error of
             the user's stays one.
     """
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    if not _several():
         if isinstance(outcome, Exception):
             raise outcome
         return [outcome]
@@ -51,6 +55,19 @@ def gather(outcome: T | Exception) -> list[T]:
         if isinstance(one, Exception):
             raise RuntimeError(f"on rank {rank}: {one}") from one
     return everything  # type: ignore[return-value]  # no exception is left
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean of every rank's value, without its gradient; a collective that nobody has to wait for on a GPU."""
+    value = value.detach().clone()
+    if _several():
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+    return value
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def anywhere(flag: bool) -> bool:

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from pdt_lightning.core.distributed import gather
+from pdt_lightning.core.distributed import ALIKE, gather, mean
 from pdt_lightning.core.errors import UserError, check_memory
 from pdt_lightning.core.plain import plain
 from pdt_lightning.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, check_types, number
@@ -17,7 +17,7 @@ from pdt_lightning.core.seeding import integer
 from pdt_lightning.core.terminal import say
 from pdt_lightning.data.batches import Batch
 from pdt_lightning.data.option_types import Attention
-from pdt_lightning.model.guests import check_options, make_transformer
+from pdt_lightning.model.guests import allow_unused, check_options, make_transformer
 from pdt_lightning.model.learning_rate import begin_with, factor
 from pdt_lightning.model.task_error import TaskError
 
@@ -151,6 +151,7 @@ class LitPDT(lightning.LightningModule):
         if stage == "fit":
             if not self.keeps_statistics:
                 self.model.set_statistics(data.statistics)
+            allow_unused(self.trainer.strategy, self.model)
             if self.hparams["compile"]:
                 self.model.compile()
         self._validation_names = data.validation_names()
@@ -181,7 +182,7 @@ class LitPDT(lightning.LightningModule):
         errors = self.errors(batch) * batch.context.mask
         self._rows.append((batch.task, ~errors.detach().isfinite().all(-1)))
         loss = errors.sum() / batch.steps
-        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/loss", mean(loss), prog_bar=True)
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -211,10 +212,8 @@ class LitPDT(lightning.LightningModule):
         for (name, tasks), metric in zip(self._validation_names, self.task_errors, strict=True):
             errors: Tensor = metric.compute().reshape(-1)  # type: ignore[operator]  # torchmetrics squeezes a single task's
             metric.reset()  # type: ignore[operator]
-            self.log(f"{name}/action_error", errors.nanmean(), prog_bar=True, rank_zero_only=True)
-            self.log_dict(
-                {f"{name}_task/{task}": error for task, error in zip(tasks, errors, strict=True)}, rank_zero_only=True
-            )
+            self.log(f"{name}/action_error", errors.nanmean(), prog_bar=True, **ALIKE)
+            self.log_dict({f"{name}_task/{task}": error for task, error in zip(tasks, errors, strict=True)}, **ALIKE)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with linear warm-up."""

@@ -29,9 +29,10 @@ from pdt_lightning.rollouts.environments import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 from pdt_lightning.tasks.base import Task
-from pdt_lightning.tuning.draws import Draws, Subject
+from pdt_lightning.tuning.draws import Draws
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.result import TaskResult
+from pdt_lightning.tuning.subject import Subject
 
 SIDE = 300  # pixels of a panel
 FONT_SIZE, LINE, MARGIN = 13, 17, 8  # pixels

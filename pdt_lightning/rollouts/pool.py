@@ -29,6 +29,23 @@ else:
     StepTimeout = number(float, 0, above=True)
 
 
+class Tries:
+    """What has become of rows, by number: an episode that failed is tried again, `TRIES` times in all."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[int, Outcome] = {}  # of the rows that are over
+        self.failures: Counter[int] = Counter()
+
+    def ended(self, number: int, outcome: Outcome | None) -> bool:
+        """Take in how a try ended, None where it fell with a neighbour; whether the row is over now."""
+        failed = outcome is not None and outcome.failed is not None
+        self.failures[number] += failed
+        if outcome is None or (failed and self.failures[number] < TRIES):
+            return False
+        self.outcomes[number] = dataclasses.replace(outcome, replays=self.failures[number] - failed)
+        return True
+
+
 class RolloutPool:
     """Worker processes that play blocks of rows; with 0 workers blocks are played here. The outcomes are the same.
 
@@ -74,34 +91,7 @@ class RolloutPool:
         self._failing.clear()
 
         def play(rows: Sequence[Row]) -> list[Outcome]:
-            outcomes: dict[int, Outcome] = {}
-            failures: Counter[int] = Counter()
-            waiting = [n for n, row in enumerate(rows) if row.task.id not in self.given_up]
-            for n in set(range(len(rows))) - set(waiting):
-                outcomes[n] = Outcome(0.0, None, 0, f"{rows[n].task.id} was given up: {self.given_up[rows[n].task.id]}")
-            on_outcomes([rows[n] for n in sorted(outcomes)], [outcomes[n] for n in sorted(outcomes)])
-            while waiting:
-                again: list[int] = []
-                for numbers, played in self._played(policy, frozen, rows, waiting):
-                    over = []
-                    for n, outcome in zip(numbers, played, strict=True):
-                        failures[n] += outcome is not None and outcome.failed is not None
-                        if outcome is None or (outcome.failed and failures[n] < TRIES):
-                            again.append(n)
-                        else:
-                            outcomes[n] = dataclasses.replace(
-                                outcome, replays=failures[n] - (outcome.failed is not None)
-                            )
-                            over.append(n)
-                        if outcome is not None and outcome.failed:
-                            self.faults[outcome.failed.partition(":")[0]] += 1
-                    on_outcomes([rows[n] for n in over], [outcomes[n] for n in over])
-                waiting = sorted(again)
-                if any(failures[n] == TRIES - 1 for n in waiting):
-                    self.close()
-            for n, row in enumerate(rows):
-                self._judge(row.task.id, outcomes[n].failed)
-            return [outcomes[n] for n in range(len(rows))]
+            return self._play(policy, frozen, rows, on_outcomes)
 
         return play
 
@@ -118,6 +108,30 @@ class RolloutPool:
             self.given_up[task] = (
                 f"{GIVEN_UP} episodes failed one after the other, each {TRIES} times; the last one: {failed}"
             )
+
+    def _play(
+        self, policy: Policy, frozen: Frozen | None, rows: Sequence[Row], on_outcomes: OnOutcomes
+    ) -> list[Outcome]:
+        """The outcome of every row, each tried until it is over."""
+        tries = Tries()
+
+        def over(numbers: Sequence[int]) -> None:
+            on_outcomes([rows[n] for n in numbers], [tries.outcomes[n] for n in numbers])
+
+        for n, row in enumerate(rows):
+            if why := self.given_up.get(row.task.id):
+                tries.outcomes[n] = Outcome(0.0, None, 0, f"{row.task.id} was given up: {why}")
+        over(list(tries.outcomes))
+        while waiting := [n for n in range(len(rows)) if n not in tries.outcomes]:
+            if any(tries.failures[n] == TRIES - 1 for n in waiting):  # the last try is in fresh workers
+                self.close()
+            for numbers, played in self._played(policy, frozen, rows, waiting):
+                ended = [n for n, outcome in zip(numbers, played, strict=True) if tries.ended(n, outcome)]
+                self.faults.update(one.failed.partition(":")[0] for one in played if one and one.failed)
+                over(ended)
+        for n, row in enumerate(rows):
+            self._judge(row.task.id, tries.outcomes[n].failed)
+        return [tries.outcomes[n] for n in range(len(rows))]
 
     def _played(
         self, policy: Policy, frozen: Frozen | None, rows: Sequence[Row], waiting: Sequence[int]

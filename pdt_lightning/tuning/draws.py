@@ -1,51 +1,15 @@
-"""What is tuned, and the prompts and episodes of a phase, which follow from its seed alone."""
+"""The prompts and episodes of a phase, which follow from its seed alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-
-from pdt_lightning.core.errors import UserError
 from pdt_lightning.core.seeding import Key, generator, integer
-from pdt_lightning.data.segments import Prompt, Segments
+from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.rollout import Row
-from pdt_lightning.tasks.base import Task
 from pdt_lightning.tuners.spaces import Choices
 from pdt_lightning.tuning.options import TuningOptions
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A task to tune, with what is known of it.
-
-    Args:
-        task: with horizon, target and scale settled.
-        segments: its arms, whose demonstrations say what an expert gets.
-        held_out: whether it is reported, or was trained on and serves to choose a checkpoint by.
-    """
-
-    task: Task
-    segments: Segments
-    held_out: bool = True
-
-
-def check_prompt(prompt: Prompt, subject: Subject, slots: int) -> None:
-    """Refuse a prompt that was not made for such a task and model.
-
-    Raises:
-        UserError: naming the task.
-    """
-    expected = subject.segments.gather(np.zeros((1, slots), int))
-    for name, values in vars(prompt).items():
-        shape = tuple(getattr(expected, name).shape)
-        if tuple(values.shape) != shape:
-            raise UserError(
-                f"the prompt of {subject.task.id} has {name} of shape {tuple(values.shape)}, not {shape}. Give one "
-                "that was saved with this checkpoint's options."
-            )
-        if not bool(values.isfinite().all()):
-            raise UserError(f"the prompt of {subject.task.id} has {name} that are not all finite. Give another one.")
+from pdt_lightning.tuning.subject import Subject
 
 
 @dataclass(frozen=True)

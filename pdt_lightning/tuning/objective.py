@@ -7,18 +7,15 @@ from typing import Literal
 import numpy as np
 
 from pdt_lightning.core.errors import UserError
-from pdt_lightning.data.episodes import Episodes
-from pdt_lightning.rollouts.environments import reports_success
 from pdt_lightning.rollouts.rollout import Outcome
-from pdt_lightning.tasks.base import Task
 from pdt_lightning.tuners.base import Outlook
 from pdt_lightning.tuners.references import best_demonstrations
+from pdt_lightning.tuning.subject import Subject
 
 Option = Literal["auto", "return", "success", "success_only"]
 # Share of the return in a value of `success`. The average of 1,000 episodes changes by more with one of them won or
 # lost.
 TIE_BREAKER = 5e-4
-REPLAYED = 3  # demonstrations
 
 
 @dataclass(frozen=True)
@@ -68,23 +65,22 @@ class Objective:
         return outcome.total if self.unit == "return" else outcome.success or 0.0
 
 
-def decide(option: Option, task: Task, demonstrations: Episodes, plays: bool = True) -> Objective:
+def decide(option: Option, subject: Subject, plays: bool = True) -> Objective:
     """The objective of a task, by the option and by whether its environment reports success.
 
-    That is found out by an episode of random actions and by some with the actions of the best demonstrations; or
-    demonstrations tell, some of which report it and others none: where it appears only when it happens.
+    Demonstrations tell that too, some of which report it and others none: where it appears only when it happens.
 
     Args:
         option: what the user asked for; `auto` is `success` where success is reported, else `return`.
-        task: with its return scale settled.
-        demonstrations: its candidates for prompts.
+        subject: the task, with its return scale settled.
         plays: whether episodes are to be played; where not, the demonstrations alone are asked.
 
     Raises:
         UserError: if success is asked for and the environment reports none.
     """
+    task, demonstrations = subject.task, subject.segments.episodes
     unknown = np.isnan(demonstrations.index.successes)
-    reported = 0 < unknown.sum() < len(unknown) or (plays and reports_success(task, _best_actions(demonstrations)))
+    reported = 0 < unknown.sum() < len(unknown) or (plays and subject.reports_success)
     if plays and option.startswith("success") and not reported:
         raise UserError(
             f"`tuning.objective`={option}: {task.env_name}, the environment of {task.id}, has no success in its info. "
@@ -100,24 +96,16 @@ def decide(option: Option, task: Task, demonstrations: Episodes, plays: bool = T
     return replace(objective, outlook=Outlook(objective.of(float(returns.min()), 0.0), float(demonstrated), size))
 
 
-def check_objective(option: Option, tasks: Iterable[tuple[Task, Episodes]]) -> None:
+def check_objective(option: Option, subjects: Iterable[Subject]) -> None:
     """Refuse to look for success where it is not reported, before a run finds out; other options are never refused.
 
     Args:
         option: what the user asked for.
-        tasks: each with its candidates for prompts.
+        subjects: what is to be tuned.
 
     Raises:
         UserError: see `decide`.
     """
     if option.startswith("success"):
-        for task, demonstrations in tasks:
-            decide(option, task, demonstrations)
-
-
-def _best_actions(demonstrations: Episodes) -> list[np.ndarray]:
-    """`(T, A)` executed actions of the best few."""
-    known = demonstrations.index
-    best = demonstrations.ranked()[:REPLAYED]
-    executed = slice(demonstrations.state_size, demonstrations.state_size + demonstrations.action_size)
-    return [np.array(demonstrations.steps[known.offsets[one] : known.offsets[one + 1], executed]) for one in best]
+        for subject in subjects:
+            decide(option, subject)

@@ -18,12 +18,13 @@ from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, one_thread, play_groups
 from pdt_lightning.tuners import Tuner, make_tuner
 from pdt_lightning.tuning import oracle
-from pdt_lightning.tuning.draws import Draws, Subject
+from pdt_lightning.tuning.draws import Draws
 from pdt_lightning.tuning.objective import Objective, decide
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.record import Record, record
 from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
 from pdt_lightning.tuning.search import Cell, TaskGivenUp, search
+from pdt_lightning.tuning.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _tuned(
     """A phase in which every task can be played."""
     # Where nothing is played no environment is asked for: prompts are chosen from demonstrations alone.
     plays = bool(options.rounds or options.verdict_episodes)
-    objectives = [decide(options.objective, subject.task, subject.segments.episodes, plays) for subject in subjects]
+    objectives = [decide(options.objective, subject, plays) for subject in subjects]
     with ExitStack() as held:
         # Encoding and the bandit's linear algebra too run on one thread, or ranks with other numbers of threads would
         # differ.

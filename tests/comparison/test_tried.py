@@ -11,10 +11,10 @@ from pdt_lightning.comparison.summary import Results
 from pdt_lightning.comparison.tried import add_tried, save_prompts
 from pdt_lightning.comparison.work import _draws
 from pdt_lightning.data.segments import Prompt
-from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.objective import Objective
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.oracle import Pool
+from pdt_lightning.tuning.subject import Subject
 
 
 @pytest.fixture

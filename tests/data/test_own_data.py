@@ -29,6 +29,7 @@ from pdt_lightning.tasks import Task, make_family
 from pdt_lightning.tasks.spaces import flatten, from_text
 from pdt_lightning.tuning.objective import decide
 from pdt_lightning.tuning.result import EpisodeStatistics
+from pdt_lightning.tuning.subject import Subject
 from tests.walks import edit, record, walk
 
 
@@ -195,9 +196,9 @@ def test_success_is_looked_for_in_every_task(own):
         record(f"own/{name}-v0", walk(success=name))
     known, unknown = (laid_out([f"own/{name}-v0"], f"own/{name}-v0") for name in ("is_success", "none"))
     assert [reports_success(data.heldout_tasks[0]) for data in (known, unknown)] == [True, False]
-    decided = [(data.heldout_tasks[0], data.segments(data.heldout_tasks[0].id).episodes) for data in (known, unknown)]
-    assert decide("success", *decided[0]).reports_success
-    refused("has no success", making=lambda: decide("success", *decided[1]))
+    subjects = [Subject(data.heldout_tasks[0], data.segments(data.heldout_tasks[0].id)) for data in (known, unknown)]
+    assert decide("success", subjects[0]).reports_success
+    refused("has no success", making=lambda: decide("success", subjects[1]))
 
 
 # Units

@@ -16,10 +16,10 @@ from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.results import demonstrations, figures, report
 from pdt_lightning.results.statistics import mean_interval
 from pdt_lightning.rollouts.pool import RolloutPool
-from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import tune
 from pdt_lightning.tuning.record import Record
+from pdt_lightning.tuning.subject import Subject
 from tests.callbacks.test_prompt_tuning import TUNING, run
 
 LENGTHS = np.array([6, 4, 8])  # of segments of 3 steps: 4 + 2 + 6

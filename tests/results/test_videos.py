@@ -23,9 +23,9 @@ from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 from pdt_lightning.tasks.base import Task
 from pdt_lightning.tasks.point import PointEnv
-from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import tune
+from pdt_lightning.tuning.subject import Subject
 from tests.conftest import POINT_FLAGS, untrained
 from tests.processes import command
 

@@ -14,11 +14,11 @@ from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.tuners import TUNERS, Tuner
 from pdt_lightning.tuners.flat import Listed
 from pdt_lightning.tuners.spaces import Choices, Space, Values
-from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.journal import Journal
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import Recommendation, tune
 from pdt_lightning.tuning.record import Record
+from pdt_lightning.tuning.subject import Subject
 
 
 class Mirrored(Space):

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from pdt_lightning.core.errors import UserError
+from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome
+from pdt_lightning.tasks.base import Task
 from pdt_lightning.tasks.point import PointEnv
-from pdt_lightning.tuning.draws import Subject
 from pdt_lightning.tuning.objective import Objective, check_objective, decide
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import tune
+from pdt_lightning.tuning.subject import Subject
 
 OPTIONS = TuningOptions(rounds=6, yardstick_episodes=2, verdict_episodes=3, oracle_candidates=0)
 
@@ -77,7 +79,8 @@ def known(point_data):
         task, episodes = point_data.heldout_tasks[0], point_data.segments("point/03").episodes
         successes = np.where(np.arange(len(episodes)) < reporting, episodes.index.successes, np.nan)
         episodes = dataclasses.replace(episodes, index=dataclasses.replace(episodes.index, successes=successes))
-        return dataclasses.replace(task, env_id=f"test/{name}-v0" if name else task.env_id), episodes
+        segments = Segments(episodes, 3)
+        return Subject(dataclasses.replace(task, env_id=f"test/{name}-v0" if name else task.env_id), segments)
 
     return made
 
@@ -95,17 +98,25 @@ def known(point_data):
     ],
 )
 def test_auto_is_decided_by_what_environment_and_demonstrations_report(known, name, reporting, kind):
-    task, episodes = known(name, reporting)
-    assert decide("auto", task, episodes).kind == kind
-    assert decide("return", task, episodes).kind == "return"
+    subject = known(name, reporting)
+    assert decide("auto", subject).kind == kind
+    assert decide("return", subject).kind == "return"
 
 
 @pytest.mark.parametrize("option", ["success", "success_only"])
 def test_success_that_nothing_reports_is_refused(known, option):
     with pytest.raises(UserError, match=rf"`tuning.objective`={option}: test/Silent-v0, the environment of point/03"):
-        decide(option, *known("Silent"))
+        decide(option, known("Silent"))
     with pytest.raises(UserError, match="has no success in its info"):
         check_objective(option, [known(""), known("Silent")])
+
+
+def test_whether_success_is_reported_is_found_out_once(known, monkeypatch):
+    built, make = [], Task.make_env
+    monkeypatch.setattr(Task, "make_env", lambda self: built.append(self.id) or make(self))
+    subject = known("")
+    assert [decide(option, subject).kind for option in ("auto", "success", "auto")] == ["success"] * 3
+    assert len(built) == 1
 
 
 @pytest.mark.parametrize("option", ["auto", "return"])
@@ -140,12 +151,8 @@ def test_no_return_outweighs_one_success_in_a_thousand(scale):
 
 def test_units_are_not_mixed_where_success_appears_only_when_it_happens(point_policy, known, point_data):
     """An episode without it was lost, in the search and in the tables."""
-    task, episodes = known("OnlyWhenWon", 3)
-    segments = point_data.segments("point/03")
-    segments.episodes = episodes
-    (result,) = tune(
-        point_policy, [Subject(task, segments)], RolloutPool(0, 4).with_policy(point_policy), OPTIONS, 2, 0
-    )
+    subject = known("OnlyWhenWon", 3)
+    (result,) = tune(point_policy, [subject], RolloutPool(0, 4).with_policy(point_policy), OPTIONS, 2, 0)
     assert result.record.objective == "success"
     assert any(trial.outcome.success is None for trial in result.trials)
     assert set(result.record.seen) <= {0.0, 1.0}

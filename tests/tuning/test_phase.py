@@ -13,12 +13,12 @@ from pdt_lightning.rollouts.rollout import Outcome
 from pdt_lightning.tasks.base import Task
 from pdt_lightning.tuners import make_tuner
 from pdt_lightning.tuning import oracle
-from pdt_lightning.tuning.draws import Subject, check_prompt
 from pdt_lightning.tuning.objective import Objective
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import Recommendation, planned_rollouts, tune
 from pdt_lightning.tuning.result import EpisodeStatistics
 from pdt_lightning.tuning.search import Cell, search
+from pdt_lightning.tuning.subject import Subject, check_prompt
 
 OPTIONS = TuningOptions(
     rounds=6, parallel=2, yardstick_episodes=2, verdict_episodes=3, oracle_candidates=5, oracle_episodes=1

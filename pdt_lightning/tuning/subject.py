@@ -1,0 +1,61 @@
+"""What is tuned: a task with its arms, and what is found out about it once."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pdt_lightning.core.errors import UserError
+from pdt_lightning.data.segments import Prompt, Segments
+from pdt_lightning.rollouts.environments import reports_success
+from pdt_lightning.tasks.base import Task
+
+REPLAYED = 3  # demonstrations
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A task to tune, with what is known of it.
+
+    Args:
+        task: with horizon, target and scale settled.
+        segments: its arms, whose demonstrations say what an expert gets.
+        held_out: whether it is reported, or was trained on and serves to choose a checkpoint by.
+    """
+
+    task: Task
+    segments: Segments
+    held_out: bool = True
+
+    @cached_property
+    def reports_success(self) -> bool:
+        """Whether the environment reports success, in an episode of random actions or in one of the best demonstrations.
+
+        These are played when this is first asked.
+        """
+        episodes = self.segments.episodes
+        offsets, executed = (
+            episodes.index.offsets,
+            slice(episodes.state_size, episodes.state_size + episodes.action_size),
+        )
+        best = episodes.ranked()[:REPLAYED]
+        actions = [np.array(episodes.steps[offsets[one] : offsets[one + 1], executed]) for one in best]
+        return reports_success(self.task, actions)
+
+
+def check_prompt(prompt: Prompt, subject: Subject, slots: int) -> None:
+    """Refuse a prompt that was not made for such a task and model.
+
+    Raises:
+        UserError: naming the task.
+    """
+    expected = subject.segments.gather(np.zeros((1, slots), int))
+    for name, values in vars(prompt).items():
+        shape = tuple(getattr(expected, name).shape)
+        if tuple(values.shape) != shape:
+            raise UserError(
+                f"the prompt of {subject.task.id} has {name} of shape {tuple(values.shape)}, not {shape}. Give one "
+                "that was saved with this checkpoint's options."
+            )
+        if not bool(values.isfinite().all()):
+            raise UserError(f"the prompt of {subject.task.id} has {name} that are not all finite. Give another one.")
