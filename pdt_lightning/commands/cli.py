@@ -126,7 +126,7 @@ class RunCLI(LightningCLI):
         parser.link_arguments("tuning.validation_tasks", "data.tuned_training_tasks")
         parser.link_arguments("data.context_steps", "model.context_steps")
         parser.link_arguments("model.attention", "data.attention")
-        for fact in ("state_size", "action_size", "max_timesteps"):
+        for fact in checkpoints.FROM_DATA:
             parser.link_arguments(f"data.{fact}", f"model.{fact}", apply_on="instantiate")
         parser.set_defaults(
             {"trainer.default_root_dir": "runs", "trainer.enable_model_summary": False, "trainer.logger": DEFAULT}

@@ -23,7 +23,6 @@ from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.rollouts.replay import replayed
 from pdt_lightning.tasks import recorded
 from pdt_lightning.tasks.base import Task
-from pdt_lightning.tasks.spaces import raw_space
 
 REPLAYED = 3  # episodes of a task
 COLUMNS = (
@@ -128,8 +127,8 @@ def examine(task: Task, role: str, episodes: Episodes) -> Checked:
     names = task.training_data if role == "training" else task.prompt_data
     known = [recorded.of(name) for name in names]
     whole = episodes.whole(horizon)
-    env = task.make_env()
-    spaces = [str(raw_space(env)), str(env.action_space)]
+    env = task.bare_env()
+    spaces = [str(env.observation_space), str(env.action_space)]
     env.close()
     listed = not isinstance(task.env_id, str)
     if listed and known[0].evaluation and task.env_id == known[0].spec():

@@ -114,7 +114,9 @@ def _found(dataset: Any) -> dict[str, Any]:
     options = list(dict.fromkeys(specifications.as_text(known.get("options")) for known in episodes))
     lengths = [int(known["total_steps"]) for known in episodes]
     first = next((number for number, steps in enumerate(lengths) if steps), None)
-    actions = [] if first is None else np.asarray(next(iter(storage.get_episodes([first])))["actions"])[:TRIED].tolist()
+    actions: Any = [] if first is None else next(iter(storage.get_episodes([first])))["actions"]
+    # Those of several parts are not supported, which is said later, by name.
+    actions = [] if isinstance(actions, dict | tuple) else np.asarray(actions)[:TRIED].tolist()
     return {
         "environment": environment,
         "evaluation": None if evaluation == environment else evaluation,
