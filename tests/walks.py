@@ -113,18 +113,29 @@ def walk(**options):
     return gym.make(NAME, disable_env_checker=True, **options)
 
 
-def record(name, env, episodes=4, steps=8, seed=0, options=None, spec=None, scale=1.0, ended=False, lengths=(), **more):
-    """Record somebody who knows the goal, into a dataset; the seeds of its episodes."""
-    rng, buffers, inner = np.random.default_rng(seed), [], env.unwrapped
+def to_the_goal(scale):
+    """Somebody who knows the goal of a walk."""
+
+    def act(env, seen, rng):
+        inner, space = env.unwrapped, env.action_space
+        wish = np.clip((inner.goal - inner.place) / 0.1, -1, 1) * scale + rng.normal(0, 0.05, space.shape) * scale
+        wish = np.rint(5 + 5 * wish) if space.dtype.kind == "i" else wish
+        return np.clip(wish, space.low, space.high).astype(space.dtype)
+
+    return act
+
+
+def record(
+    name, env, episodes=4, steps=8, seed=0, options=None, spec=None, scale=1.0, ended=None, lengths=(), by=None, **more
+):
+    """Record somebody, called with environment, observation and generator, into a dataset; the seeds of its episodes."""
+    rng, buffers, act = np.random.default_rng(seed), [], by or to_the_goal(scale)
     seeds = [int(number) for number in rng.integers(2**31, size=episodes)]
-    space = env.action_space
     for number, own in enumerate(seeds):
         seen, info = env.reset(seed=own, options=options)
         observations, actions, rewards, infos = [seen], [], [], [info]
         for _ in range(lengths[number] if lengths else steps):
-            wish = np.clip((inner.goal - inner.place) / 0.1, -1, 1) * scale + rng.normal(0, 0.05, space.shape) * scale
-            wish = np.rint(5 + 5 * wish) if space.dtype.kind == "i" else wish
-            action = np.clip(wish, space.low, space.high).astype(space.dtype)
+            action = act(env, seen, rng)
             seen, reward, terminated, truncated, info = env.step(action)
             observations.append(seen)
             actions.append(action)
@@ -132,14 +143,14 @@ def record(name, env, episodes=4, steps=8, seed=0, options=None, spec=None, scal
             infos.append(info)
             if terminated or truncated:
                 break
-        last = np.arange(len(rewards)) == len(rewards) - 1
+        last, over = np.arange(len(rewards)) == len(rewards) - 1, terminated if ended is None else ended
         buffers.append(
             EpisodeBuffer(
                 observations=stacked(observations),
                 actions=np.array(actions),
                 rewards=rewards,
-                terminations=last & ended,
-                truncations=last & (not ended),
+                terminations=last & over,
+                truncations=last & (not over),
                 infos=stacked(infos) if infos[0] else None,
                 options=options,
                 seed=own,

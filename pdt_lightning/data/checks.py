@@ -111,7 +111,7 @@ def _first_actions(one: recorded.Recorded) -> np.ndarray:
 
 def _check_spaces(one: recorded.Recorded, task: Task, bare: gym.Env) -> None:
     """Refuse a dataset whose values mean something else than those of the environment that they would be used in."""
-    minari.supported(f"Minari dataset {one.id}", *one.spaces)
+    recorded.supported(f"Minari dataset {one.id}", *one.spaces)
     for kind, ours, theirs in zip(
         ("observations", "actions"), one.spaces, (bare.observation_space, bare.action_space), strict=True
     ):

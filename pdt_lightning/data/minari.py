@@ -17,6 +17,7 @@ from pdt_lightning.core import cache
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.tasks import actions as actions_of
 from pdt_lightning.tasks import spaces
+from pdt_lightning.tasks.recorded import supported
 from pdt_lightning.tasks.success import highest_and_last, of_steps
 from pdt_lightning.tasks.trial import check_success
 
@@ -224,11 +225,3 @@ def recorded(dataset_id: str) -> dict:
         return dict(MinariStorage.read_raw_metadata(path_of(dataset_id) / "data"))
     except (OSError, ValueError) as error:
         raise cache.unreadable(dataset_id, error) from error
-
-
-def supported(name: str, observation_space: gym.Space, action_space: gym.Space) -> None:
-    """Refuse spaces that cannot become vectors, by name."""
-    if reason := spaces.unsupported(observation_space):
-        raise UserError(f"{name}: observations of {observation_space} are not supported; {reason}.")
-    if reason := actions_of.unsupported(action_space):
-        raise UserError(f"{name}: actions of {action_space} are not supported; {reason}.")
