@@ -28,6 +28,8 @@ class Walk(gym.Env):
         offset: of what is observed.
         unit: of what is observed.
         fault: what goes wrong.
+        moves: how an action says where to go: a `box` of one dimension; a `matrix`, a box of two; or steps of -1, 0 or 1
+            in both directions: `one` number of nine, from 2; `two` numbers; or `four` buttons.
         render_mode: of no account.
     """
 
@@ -44,6 +46,7 @@ class Walk(gym.Env):
         offset=0.0,
         unit=1.0,
         fault="",
+        moves="box",
         render_mode=None,
     ):
         self.gain, self.parts, self.success, self.offset, self.unit, self.fault = (
@@ -58,6 +61,14 @@ class Walk(gym.Env):
             raise KeyError("no such robot")
         whole = np.dtype(dtype).kind == "i"
         self.action_space = Box(0, 10, (2,), np.dtype(dtype)) if whole else Box(-box, box, (2,), np.dtype(dtype))
+        self.moves = moves
+        if moves != "box":
+            self.action_space = {
+                "matrix": Box(-box, box, (2, 1), np.float32),
+                "one": Discrete(9, start=2),
+                "two": MultiDiscrete([3, 3], start=[-1, -1]),
+                "four": MultiBinary(4),
+            }[moves]
         one = Box(-np.inf, np.inf, (1,), np.float64)
         self.observation_space = (
             Dict([(key, one) for key in parts]) if parts else Box(-np.inf, np.inf, (2,), np.float64)
@@ -101,9 +112,17 @@ class Walk(gym.Env):
         assert self.action_space.contains(action), f"{action!r} is not in the action space"
         if self.fault == "step":
             raise ZeroDivisionError("contact")
-        moved = np.asarray(action, np.float64)
-        self.place = self.place + self.gain * ((moved - 5) / 5 if self.action_space.dtype.kind == "i" else moved)
+        self.place = self.place + self.gain * self.meant(action)
         return self.see(), -float(np.linalg.norm(self.place - self.goal)), False, False, self.info()
+
+    def meant(self, action):
+        """`(2,)` where an action says to go."""
+        if self.moves == "one":
+            return np.array(divmod(int(action) - 2, 3)) - 1.0
+        moved = np.asarray(action, np.float64).reshape(-1)
+        if self.moves == "four":
+            return moved[:2] - moved[2:]
+        return (moved - 5) / 5 if self.moves == "box" and self.action_space.dtype.kind == "i" else moved
 
 
 def walk(**options):
@@ -118,7 +137,12 @@ def to_the_goal(scale):
 
     def act(env, seen, rng):
         inner, space = env.unwrapped, env.action_space
-        wish = np.clip((inner.goal - inner.place) / 0.1, -1, 1) * scale + rng.normal(0, 0.05, space.shape) * scale
+        wish = np.clip((inner.goal - inner.place) / 0.1, -1, 1) * scale + rng.normal(0, 0.05, 2) * scale
+        if not isinstance(space, Box):
+            steps = np.rint(wish).clip(-1, 1).astype(np.int64)
+            both = np.concatenate([steps > 0, steps < 0]).astype(np.int8)
+            return {"one": 2 + (steps + 1) @ [3, 1], "two": steps, "four": both}[inner.moves]
+        wish = wish.reshape(space.shape)
         wish = np.rint(5 + 5 * wish) if space.dtype.kind == "i" else wish
         return np.clip(wish, space.low, space.high).astype(space.dtype)
 
