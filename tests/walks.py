@@ -28,6 +28,7 @@ class Walk(gym.Env):
         offset: of what is observed.
         unit: of what is observed.
         fault: what goes wrong.
+        spread: of the places that it begins from.
         moves: how an action says where to go: a `box` of one dimension; a `matrix`, a box of two; or steps of -1, 0 or 1
             in both directions: `one` number of nine, from 2; `two` numbers; or `four` buttons.
         render_mode: of no account.
@@ -47,6 +48,7 @@ class Walk(gym.Env):
         unit=1.0,
         fault="",
         moves="box",
+        spread=0.5,
         render_mode=None,
     ):
         self.gain, self.parts, self.success, self.offset, self.unit, self.fault = (
@@ -61,7 +63,7 @@ class Walk(gym.Env):
             raise KeyError("no such robot")
         whole = np.dtype(dtype).kind == "i"
         self.action_space = Box(0, 10, (2,), np.dtype(dtype)) if whole else Box(-box, box, (2,), np.dtype(dtype))
-        self.moves = moves
+        self.moves, self.spread = moves, spread
         if moves != "box":
             self.action_space = {
                 "matrix": Box(-box, box, (2, 1), np.float32),
@@ -84,7 +86,7 @@ class Walk(gym.Env):
             raise OSError("no display")
         if options:
             self.aim(options["goal"])
-        self.place = self.np_random.normal(0, 0.5, 2)
+        self.place = self.np_random.normal(0, self.spread, 2)
         return self.see(), self.info(reset=True)
 
     def see(self):
@@ -102,6 +104,7 @@ class Walk(gym.Env):
         return {
             "none": {},
             "number": {"success": near},
+            "when it happens": {"success": True} if near else {},
             "is_success": {"is_success": bool(near)},
             "nan at reset": {"success": np.nan if reset else near},
             "mapping": {"success": {"reach": near}},
@@ -175,7 +178,7 @@ def record(
                 rewards=rewards,
                 terminations=last & over,
                 truncations=last & (not over),
-                infos=stacked(infos) if infos[0] else None,
+                infos=stacked(infos) if all(infos) else None,
                 options=options,
                 seed=own,
             )
