@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from pdt_lightning.commands.flags import COLLECT, flags_of
+from pdt_lightning.commands.flags import COLLECT, FIT, flags_of
 from pdt_lightning.commands.options import DEBUG, Explaining
 from pdt_lightning.core.errors import NotFoundError, UserError, check_range, check_writable, command
 from pdt_lightning.core.terminal import say, show
@@ -76,7 +76,10 @@ def main(args: list[str]) -> None:
     if args[:1] == [CHECK]:
         from pdt_lightning.commands.data_check import check  # imported here, since Lightning takes seconds
 
-        check(args[1:])
+        try:
+            check(args[1:])
+        except UserError as error:  # its options are those of fit
+            raise UserError(flags_of(FIT)(str(error))) from error
         return
     config = parser().parse_args(args)
     for option in ("out", "steps", "seed"):

@@ -36,6 +36,7 @@ def main(args: list[str]) -> None:
             # Demonstrations that will not do are found out now, and not when other processes and a logger have started.
             cli.datamodule.prepare_data()
             cli.datamodule.setup()
+            cli.check_monitors()
         cli.trainer.fit(cli.model, cli.datamodule, ckpt_path=cli.checkpoint)
         if cli.trainer.is_global_zero:
             if nothing := cli.nothing_was_left():

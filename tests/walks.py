@@ -30,6 +30,9 @@ class Walk(gym.Env):
         offset: of what is observed.
         unit: of what is observed.
         fault: what goes wrong.
+        spread: of the places that it begins from.
+        moves: how an action says where to go: a `box` of one dimension; a `matrix`, a box of two; or steps of -1, 0 or
+            1 in both directions: `one` number of nine, from 2; `two` numbers; or `four` buttons.
         render_mode: of no account.
     """
 
@@ -46,6 +49,8 @@ class Walk(gym.Env):
         offset=0.0,
         unit=1.0,
         fault="",
+        moves="box",
+        spread=0.5,
         render_mode=None,
     ):
         self.gain, self.parts, self.success, self.offset, self.unit, self.fault = (
@@ -60,6 +65,14 @@ class Walk(gym.Env):
             raise KeyError("no such robot")
         whole = np.dtype(dtype).kind == "i"
         self.action_space = Box(0, 10, (2,), np.dtype(dtype)) if whole else Box(-box, box, (2,), np.dtype(dtype))
+        self.moves, self.spread = moves, spread
+        if moves != "box":
+            self.action_space = {
+                "matrix": Box(-box, box, (2, 1), np.float32),
+                "one": Discrete(9, start=2),
+                "two": MultiDiscrete([3, 3], start=[-1, -1]),
+                "four": MultiBinary(4),
+            }[moves]
         one = Box(-np.inf, np.inf, (1,), np.float64)
         self.observation_space = (
             Dict([(key, one) for key in parts]) if parts else Box(-np.inf, np.inf, (2,), np.float64)
@@ -75,7 +88,7 @@ class Walk(gym.Env):
             raise OSError("no display")
         if options:
             self.aim(options["goal"])
-        self.place = self.np_random.normal(0, 0.5, 2)
+        self.place = self.np_random.normal(0, self.spread, 2)
         return self.see(), self.info(reset=True)
 
     def see(self):
@@ -93,6 +106,7 @@ class Walk(gym.Env):
         return {
             "none": {},
             "number": {"success": near},
+            "when it happens": {"success": True} if near else {},
             "is_success": {"is_success": bool(near)},
             "nan at reset": {"success": np.nan if reset else near},
             "mapping": {"success": {"reach": near}},
@@ -103,9 +117,17 @@ class Walk(gym.Env):
         assert self.action_space.contains(action), f"{action!r} is not in the action space"
         if self.fault == "step":
             raise ZeroDivisionError("contact")
-        moved = np.asarray(action, np.float64)
-        self.place = self.place + self.gain * ((moved - 5) / 5 if self.action_space.dtype.kind == "i" else moved)
+        self.place = self.place + self.gain * self.meant(action)
         return self.see(), -float(np.linalg.norm(self.place - self.goal)), False, False, self.info()
+
+    def meant(self, action):
+        """`(2,)` where an action says to go."""
+        if self.moves == "one":
+            return np.array(divmod(int(action) - 2, 3)) - 1.0
+        moved = np.asarray(action, np.float64).reshape(-1)
+        if self.moves == "four":
+            return moved[:2] - moved[2:]
+        return (moved - 5) / 5 if self.moves == "box" and self.action_space.dtype.kind == "i" else moved
 
 
 def walk(**options):
@@ -115,18 +137,34 @@ def walk(**options):
     return gym.make(NAME, disable_env_checker=True, **options)
 
 
-def record(name, env, episodes=4, steps=8, seed=0, options=None, spec=None, scale=1.0, ended=False, lengths=(), **more):
-    """Record somebody who knows the goal, into a dataset; the seeds of its episodes."""
-    rng, buffers, inner = np.random.default_rng(seed), [], env.unwrapped
+def to_the_goal(scale):
+    """Somebody who knows the goal of a walk."""
+
+    def act(env, seen, rng):
+        inner, space = env.unwrapped, env.action_space
+        wish = np.clip((inner.goal - inner.place) / 0.1, -1, 1) * scale + rng.normal(0, 0.05, 2) * scale
+        if not isinstance(space, Box):
+            steps = np.rint(wish).clip(-1, 1).astype(np.int64)
+            both = np.concatenate([steps > 0, steps < 0]).astype(np.int8)
+            return {"one": 2 + (steps + 1) @ [3, 1], "two": steps, "four": both}[inner.moves]
+        wish = wish.reshape(space.shape)
+        wish = np.rint(5 + 5 * wish) if space.dtype.kind == "i" else wish
+        return np.clip(wish, space.low, space.high).astype(space.dtype)
+
+    return act
+
+
+def record(
+    name, env, episodes=4, steps=8, seed=0, options=None, spec=None, scale=1.0, ended=None, lengths=(), by=None, **more
+):
+    """Record somebody, called with environment, observation and generator, into a dataset; its episodes' seeds."""
+    rng, buffers, act = np.random.default_rng(seed), [], by or to_the_goal(scale)
     seeds = [int(number) for number in rng.integers(2**31, size=episodes)]
-    space = env.action_space
     for number, own in enumerate(seeds):
         seen, info = env.reset(seed=own, options=options)
         observations, actions, rewards, infos = [seen], [], [], [info]
         for _ in range(lengths[number] if lengths else steps):
-            wish = np.clip((inner.goal - inner.place) / 0.1, -1, 1) * scale + rng.normal(0, 0.05, space.shape) * scale
-            wish = np.rint(5 + 5 * wish) if space.dtype.kind == "i" else wish
-            action = np.clip(wish, space.low, space.high).astype(space.dtype)
+            action = act(env, seen, rng)
             seen, reward, terminated, truncated, info = env.step(action)
             observations.append(seen)
             actions.append(action)
@@ -134,15 +172,15 @@ def record(name, env, episodes=4, steps=8, seed=0, options=None, spec=None, scal
             infos.append(info)
             if terminated or truncated:
                 break
-        last = np.arange(len(rewards)) == len(rewards) - 1
+        last, over = np.arange(len(rewards)) == len(rewards) - 1, terminated if ended is None else ended
         buffers.append(
             EpisodeBuffer(
                 observations=stacked(observations),
                 actions=np.array(actions),
                 rewards=rewards,
-                terminations=last & ended,
-                truncations=last & (not ended),
-                infos=stacked(infos) if infos[0] else None,
+                terminations=last & over,
+                truncations=last & (not over),
+                infos=stacked(infos) if all(infos) else None,
                 options=options,
                 seed=own,
             )

@@ -167,8 +167,12 @@ class RunCLI(RunOptions):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]  # as above
             if isinstance(callback, PromptTuning):
                 callback.check(data)
-        check_monitors(trainer.callbacks, self.config.get("lr_scheduler"), data)  # type: ignore[attr-defined]  # as above
+        self.check_monitors()
         check_writable("--trainer.default_root_dir", self.home)
+
+    def check_monitors(self) -> None:
+        """Refuse monitors that no metric is called; of success for sure only when demonstrations are there."""
+        check_monitors(self.trainer.callbacks, self.config.get("lr_scheduler"), self.datamodule)  # type: ignore[attr-defined]  # as above
 
     def begin(self, args: Sequence[str]) -> None:
         """Give the run its folder: rank 0 makes or finds it, and all ranks learn which it is.

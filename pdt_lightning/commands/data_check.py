@@ -3,30 +3,23 @@
 Shown are spaces, episodes and returns, and what recorded actions lead to when they are played again.
 """
 
-import argparse
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import minari
 import numpy as np
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from lightning.pytorch.cli import LightningArgumentParser
 from rich.table import Table
-from yaml import YAMLError
 
-from pdt_lightning.commands.configurations import configuration_path
-from pdt_lightning.core.errors import UserError, suggestion
+from pdt_lightning.commands.cli import RunCLI
 from pdt_lightning.core.seeding import integer
 from pdt_lightning.core.terminal import say, show
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.data.episodes import Episodes
-from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.rollouts.replay import replayed
 from pdt_lightning.tasks import recorded
 from pdt_lightning.tasks.base import Task
-from pdt_lightning.tasks.spaces import raw_space
 
 REPLAYED = 3  # episodes of a task
 COLUMNS = (
@@ -61,16 +54,32 @@ class Checked:
     warnings: list[str] = field(default_factory=list)
 
 
+class CheckCLI(RunCLI):
+    """Reads a configuration as `fit` does, and builds the data alone."""
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Make the parser, by the name of this command."""
+        name = "python -m pdt_lightning.collect check"
+        usage = f"{name} --config FILE [--config FILE ...] [--OPTION=VALUE ...]"
+        return super().init_parser(**{**kwargs, "prog": name, "usage": usage, "description": __doc__})
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """What says nothing of data is of tasks that are not listed, not of Meta-World's."""
+        super().add_arguments_to_parser(parser)
+        parser.set_defaults({"data.family": "minari"})
+
+    def instantiate_classes(self) -> None:
+        """Build the data."""
+        self.datamodule = MultiTaskDataModule(**{**self.config.data, "progress": False})
+
+    def after_instantiate_classes(self) -> None:
+        """There is no trainer to check."""
+
+
 def check(args: list[str]) -> None:
     """Show the tasks of a configuration, and what is odd about them."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pdt_lightning.collect check", description=__doc__, allow_abbrev=False
-    )
-    parser.add_argument(
-        "--config", action="append", required=True, help="YAML file of a run; later ones change earlier ones."
-    )
-    config = configuration(parser.parse_args(args).config)
-    data = datamodule(config)
+    cli = CheckCLI(args)
+    data = cli.datamodule
     data.prepare_data()
     data.setup()
     checked = []
@@ -87,35 +96,10 @@ def check(args: list[str]) -> None:
     for one in checked:
         table.add_row(*one.row)
     show(table)
-    warnings = [f"{one.task.id}: {text}" for one in checked for text in one.warnings] + run_warnings(config)
+    warnings = [f"{one.task.id}: {text}" for one in checked for text in one.warnings] + run_warnings(cli.config)
     for text in warnings:
         say(f"! {text}")
     say(f"{len(checked)} tasks, {len(warnings)} warnings. Nothing was trained.")
-
-
-def configuration(files: Sequence[str]) -> dict[str, Any]:
-    """The files, the later ones over the earlier, with their references resolved."""
-    try:
-        merged = OmegaConf.merge(*(OmegaConf.load(configuration_path(name)) for name in files))
-        plain: Any = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, YAMLError, OSError, ValueError) as error:
-        raise UserError(
-            f"--config={files[-1]}: {str(error).splitlines()[0]}. Give YAML, such as conf/own_data.yaml."
-        ) from error
-    if not isinstance(plain, dict) or not isinstance(plain.get("data"), dict):
-        raise UserError(
-            f"--config={files[-1]} says nothing of data. Give the configuration of a run, such as conf/own_data.yaml."
-        )
-    return plain
-
-
-def datamodule(config: Mapping[str, Any]) -> MultiTaskDataModule:
-    """The data of a configuration, checked."""
-    options, known = config["data"], inspect.signature(MultiTaskDataModule).parameters
-    if wrong := sorted(set(options) - set(known)):
-        raise UserError(f"data.{wrong[0]} is not an option of the data.{suggestion(wrong[0], known)}")
-    model = config.get("model") or {}
-    return MultiTaskDataModule(**{**options, "attention": model.get("attention", "published"), "progress": False})
 
 
 def examine(task: Task, role: str, episodes: Episodes) -> Checked:
@@ -131,8 +115,8 @@ def examine(task: Task, role: str, episodes: Episodes) -> Checked:
     names = task.training_data if role == "training" else task.prompt_data
     known = [recorded.of(name) for name in names]
     whole = episodes.whole(horizon)
-    env = task.make_env()
-    spaces = [str(raw_space(env)), str(env.action_space)]
+    env = task.bare_env()
+    spaces = [str(env.observation_space), str(env.action_space)]
     env.close()
     listed = not isinstance(task.env_id, str)
     if listed and known[0].evaluation and task.env_id == known[0].spec():
@@ -216,11 +200,9 @@ def seeds_of(dataset_id: str) -> list[int | None]:
     return [known.get("seed") for known in storage.get_episode_metadata(numbers) if known["total_steps"]]
 
 
-def run_warnings(config: Mapping[str, Any]) -> list[str]:
+def run_warnings(config: Any) -> list[str]:
     """What is odd about the run that the configuration is of."""
-    trainer, data, model = (config.get(name) or {} for name in ("trainer", "data", "model"))
-    warmup = model.get("warmup_updates", inspect.signature(LitPDT).parameters["warmup_updates"].default)
-    epochs, each = trainer.get("max_epochs"), data.get("updates_per_epoch", 1000)
+    warmup, epochs, each = config.model.warmup_updates, config.trainer.max_epochs, config.data.updates_per_epoch
     if epochs and epochs > 0 and warmup > epochs * each:
         return [
             f"--model.warmup_updates={warmup:,} is more than the {epochs * each:,} updates of the run: set it to a "

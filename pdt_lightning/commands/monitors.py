@@ -11,7 +11,8 @@ import lightning
 from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.core.errors import UserError, suggestion
 from pdt_lightning.data.datamodule import MultiTaskDataModule
-from pdt_lightning.rollouts.environments import reports_success
+from pdt_lightning.tuning.objective import decide
+from pdt_lightning.tuning.subject import Subject
 
 OF_EVERY_RUN = ("train/loss", "train/updates_per_second", "val/action_error", "epoch", "step")
 GIVEN_WITH = {"callbacks": "--trainer.callbacks", "lr_scheduler": "--lr_scheduler"}
@@ -22,6 +23,9 @@ def monitored_names(data: MultiTaskDataModule, validation_tasks: Iterable[str]) 
 
     The oracle's are left out: only the last phase finds them.
 
+    Whether success is reported is asked of every task that is tuned, once its demonstrations are there; before that it
+    may be.
+
     Args:
         data: of the run.
         validation_tasks: ids of the training tasks that are tuned too.
@@ -31,13 +35,28 @@ def monitored_names(data: MultiTaskDataModule, validation_tasks: Iterable[str]) 
     if family.heldout_tasks:
         names.append("heldout/action_error")
         single += [f"heldout_task/{task.id}" for task in family.heldout_tasks]
-    keys = ("return", "success") if reports_success(family.tasks[0]) else ("return",)
+    if data.action_choices:
+        names += [f"{name.partition('/')[0]}/action_accuracy" for name in names if name.endswith("/action_error")]
     groups = {"tuning": [task.id for task in family.heldout_tasks], "tuning_validation": list(validation_tasks)}
     for group, tasks in groups.items():
-        for name in (f"{kind}_{key}" for kind in ("tuned", "untuned") for key in keys):
-            names += [f"{group}/{name}"] if tasks else []
-            single += [f"{group}_{name}/{task}" for task in tasks]
+        reporting = _reporting(data, tasks)
+        for kind in ("tuned", "untuned") if tasks else ():
+            names.append(f"{group}/{kind}_return")
+            single += [f"{group}_{kind}_return/{task}" for task in tasks]
+            names += [f"{group}/{kind}_success"] if reporting == tasks else []
+            single += [f"{group}_{kind}_success/{task}" for task in reporting]
     return names + single
+
+
+def _reporting(data: MultiTaskDataModule, tasks: list[str]) -> list[str]:
+    """Those of the tasks whose environments report success, as their phases will find.
+
+    Before demonstrations are there, all.
+    """
+    if data.statistics is None:
+        return tasks
+    subjects = {name: Subject(data.prompt_tasks[name], data.segments(name)) for name in tasks}
+    return [name for name, subject in subjects.items() if decide("auto", subject).reports_success]
 
 
 def check_monitors(

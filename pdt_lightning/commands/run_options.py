@@ -11,6 +11,7 @@ from pdt_lightning.commands.configurations import ConfigurationFile
 from pdt_lightning.commands.loggers import DEFAULT
 from pdt_lightning.commands.options import Explaining
 from pdt_lightning.data.datamodule import MultiTaskDataModule
+from pdt_lightning.model.checkpoints import FROM_DATA
 from pdt_lightning.model.lit_pdt import LitPDT
 
 
@@ -66,7 +67,7 @@ class RunOptions(LightningCLI):
         parser.link_arguments("tuning.validation_tasks", "data.tuned_training_tasks")
         parser.link_arguments("data.context_steps", "model.context_steps")
         parser.link_arguments("model.attention", "data.attention")
-        for fact in ("state_size", "action_size", "max_timesteps"):
+        for fact in FROM_DATA:
             parser.link_arguments(f"data.{fact}", f"model.{fact}", apply_on="instantiate")
         parser.set_defaults(
             {"trainer.default_root_dir": "runs", "trainer.enable_model_summary": False, "trainer.logger": DEFAULT}

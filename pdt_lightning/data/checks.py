@@ -14,8 +14,9 @@ from pdt_lightning.data import minari
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.tasks import recorded
+from pdt_lightning.tasks.actions import choices_of, encode, flat_actions
 from pdt_lightning.tasks.base import Recipe, Task
-from pdt_lightning.tasks.spaces import difference, raw_space
+from pdt_lightning.tasks.spaces import difference, flat_observations
 from pdt_lightning.tasks.trial import try_out
 
 
@@ -66,9 +67,10 @@ def check_environments(tasks: Sequence[Task], recipes: Mapping[str, Recipe]) -> 
     for task in tasks:
         of_code.setdefault(task.env_name, []).append(task)
     tried = {task.id for group in of_code.values() for task in (group[0], group[-1])}
-    boxes, sizes = [], None
+    boxes, sizes, choices = [], None, dict[tuple[int, ...], tuple[Task, gym.Space]]()
     for task in tasks:
-        env = task.make_env()
+        bare = task.bare_env()
+        env = flat_actions(flat_observations(bare))
         if isinstance(task.env_id, str) and ":" not in task.env_id and not isinstance(task.spec().entry_point, str):
             raise task.error(
                 "is registered under a function or a class, which worker processes and saved prompts cannot find. "
@@ -82,15 +84,22 @@ def check_environments(tasks: Sequence[Task], recipes: Mapping[str, Recipe]) -> 
                     f"{task.id}: {task.env_name} has {kind} of size {size[0]}, but {tasks[0].env_name} of "
                     f"{tasks[0].id} has {first[0]}. All tasks of a run share one size."
                 )
+        choices.setdefault(choices_of(bare.action_space), (task, bare.action_space))
+        if len(choices) > 1:
+            (one, known), (other, unlike) = choices.values()
+            raise UserError(
+                f"{other.id} has actions of {unlike}, but {one.id} of {known}. All tasks of a run share one kind of "
+                "action."
+            )
         known = [
             recorded.of(name)
             for name in (*task.training_data, *task.prompt_data)
             if name not in recipes and minari.exists(name)
         ]
         for one in known:
-            _check_spaces(one, task, env)
+            _check_spaces(one, task, bare)
         if task.id in tried or not isinstance(task.env_id, str):
-            try_out(env, task, known[0].actions if known else ())
+            try_out(env, task, _first_actions(known[0]) if known else None)
         boxes.append((env.action_space.low, env.action_space.high))
         with suppress(Exception):  # of foreign code, which is not needed any more
             env.close()
@@ -98,11 +107,19 @@ def check_environments(tasks: Sequence[Task], recipes: Mapping[str, Recipe]) -> 
     return gym.spaces.Box(low, high, low.shape, low.dtype)
 
 
-def _check_spaces(one: recorded.Recorded, task: Task, env: gym.Env) -> None:
+def _first_actions(one: recorded.Recorded) -> np.ndarray:
+    """`(T, A)`: the first few that were recorded."""
+    try:
+        return encode(one.actions, one.spaces[1])
+    except ValueError as error:
+        raise UserError(f"Minari dataset {one.id}: its first actions: {error}. Record them anew.") from error
+
+
+def _check_spaces(one: recorded.Recorded, task: Task, bare: gym.Env) -> None:
     """Refuse a dataset whose values mean something else than those of the environment that they would be used in."""
-    minari.supported(f"Minari dataset {one.id}", *one.spaces)
+    recorded.supported(f"Minari dataset {one.id}", *one.spaces)
     for kind, ours, theirs in zip(
-        ("observations", "actions"), one.spaces, (raw_space(env), env.action_space), strict=True
+        ("observations", "actions"), one.spaces, (bare.observation_space, bare.action_space), strict=True
     ):
         if reason := difference(ours, theirs):
             raise UserError(

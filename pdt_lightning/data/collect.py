@@ -12,8 +12,9 @@ from pdt_lightning.core.seeding import generator, integer
 from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.data import minari
 from pdt_lightning.data.episodes import Index
+from pdt_lightning.tasks.actions import as_action, encode, flat_actions
 from pdt_lightning.tasks.base import Recipe
-from pdt_lightning.tasks.spaces import as_action
+from pdt_lightning.tasks.spaces import flat_observations
 from pdt_lightning.tasks.success import highest_and_last, of_step
 
 
@@ -56,7 +57,8 @@ def collect(
 
 def demonstrate(recipe: Recipe) -> None:
     """Make and write one dataset. Executed actions carry the noise; those without it are kept beside them as labels."""
-    env = recipe.task.make_env()
+    seen = flat_observations(recipe.task.bare_env())
+    env = flat_actions(seen)
     experts, weaker = recipe.counts
     low, high = env.action_space.low, env.action_space.high
     episodes, finals, terminated = [], [], []
@@ -69,15 +71,15 @@ def demonstrate(recipe: Recipe) -> None:
         over = False
         for _ in range(recipe.task.horizon or 0):
             if expert:
-                label = expert(state)
-                action = np.clip(label + rng.normal(0.0, recipe.action_noise, label.shape), low, high)
+                label = encode(expert(state), seen.action_space)
+                action = as_action(label + rng.normal(0.0, recipe.action_noise, label.shape), env.action_space)
             else:
-                label = action = rng.uniform(low, high)
+                label = action = as_action(rng.uniform(low, high), env.action_space)
             # Copies: an environment or an expert may hand out one array again and again.
             states.append(np.array(state))
             actions.append(action)
             labels.append(np.array(label, np.float32))
-            state, reward, over, truncated, info = env.step(as_action(action, env.action_space))
+            state, reward, over, truncated, info = env.step(action)
             rewards.append(reward)
             successes.append(of_step(info))
             if over or truncated:
@@ -100,5 +102,5 @@ def demonstrate(recipe: Recipe) -> None:
     )
     if recipe.medium and recipe.medium_share:
         algorithm += f", {recipe.medium.__name__} share {recipe.medium_share}"
-    minari.write(recipe.dataset_id, episodes, finals, env, terminated, algorithm)
+    minari.write(recipe.dataset_id, episodes, finals, seen, terminated, algorithm)
     env.close()

@@ -29,6 +29,7 @@ from pdt_lightning.data.mapped import open_episodes
 from pdt_lightning.data.option_types import Attention, Count, Share, Steps, Workers
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.data.streams import FixedBatches, UpdateStream
+from pdt_lightning.tasks.actions import choices_of
 from pdt_lightning.tasks.base import Task, make_family
 
 
@@ -93,7 +94,9 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         self.hparams.update(plain(self.hparams))  # a NumPy number among them would make checkpoints that cannot be read
         self.family = make_family(family, self.hparams["family_options"])
         # What a model needs to know before there is data:
-        self.state_size, self.action_size = (space.shape[0] for space in self.family.spaces())
+        observations, actions = self.family.spaces()
+        self.state_size, self.action_size = observations.shape[0], actions.shape[0]
+        self.action_choices = list(choices_of(actions)) or None
         self.max_timesteps = self.family.max_timesteps
         known = [task.id for task in self.family.training_tasks]
         if unknown := [name for name in tuned_training_tasks or () if name not in known]:
@@ -293,6 +296,6 @@ class MultiTaskDataModule(lightning.LightningDataModule):
     def validation_names(self) -> list[tuple[str, list[str]]]:
         """For each validation loader, its name and the ids of its tasks."""
         names = [("val", [task.id for task in self.training_tasks])]
-        return (
-            [*names, ("heldout", [task.id for task in self.heldout_tasks])] if self.heldout_pool is not None else names
-        )
+        if self.heldout_pool is not None:
+            names.append(("heldout", [task.id for task in self.heldout_tasks]))
+        return names

@@ -15,7 +15,9 @@ from minari.dataset.minari_storage import MinariStorage
 
 from pdt_lightning.core import cache
 from pdt_lightning.core.errors import UserError
+from pdt_lightning.tasks import actions as actions_of
 from pdt_lightning.tasks import spaces
+from pdt_lightning.tasks.recorded import supported
 from pdt_lightning.tasks.success import highest_and_last, of_steps
 from pdt_lightning.tasks.trial import check_success
 
@@ -26,7 +28,7 @@ class Demonstration:
 
     Args:
         states: `(T, S)`, observation before each step, as recorded.
-        actions: `(T, A)` float32, as executed.
+        actions: `(T, A)` float32, as executed; choices one-hot.
         labels: `(T, A)` float32, action to learn: the noise-free expert action where the dataset has it, else
             `actions`.
         rewards: `(T,)` float64.
@@ -79,20 +81,22 @@ def write(
         dataset_id: a Minari id.
         demonstrations: the episodes.
         final_states: `(S,)` for each episode, the observation after its last step, which Minari keeps too.
-        env: gives the spaces and the specification by which the environment can be recovered.
+        env: gives the spaces, observations as vectors and actions as its own, and the specification by which the
+            environment can be recovered.
         terminated: for each episode, whether it ended by itself rather than by the horizon.
         algorithm: who acted, in words.
     """
     buffers = []
     for episode, final, over in zip(demonstrations, final_states, terminated, strict=True):
         last = np.arange(len(episode.rewards)) == len(episode.rewards) - 1
-        infos = {"expert_action": _padded(episode.labels)}  # Minari's infos have one entry more than there are steps
+        actions, labels = (_own(vectors, env.action_space) for vectors in (episode.actions, episode.labels))
+        infos = {"expert_action": _padded(labels)}  # Minari's infos have one entry more than there are steps
         if episode.success is not None:
             infos["success"] = np.full(len(episode.rewards) + 1, episode.success)
         buffers.append(
             EpisodeBuffer(
                 observations=np.concatenate([episode.states, final[None]]).astype(env.observation_space.dtype),
-                actions=episode.actions,
+                actions=actions,
                 rewards=episode.rewards,
                 terminations=last & over,
                 truncations=last & (not over),
@@ -115,6 +119,11 @@ def write(
         )
     if not exists(dataset_id):
         raise UserError(f"{path_of(dataset_id)} is in the way and is no Minari dataset: remove it.")
+
+
+def _own(vectors: np.ndarray, space: gym.Space) -> np.ndarray:
+    """Actions as the environment takes them; vectors stay as they are."""
+    return vectors if spaces.is_flat(space) else actions_of.as_action(vectors, space)
 
 
 def _padded(actions: np.ndarray) -> np.ndarray:
@@ -158,25 +167,31 @@ def _demonstration(
 ) -> Demonstration:
     """An episode as Minari gives it, checked, and cut at the horizon."""
     rewards, infos = np.asarray(raw["rewards"], np.float64), raw.get("infos") or {}
-    steps = len(rewards)
+    steps, space = len(rewards), storage.action_space
+    expert = infos.get("expert_action") if use_expert_actions else None
+    reading = ""
     try:
         check_success(infos, steps)
+        reading = ": its observations: "
         observed = spaces.flatten(raw["observations"], storage.observation_space)
-    except ValueError as error:  # of what is not of its space too
-        raise UserError(f"{where} {error}") from error
+        reading = ": its actions: "
+        actions = labels = actions_of.encode(raw["actions"], space).astype(np.float32)
+        reading = ": its expert_action: "
+        if expert is not None:
+            labels = actions_of.encode(np.asarray(expert)[:steps], space).astype(np.float32)
+    except ValueError as error:  # of what is not of its space
+        raise UserError(f"{where}{reading or ' '}{error}. Remove the episode or mend it.") from error
     if len(observed) == steps:
         raise UserError(
             f"{where}: it has as many observations as rewards, {steps}; Minari keeps one more, what was seen after the "
             "last step. Add that to the observations, or remove the episode."
         )
-    actions = np.asarray(raw["actions"], np.float32)
-    expert = infos.get("expert_action") if use_expert_actions else None
-    labels = actions if expert is None else np.asarray(expert, np.float32)[:steps]
-    states, sizes = (
-        observed[:-1],
-        [spaces.flat_size(space) for space in (storage.observation_space, storage.action_space)],
+    states, size = observed[:-1], len(actions_of.flat_space(space).low)
+    columns = (
+        ("observations", states, spaces.flat_size(storage.observation_space)),
+        ("actions", actions, size),
+        ("expert_action", labels, size),
     )
-    columns = (("observations", states, sizes[0]), ("actions", actions, sizes[1]), ("expert_action", labels, sizes[1]))
     for name, values, size in columns:
         if values.shape != (steps, size):
             raise UserError(
@@ -210,11 +225,3 @@ def recorded(dataset_id: str) -> dict:
         return dict(MinariStorage.read_raw_metadata(path_of(dataset_id) / "data"))
     except (OSError, ValueError) as error:
         raise cache.unreadable(dataset_id, error) from error
-
-
-def supported(name: str, observation_space: gym.Space, action_space: gym.Space) -> None:
-    """Refuse spaces that cannot become vectors, by name."""
-    if reason := spaces.unsupported(observation_space):
-        raise UserError(f"{name}: observations of {observation_space} are not supported; {reason}.")
-    if not spaces.is_flat(action_space):
-        raise UserError(f"{name}: actions of {action_space} are not supported; use a one-dimensional Box.")

@@ -14,7 +14,7 @@ from pdt_lightning.model.guests import transformer_class
 from pdt_lightning.model.lit_pdt import LitPDT
 
 EXAMPLE = "runs/<name>/version_0/checkpoints/last.ckpt"
-FROM_DATA = ("state_size", "action_size", "max_timesteps")
+FROM_DATA = ("state_size", "action_size", "max_timesteps", "action_choices")
 SIZES = (*FROM_DATA, "width", "layers", "heads", "inner", "use_prompt", "use_return_to_go", "attention", "transformer")
 
 # NumPy's numbers and arrays, which a callback of the user's may keep in its state; Lightning reads them too, when a run
@@ -27,7 +27,8 @@ NUMPY: list[Any] = [
     np.zeros(0).__reduce__()[0],
 ]
 torch.serialization.add_safe_globals(NUMPY)
-NEEDED = {"hyper_parameters": FROM_DATA, "state_dict": (), "datamodule_hyper_parameters": ("family",)}
+# Choices came later: a model that does not speak of them has none.
+NEEDED = {"hyper_parameters": FROM_DATA[:3], "state_dict": (), "datamodule_hyper_parameters": ("family",)}
 
 
 def read(path: Path | str, option: str = "ckpt_path", parts: Sequence[str] = tuple(NEEDED)) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def load(path: Path | str, family_options: Mapping[str, Any] | None = None) -> t
     options = {**(saved.get("family_options") or {}), **(family_options or {})}
     data = MultiTaskDataModule(**{**saved, "family_options": options or None, "tuned_training_tasks": None})
     data.facts.saved = content.get(MultiTaskDataModule.__qualname__, {}).get("facts", {})  # none before version 0.2
-    for name in ("state_size", "action_size"):
+    for name in ("state_size", "action_size", "action_choices"):
         if getattr(data, name) != module.hparams[name]:
             raise UserError(
                 f"{path} was trained on tasks with a {name} of {module.hparams[name]}, not of {getattr(data, name)}, "
@@ -131,10 +132,12 @@ def start_from(module: LitPDT, path: Path | str, option: str = "init_from") -> N
         UserError: if the file is no checkpoint of ours, or of a model of other sizes.
     """
     content = read(path, option, ("hyper_parameters", "state_dict"))
+    saved = {"action_choices": None, **content["hyper_parameters"]}
     try:
+        if saved["action_choices"] != module.hparams["action_choices"]:
+            raise RuntimeError("actions of another kind may have weights of the same sizes")
         module.load_state_dict(content["state_dict"])
     except RuntimeError as error:  # torch's, which lists every weight
-        saved = content["hyper_parameters"]
         other = [
             name for name, value in module.hparams.items() if name in SIZES and name in saved and saved[name] != value
         ]

@@ -45,6 +45,8 @@ def make_transformer(name: str, options: Mapping[str, Any], **sizes: Any) -> Pro
         UserError: if it cannot be made, or its methods do not give what training and rollouts need.
     """
     kind = transformer_class(name)
+    if not sizes.get("action_choices"):  # which a transformer that knows boxes alone need not take
+        sizes.pop("action_choices", None)
     if kind is PromptDecisionTransformer:
         return kind(**sizes)
     model = _attempt(name, "it", lambda: kind(**sizes, **options)).eval()

@@ -19,7 +19,7 @@ from pdt_lightning.data.batches import Batch
 from pdt_lightning.data.option_types import Attention
 from pdt_lightning.model.guests import allow_unused, check_options, make_transformer
 from pdt_lightning.model.learning_rate import begin_with, factor
-from pdt_lightning.model.task_error import TaskError
+from pdt_lightning.model.validation import Validation
 
 if TYPE_CHECKING:
     Dropout = float
@@ -60,6 +60,8 @@ class LitPDT(lightning.LightningModule):
         gradient_clip: largest norm of the gradient; applies where the trainer's own gradient_clip_val is not set.
         skip_not_finite: pass over updates whose gradient is not finite, and count them, instead of stopping.
         seed: of initialisation and dropout.
+        action_choices: number of options of each choice that an action consists of; from the data; null: actions are
+            vectors in a box.
 
     Source: Xu et al. 2022 (arXiv 2206.13499), table 5, for the defaults.
     """
@@ -88,6 +90,7 @@ class LitPDT(lightning.LightningModule):
         gradient_clip: NonNegativeFloat = 0.25,
         skip_not_finite: bool = False,
         seed: int = 0,
+        action_choices: list[int] | None = None,
     ):
         super().__init__()
         check_types("model", LitPDT.__init__, locals())
@@ -119,11 +122,11 @@ class LitPDT(lightning.LightningModule):
                 dropout=dropout,
                 use_prompt=use_prompt,
                 use_return_to_go=use_return_to_go,
+                action_choices=tuple(action_choices or ()),
                 window_steps=context_steps if attention == "window" else None,
             )
         self.keeps_statistics = False  # those of the weights that training begins with, in place of the data's
-        self.task_errors = torch.nn.ModuleList()
-        self._validation_names: list[tuple[str, list[str]]] = []
+        self.validation: Validation | None = None
         self._clock: tuple[int, float] | None = None
         self._rate: float | None = None  # that our own schedule begins with
         self.skipped = 0  # updates that were passed over
@@ -154,8 +157,7 @@ class LitPDT(lightning.LightningModule):
             allow_unused(self.trainer.strategy, self.model)
             if self.hparams["compile"]:
                 self.model.compile()
-        self._validation_names = data.validation_names()
-        self.task_errors = torch.nn.ModuleList(TaskError(len(tasks)) for _, tasks in self._validation_names)
+        self.validation = Validation(data.validation_names(), self.model)
 
     def on_fit_start(self) -> None:
         """Take over the learning rate that a finder of Lightning's has just found.
@@ -167,9 +169,8 @@ class LitPDT(lightning.LightningModule):
             begin_with(config.scheduler, rate)
 
     def errors(self, batch: Batch) -> Tensor:
-        """`(B, T)` squared error of the actions, in units of half the action box, averaged over their coordinates."""
-        predicted = self.model(batch.context, batch.prompt)
-        return ((predicted - batch.labels) / self.model.action_half).float().square().mean(-1)
+        """`(B, T)` error of the predicted actions; see `PromptDecisionTransformer.errors`."""
+        return self.model.errors(self.model(batch.context, batch.prompt), batch.labels)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Reseed torch's generator, for dropout: what this update draws depends on nothing that came before."""
@@ -178,7 +179,7 @@ class LitPDT(lightning.LightningModule):
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean squared error over the valid context steps of the global batch."""
+        """Mean error over the valid context steps of the global batch."""
         errors = self.errors(batch) * batch.context.mask
         self._rows.append((batch.task, ~errors.detach().isfinite().all(-1)))
         loss = errors.sum() / batch.steps
@@ -203,17 +204,16 @@ class LitPDT(lightning.LightningModule):
         self._clock = None
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Error of each task, on validation episodes and on held-out tasks."""
-        metric: Any = self.task_errors[dataloader_idx]
-        metric.update(self.errors(batch), batch.context.mask, torch.tensor(batch.task, device=self.device))
+        """Error of each task, and of choices the accuracy, on validation episodes and on held-out tasks."""
+        assert self.validation is not None
+        self.validation.update(dataloader_idx, self.model, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean over tasks and each task's own error."""
-        for (name, tasks), metric in zip(self._validation_names, self.task_errors, strict=True):
-            errors: Tensor = metric.compute().reshape(-1)  # type: ignore[operator]  # torchmetrics squeezes a single task's
-            metric.reset()  # type: ignore[operator]
-            self.log(f"{name}/action_error", errors.nanmean(), prog_bar=True, **ALIKE)
-            self.log_dict({f"{name}_task/{task}": error for task, error in zip(tasks, errors, strict=True)}, **ALIKE)
+        assert self.validation is not None
+        whole, single = self.validation.computed()
+        self.log_dict(whole, prog_bar=True, **ALIKE)
+        self.log_dict(single, **ALIKE)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with linear warm-up."""
@@ -273,7 +273,8 @@ class LitPDT(lightning.LightningModule):
             return
         number = passed_over.index(1.0)
         each = self.trainer.accumulate_grad_batches
-        names, batches = self._validation_names[0][1], rows[number * each : (number + 1) * each]
+        assert self.validation is not None
+        names, batches = self.validation.names[0][1], rows[number * each : (number + 1) * each]
         wrong = {names[task] for tasks, row in batches for task, bad in zip(tasks, row.tolist(), strict=True) if bad}
         share = wrong or {names[task] for tasks, _ in batches for task in tasks}
         tasks = sorted(set().union(*gather(share)))

@@ -1,6 +1,6 @@
 """PromptDecisionTransformer: embeddings of prompt and context, one causal stack over both, an action head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pdt_lightning.data.episodes import Statistics
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.data.windows import Steps
+from pdt_lightning.model.actions import actions_of
 from pdt_lightning.model.folded import FoldedTransformer
 from pdt_lightning.model.memory import Memory, Recent, Rolling
 from pdt_lightning.model.transformer import CausalTransformer, Prefix, Window
@@ -56,6 +57,8 @@ class PromptDecisionTransformer(nn.Module):
         dropout: rate, in training.
         use_prompt: False: prompts are ignored (MT-ORL).
         use_return_to_go: False: steps are (state, action) (Prompt-MT-BC).
+        action_choices: number of options of each choice that an action consists of, whose `A` numbers are then one-hot
+            vectors; none: actions in a box.
         window_steps: None: the published form, in which a context is a window of `K` steps and every token sees all
             before it. `K`: the window form, in which contexts have any length and a token sees the prompt and the last
             `K` steps.
@@ -84,10 +87,12 @@ class PromptDecisionTransformer(nn.Module):
         dropout: float = 0.1,
         use_prompt: bool = True,
         use_return_to_go: bool = True,
+        action_choices: Sequence[int] = (),
         window_steps: int | None = None,
     ):
         super().__init__()
         self.window_steps = window_steps
+        self.actions = actions_of(action_choices)
         sizes = (state_size, action_size, max_timesteps, width, use_return_to_go)
         self.use_prompt = use_prompt
         self.tokens_per_step = 3 if use_return_to_go else 2
@@ -139,14 +144,15 @@ class PromptDecisionTransformer(nn.Module):
         return None if self.window_steps is None else Window(self.window_steps, self.tokens_per_step)
 
     def forward(self, context: Steps, prompt: Prompt | None) -> Tensor:
-        """Actions at every step of the context.
+        """Predictions of the actions at every step of the context.
 
         Args:
             context: `B` rows of steps: `K` of them, or in window form any number.
             prompt: `B` prompts; ignored without `use_prompt`.
 
         Returns:
-            `(B, steps, A)`, in the environment's unit; what stands at padded steps means nothing.
+            `(B, steps, A)` predictions: actions in the environment's unit, or of choices the logarithms of the options'
+            probabilities; what stands at padded steps means nothing.
         """
         tokens, valid = self.tokens(self.embed_context, context)
         prefix = self.prefix(prompt) if self.use_prompt and prompt is not None else None
@@ -178,7 +184,7 @@ class PromptDecisionTransformer(nn.Module):
     def act(
         self, memory: Memory, before: Tensor | None, returns_to_go: Tensor, states: Tensor, timestep: int
     ) -> Tensor:
-        """Actions at a new step, remembered by `memory`.
+        """Predictions of the actions at a new step, remembered by `memory`.
 
         Args:
             memory: of `B` episodes.
@@ -188,7 +194,7 @@ class PromptDecisionTransformer(nn.Module):
             timestep: number of the new step in its episode, from 0.
 
         Returns:
-            `(B, A)`, in the environment's unit.
+            `(B, A)` predictions, as from `forward`; `actions.decided` makes actions of them.
         """
         embed = self.embed_context
         tokens = [embed.state(self.normalise_states(states)) + embed.time(timestep)]
@@ -199,10 +205,18 @@ class PromptDecisionTransformer(nn.Module):
         return self._act(memory.extend(self.norm_context(torch.stack(tokens, dim=1))))
 
     def _act(self, hidden: Tensor) -> Tensor:
-        return torch.tanh(self.head(hidden.to(self.head.weight.dtype))) * self.action_half + self.action_mid
+        outputs = self.head(hidden.to(self.head.weight.dtype))
+        return self.actions.predicted(outputs, self.action_mid, self.action_half)
+
+    def errors(self, predicted: Tensor, labels: Tensor) -> Tensor:
+        """`(...)`: how far predictions `(..., A)` are from labels `(..., A)`.
+
+        In a box the squared error in half-widths of the box, mean over coordinates; of choices the cross-entropy.
+        """
+        return self.actions.errors(predicted, labels, self.action_half)
 
     def answers(self, prompts: Prompt, contexts: Steps, folded: FoldedTransformer | None = None) -> Tensor:
-        """Actions at every step of every context behind every prompt, where a context is no longer than `K` steps.
+        """Predictions at every step of every context behind every prompt, where a context is no longer than `K` steps.
 
         Args:
             prompts: `B` prompts without padding.
@@ -210,7 +224,7 @@ class PromptDecisionTransformer(nn.Module):
             folded: the transformer's, where it is kept.
 
         Returns:
-            `(B, W, T, A)`, in the environment's unit, equal to what `forward` gives for each pair, to rounding.
+            `(B, W, T, A)` predictions, equal to what `forward` gives for each pair, to rounding.
         """
         folded = folded or self.folded()
         if folded is None:  # in a transformer of other blocks each pair goes by itself

@@ -7,8 +7,8 @@ from contextlib import suppress
 import gymnasium as gym
 import numpy as np
 
+from pdt_lightning.tasks.actions import as_action
 from pdt_lightning.tasks.base import Task
-from pdt_lightning.tasks.spaces import as_action
 from pdt_lightning.tasks.success import of_step
 
 

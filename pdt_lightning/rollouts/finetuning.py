@@ -50,7 +50,7 @@ def finetuned(
             u = rng.random((batch_size, 1 + slots))
             batch = draw(pool, pool, u, np.zeros(batch_size, np.int64), *rows)
             predicted = model(batch.context.to(device), batch.prompt.to(device))
-            errors = ((predicted - batch.labels.to(device)) / model.action_half).square().mean(-1)
+            errors = model.errors(predicted, batch.labels.to(device))
             optimizer.zero_grad()
             ((errors * batch.context.mask.to(device)).sum() / batch.steps).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)

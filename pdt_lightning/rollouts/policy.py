@@ -90,12 +90,13 @@ class Policy:
             rewards: `(B,)` received since the last call; None at the first.
 
         Returns:
-            `(B, A)` float32.
+            `(B, A)` float32; of choices one-hot vectors of the most probable options.
         """
         if rewards is not None:
             self._next_return = self._next_return - self._tensor(rewards) / self._scales
         states = self._tensor(observations, self._precise)
-        self._actions = self.model.act(self._memory, self._actions, self._next_return, states, self._time)
+        predicted = self.model.act(self._memory, self._actions, self._next_return, states, self._time)
+        self._actions = self.model.actions.decided(predicted)
         self._time += 1
         return self._actions.cpu().numpy()
 
@@ -108,8 +109,8 @@ class Policy:
             labels: `(W, T, A)` actions to take.
 
         Returns:
-            `(B, W)` float64: root of the mean squared error, in half-widths of the action box; steps of padding do not
-            count.
+            `(B, W)` float64: root of the mean error of a window's steps, which is squared, in half-widths of the action
+            box, or the cross-entropy of choices; steps of padding do not count.
 
         Prompts are asked about in blocks, shared out among threads as `encode` does.
         """
@@ -117,12 +118,12 @@ class Policy:
         contexts, labels = contexts.to(self._device), labels.to(self._device)
         tokens = (prompts.mask.shape[1] + contexts.mask.numel()) * model.tokens_per_step
         blocks = torch.arange(len(prompts)).split(max(1, BLOCK_TOKENS // tokens))
-        present = contexts.mask[:, :, None].float() / contexts.mask.sum(dim=1)[:, None, None] / labels.shape[-1]
+        present = contexts.mask.float() / contexts.mask.sum(dim=1)[:, None]
 
         @torch.inference_mode()
         def of_block(numbers: Tensor) -> Tensor:
             predicted = model.answers(prompts[numbers].to(self._device), contexts, folded).float()
-            return (((predicted - labels) / model.action_half).square() * present).sum(dim=(2, 3)).sqrt()
+            return (model.errors(predicted, labels) * present).sum(dim=2).sqrt()
 
         with ThreadPoolExecutor(self.threads) as threads:
             return torch.cat(list(threads.map(of_block, blocks))).double().cpu().numpy()

@@ -8,13 +8,16 @@ import numpy as np
 import torch
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
-from gymnasium.spaces import Box, Dict, Space
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 
 from pdt_lightning.core.errors import NotFoundError, UserError
 from pdt_lightning.data.segments import Prompt
+from pdt_lightning.model.actions import Choices
 from pdt_lightning.model.checkpoints import load_module
+from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.tasks.spaces import as_action, flatten, from_gymnasium, from_text
+from pdt_lightning.tasks.actions import as_action, choices_of
+from pdt_lightning.tasks.spaces import flatten, from_gymnasium, from_text
 
 Observation = Any  # of the environment's space: an array, a number, or a mapping or tuple of such
 
@@ -52,12 +55,7 @@ class PromptedPolicy:
     def __init__(self, policy: Policy, prompt: Prompt, facts: Mapping[str, Any]):
         self.policy, self.prompt, self.facts = policy, prompt, dict(facts)
         self.environment = EnvSpec.from_json(facts["environment"]) if facts.get("environment") else None
-        bounds = (
-            np.asarray(facts.get(name, bound)) for name, bound in (("action_low", -np.inf), ("action_high", np.inf))
-        )
-        kind = np.dtype(facts.get("action_dtype", "float32"))
-        low, high = (np.broadcast_to(bound, policy.model.action_mid.shape).astype(kind) for bound in bounds)
-        self._actions = Box(low, high, low.shape, kind)
+        self._actions = _action_space(facts, policy.model)
         self._observations = _observation_space(facts)
         self._flattened = None if self._observations is None else from_gymnasium(self._observations)
         # () for one environment, (B,) for a vector of them; None before the first step.
@@ -77,7 +75,8 @@ class PromptedPolicy:
             reward: what the last step brought, a number or `(B,)`; not looked at in the first step of an episode.
 
         Returns:
-            `(A,)` or `(B, A)`, within the task's action box and in its type.
+            `(A,)` or `(B, A)`, within the task's action box and in its type; of actions of other spaces, one as the
+            space has it, such as a number, or `B` of them.
 
         Raises:
             gymnasium.error.ResetNeeded: before the first `reset`.
@@ -107,8 +106,8 @@ class PromptedPolicy:
             prompts = self.prompt[torch.zeros(len(states), dtype=torch.int64)]
             target, scale = (np.full(len(states), self.facts[name]) for name in ("target_return", "return_scale"))
             self.policy.reset(prompts, target, scale)
-        actions = as_action(self.policy.act(states, rewards), self._actions)
-        return actions.reshape(*rows, -1)
+        vectors = self.policy.act(states, rewards)
+        return as_action(vectors.reshape(*rows, vectors.shape[-1]), self._actions)
 
     def _flatten(self, observation: Observation) -> np.ndarray:
         """`(S,)` or `(B, S)`."""
@@ -123,8 +122,8 @@ class PromptedPolicy:
                 )
         if space is None:
             flat = np.asarray(observation)
-        elif isinstance(observation, np.ndarray) and observation.ndim in (1, 2) and observation.shape[-1] == size:
-            flat = observation[..., self._flattened]  # by Gymnasium's FlattenObservation
+        elif _flattened_already(observation, space, size):
+            flat = observation[..., self._flattened]
         else:
             flat = flatten(observation, space)
         flat = flat.astype(np.float64)
@@ -134,6 +133,27 @@ class PromptedPolicy:
                 f"of a vector environment. Is this the environment of {self.facts.get('task') or 'the task'}?"
             )
         return flat
+
+
+def _flattened_already(observation: Observation, space: Space, size: int) -> bool:
+    """Whether an observation comes out of Gymnasium's FlattenObservation; what the space itself may have does not."""
+    if not isinstance(observation, np.ndarray) or observation.ndim not in (1, 2) or observation.shape[-1] != size:
+        return False
+    own = space.shape  # None of a Dict or a Tuple
+    return own is None or observation.ndim == len(own) + 2 or observation.shape[observation.ndim - len(own) :] != own
+
+
+def _action_space(facts: Mapping[str, Any], model: PromptDecisionTransformer) -> Space:
+    """The space of the task's actions, as far as it is known."""
+    if facts.get("action_space"):
+        return from_text(facts["action_space"])
+    if isinstance(model.actions, Choices):  # without facts: numbers from 0
+        options = model.actions.options
+        return MultiDiscrete(options) if len(options) > 1 else Discrete(options[0])
+    bounds = (np.asarray(facts.get(name, bound)) for name, bound in (("action_low", -np.inf), ("action_high", np.inf)))
+    kind = np.dtype(facts.get("action_dtype", "float32"))
+    low, high = (np.broadcast_to(bound, model.action_mid.shape).astype(kind) for bound in bounds)
+    return Box(low, high, low.shape, kind)
 
 
 def _observation_space(facts: Mapping[str, Any]) -> Space | None:
@@ -169,6 +189,7 @@ def load(
     """
     module = load_module(checkpoint, "checkpoint")
     model = module.model.eval().requires_grad_(False)
+    choices = tuple(module.hparams["action_choices"] or ())
     facts: dict[str, Any] = {}
     if isinstance(prompt, Path | str):
         if not Path(prompt).is_file():
@@ -188,6 +209,11 @@ def load(
             raise UserError(
                 f"the prompt has {name} of size {given}, but {checkpoint} knows {known}: they are of different runs."
             )
+    if facts.get("action_space") and choices_of(from_text(facts["action_space"])) != choices:
+        raise UserError(
+            f"the prompt is of a task with actions of {from_text(facts['action_space'])}, but {checkpoint} knows "
+            f"choices of {list(choices)} options: they are of different runs."
+        )
     overridden = {"target_return": target_return, "return_scale": return_scale}
     facts |= {name: value for name, value in overridden.items() if value is not None}
     if model.embed_context.return_to_go is None:  # never looked at

@@ -13,8 +13,8 @@ import torch
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.environments import Environments
 from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.tasks.actions import as_type
 from pdt_lightning.tasks.base import Task
-from pdt_lightning.tasks.spaces import as_type
 from pdt_lightning.tasks.success import of_step
 
 

@@ -19,7 +19,8 @@ from pdt_lightning.core.extras import extras_for
 from pdt_lightning.tasks.identity import identity_of, identity_of_environment
 from pdt_lightning.tasks.task import Task
 
-Expert = Callable[[np.ndarray], np.ndarray]  # observation (S,) → noise-free action (A,), for one episode
+# Of one episode: observation (S,) → noise-free action as the environment takes it. (Its text is in datasets' names.)
+Expert = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Recipe:
         episodes: how many to collect.
         expert: `env → Expert`, called at the start of each episode; its code and its `mark`, if it has one, say which
             data are its own.
-        action_noise: standard deviation of the Gaussian noise added to the executed actions, in the action's unit.
+        action_noise: standard deviation of the Gaussian noise added to the executed actions, in the action's unit; of
+            choices on the one-hot vector, whose largest number is then chosen.
         expert_share: share of the episodes that the expert makes; the others take uniformly random actions.
         seed: of collection.
         medium: a weaker expert.

@@ -9,11 +9,11 @@ import gymnasium as gym
 import numpy as np
 from minari.dataset.minari_dataset import parse_dataset_id
 
-from pdt_lightning.core.seeding import generator
+from pdt_lightning.core.errors import UserError
+from pdt_lightning.tasks.actions import FlatActions, as_action, choices_of, encode
 from pdt_lightning.tasks.base import Expert, Recipe, Task, TaskFamily, check_ids
 from pdt_lightning.tasks.identity import SIMULATORS, identity_of_environment
-from pdt_lightning.tasks.spaces import as_action
-from pdt_lightning.tasks.success import KEYS, of_step
+from pdt_lightning.tasks.trial import play, random_actions, try_out
 
 STEPS = 20  # of an expert and of a repeated episode
 
@@ -22,9 +22,9 @@ def check_family(family: TaskFamily, tasks: Sequence[Task] | None = None) -> Non
     """Check that a family keeps what the package relies on; some seconds for a simulator.
 
     Ids are unique, and Minari takes those of datasets, which change with the expert's code and with the version of the
-    simulator; environments can be built in another process, have one-dimensional boxes of one size, repeat an episode
-    by its seed, hand out observations that stay as they are, report success as a number, and last to the horizon;
-    experts' actions lie in the box.
+    simulator; environments can be built in another process, have observations and actions of one size, repeat an
+    episode by its seed, hand out observations that stay as they are, report success as a number, and last to the
+    horizon; experts' actions are the environment's.
 
     Args:
         family: to be checked.
@@ -86,44 +86,21 @@ def _check_environment(env: gym.Env, task: Task, observations: gym.spaces.Box, a
         f"{task.id} has observations of another size than the first task"
     )
     assert space.shape == actions.shape, f"{task.id} has actions of another size than the first task"
+    assert choices_of(space) == choices_of(actions), f"{task.id} has other choices for actions than the first task"
     assert np.isfinite([space.low, space.high]).all(), f"{task.id} has actions without bounds"
-    first, again = _play(env, task, STEPS), _play(env, task, STEPS)
-    for one, two in zip(first, again, strict=True):
-        assert np.array_equal(one, two), f"{task.id}: two episodes of one seed and the same actions differ"
-    if task.horizon:
-        _play(env, task, task.horizon)
-
-
-def _play(env: gym.Env, task: Task, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Observations and rewards of an episode with random actions."""
-    rng = generator(0, "contract", task.id)
-    low, high = env.action_space.low, env.action_space.high
-    observation, _ = env.reset(seed=7)
-    seen, rewards = [np.asarray(observation)], []
-    for step in range(steps):
-        observation, reward, terminated, truncated, info = env.step(as_action(rng.uniform(low, high), env.action_space))
-        assert not np.shares_memory(observation, seen[-1]), (
-            f"{task.id} hands out one array at every step, so that whoever keeps observations keeps the last one many "
-            "times: return a copy"
-        )
-        seen.append(np.asarray(observation))
-        rewards.append(float(reward))
-        assert not truncated or step + 1 == task.horizon, (
-            f"{task.id} is truncated after {step + 1} steps, before its horizon"
-        )
-        for key in KEYS:
-            known = info.get(key) is None or of_step({key: info[key]}) is not None or info[key] != info[key]
-            assert known, f"{task.id}: info['{key}'] is no number"
-        if terminated or truncated:
-            break
-    everything = np.array(seen), np.array(rewards)
-    assert everything[0].shape[1:] == env.observation_space.shape, (
-        f"{task.id}: observations are not of the shape of their space"
+    tried = random_actions(env, task.horizon or STEPS, "contract", task.id)
+    try:
+        played = [try_out(env, task, tried[:STEPS]), play(env, task, tried)]
+    except UserError as error:
+        raise AssertionError(str(error)) from error
+    assert not any(one.shared for one in played), (
+        f"{task.id} hands out one array at every step, so that whoever keeps observations keeps the last one many "
+        "times: return a copy"
     )
-    assert all(np.isfinite(values).all() for values in everything), (
-        f"{task.id}: not all observations and rewards are finite"
-    )
-    return everything
+    for one in played:
+        assert not one.truncated or len(one.rewards) == task.horizon, (
+            f"{task.id} is truncated after {len(one.rewards)} steps, before its horizon"
+        )
 
 
 def _check_simulators(env: gym.Env, task: Task) -> None:
@@ -143,7 +120,8 @@ def _another(env: gym.Env) -> Expert:
 
 
 def _check_expert(env: gym.Env, recipe: Recipe) -> None:
-    low, high = env.action_space.low, env.action_space.high
+    space: Any = env.action_space
+    bare: Any = env.env.action_space if isinstance(env, FlatActions) else space
     for maker in (recipe.expert, recipe.medium):
         if maker is None:
             continue
@@ -151,11 +129,15 @@ def _check_expert(env: gym.Env, recipe: Recipe) -> None:
         expert = maker(env)
         for _ in range(STEPS):
             label = np.asarray(expert(observation))
-            assert label.shape == low.shape, (
-                f"{recipe.task.id}: its expert's action is of shape {label.shape}, not {low.shape}"
+            assert label.shape == bare.shape, (
+                f"{recipe.task.id}: its expert's action is of shape {label.shape}, not {bare.shape}"
             )
-            inside = (label >= low).all() and (label <= high).all()  # False for NaN
+            try:
+                vector = encode(label, bare)
+            except ValueError as error:
+                raise AssertionError(f"{recipe.task.id}: its expert's action {label}: {error}") from error
+            inside = (vector >= space.low).all() and (vector <= space.high).all()  # False for NaN
             assert inside, f"{recipe.task.id}: its expert's action {label} is not in the box"
-            observation, _, terminated, truncated, _ = env.step(as_action(label, env.action_space))
+            observation, _, terminated, truncated, _ = env.step(as_action(vector, space))
             if terminated or truncated:
                 break

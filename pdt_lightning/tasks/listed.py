@@ -41,6 +41,8 @@ class ListedFamily(TaskFamily):
         check_entry(entry, f"`data.family_options.{group}`", needed)
         training_data, prompt_data = (tuple(entry.get(key) or ()) for key in ("training_data", "prompt_data"))
         known = [recorded.of(name) for name in (*training_data, *prompt_data)]
+        for one in known:
+            recorded.supported(f"Minari dataset {one.id}", *one.spaces)
         only_recorded = entry.get("environment") == "recorded"
         first = known[0]
         environment = first.spec(only_recorded)

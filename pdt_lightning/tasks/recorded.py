@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from pdt_lightning.core import cache
 from pdt_lightning.core.errors import UserError
-from pdt_lightning.tasks import spaces, specifications
+from pdt_lightning.tasks import actions, spaces, specifications
 
 TRIED = 5  # actions of the first episode that are kept, to try an environment with
 
@@ -69,6 +69,13 @@ class Recorded:
         return spec
 
 
+def supported(name: str, observation_space: gym.Space, action_space: gym.Space) -> None:
+    """Refuse spaces that cannot become vectors, by name."""
+    for kind, space, room in (("observations", observation_space, spaces), ("actions", action_space, actions)):
+        if reason := room.unsupported(space):
+            raise UserError(f"{name}: {kind} of {space} are not supported; {reason}.")
+
+
 @functools.lru_cache
 def _space(text: str) -> gym.Space:
     return spaces.from_text(text)
@@ -115,7 +122,9 @@ def _found(dataset: Any) -> dict[str, Any]:
     options = list(dict.fromkeys(specifications.as_text(known.get("options")) for known in episodes))
     lengths = [int(known["total_steps"]) for known in episodes]
     first = next((number for number, steps in enumerate(lengths) if steps), None)
-    actions = [] if first is None else np.asarray(next(iter(storage.get_episodes([first])))["actions"])[:TRIED].tolist()
+    begun: Any = [] if first is None else next(iter(storage.get_episodes([first])))["actions"]
+    # Those of several parts are not supported, which is said later, by name.
+    begun = [] if isinstance(begun, dict | tuple) else np.asarray(begun)[:TRIED].tolist()
     return {
         "environment": environment,
         "evaluation": None if evaluation == environment else evaluation,
@@ -124,5 +133,5 @@ def _found(dataset: Any) -> dict[str, Any]:
         "longest": max(lengths, default=0),
         "reset_options": [] if options in ([], [None]) else options,
         "requirements": list(storage.metadata.get("requirements") or []),
-        "actions": actions,
+        "actions": begun,
     }

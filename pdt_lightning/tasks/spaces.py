@@ -1,6 +1,7 @@
-"""Spaces as the model sees them: observations and actions as flat vectors, in one order whatever order was declared."""
+"""Spaces as flat vectors: observations as the model sees them, their parts in one order whatever order was declared."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -9,6 +10,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sp
 from minari.serialization import deserialize_space, serialize_space
 
 SMALLEST_IMAGE = 32  # pixels on a side, as for Minari; grids of cells are smaller
+LARGEST = 1_000_000  # numbers in a vector
 
 
 def parts_of(space: Space) -> list[tuple[Any, Space]]:
@@ -23,14 +25,42 @@ def unsupported(space: Space) -> str | None:
     if isinstance(space, Box) and space.dtype == np.uint8 and sum(size >= SMALLEST_IMAGE for size in space.shape) >= 2:
         return "images are not supported: wrap the environment in an encoder that makes vectors of them"
     if isinstance(space, Box | Discrete | MultiDiscrete | MultiBinary):
-        return None
+        return too_large(space)
     return "use Box, Discrete, MultiDiscrete or MultiBinary, or a Dict or Tuple of them"
+
+
+def too_large(space: Space) -> str | None:
+    """What is wrong with a space whose vectors would have more than `LARGEST` numbers; None with others."""
+    return None if (size := flat_size(space)) <= LARGEST else f"{size:,} numbers are too many: encode them in fewer"
+
+
+def options_in(space: Discrete | MultiDiscrete) -> list[int]:
+    """How many options each number of a set has.
+
+    >>> options_in(Discrete(3, start=5)), options_in(MultiDiscrete([[2], [3]]))
+    ([3], [2, 3])
+    """
+    sizes: Any = space.n if isinstance(space, Discrete) else space.nvec
+    return np.reshape(sizes, -1).tolist()
+
+
+def one_hot(numbers: np.ndarray, options: Sequence[int]) -> np.ndarray:
+    """`(..., sum of options)` float64: a one-hot vector for each of `numbers (..., len(options))`, side by side.
+
+    >>> one_hot(np.array([1, 0]), [2, 3]).tolist()
+    [0.0, 1.0, 1.0, 0.0, 0.0]
+    """
+    parts = [numbers[..., [k]] == np.arange(n) for k, n in enumerate(options)]
+    return np.concatenate(parts, axis=-1).astype(np.float64)
 
 
 def flatten(values: Any, space: Space) -> np.ndarray:
     """Observations as `(..., S)`, for any number of leading dimensions.
 
     Parts come by name, numbers of a set as one-hot vectors; a Box of one dimension stays as it is, dtype included.
+
+    Raises:
+        ValueError: on values of another shape than the space's, and on numbers that are not of the set.
 
     >>> space = Dict(b=Box(-9, 9, (1,)), a=Box(-9, 9, (1, 2)))
     >>> flatten({"b": np.array([3.0]), "a": np.array([[1.0, 2.0]])}, space).tolist()
@@ -41,16 +71,16 @@ def flatten(values: Any, space: Space) -> np.ndarray:
     if isinstance(space, Dict | Tuple):
         return np.concatenate([flatten(values[key], part) for key, part in parts_of(space)], axis=-1)
     array = np.asarray(values)
-    if isinstance(space, Discrete):
-        return np.eye(int(space.n))[array.astype(np.int64) - int(space.start)]
     shape = space.shape or ()
     leading = array.shape[: array.ndim - len(shape)]
     if array.shape[len(leading) :] != shape:
         raise ValueError(f"values of shape {array.shape} are not of {space}")
     array = array.reshape(*leading, -1)
-    if isinstance(space, MultiDiscrete):
-        chosen = array.astype(np.int64) - space.start.reshape(-1)
-        return np.concatenate([np.eye(int(n))[chosen[..., k]] for k, n in enumerate(space.nvec.reshape(-1))], axis=-1)
+    if isinstance(space, Discrete | MultiDiscrete):
+        options, numbers = options_in(space), array - np.reshape(space.start, -1)
+        if not ((numbers >= 0) & (numbers < options) & (numbers == np.rint(numbers))).all():  # NaN too
+            raise ValueError(f"values from {array.min()} to {array.max()} are not all of {space}")
+        return one_hot(numbers, options)
     return array.astype(np.float64) if isinstance(space, MultiBinary) else array
 
 
@@ -105,30 +135,14 @@ class Flat(gym.ObservationWrapper, gym.utils.RecordConstructorArgs):
         return flatten(observation, self.env.observation_space)
 
 
-def raw_space(env: gym.Env) -> Space:
-    """The observation space that an environment of `Task.make_env` had before it was made flat."""
-    return env.env.observation_space if isinstance(env, Flat) else env.observation_space
+def flat_observations(env: gym.Env) -> gym.Env:
+    """The environment with observations that are vectors; itself where they are."""
+    return env if is_flat(env.observation_space) else Flat(env)
 
 
 def is_flat(space: Space) -> bool:
     """Whether observations of a space are vectors already."""
     return isinstance(space, Box) and len(space.shape) == 1
-
-
-def as_action(values: np.ndarray, space: Box) -> np.ndarray:
-    """`values`, clipped and in the type of the action box; whole numbers are rounded.
-
-    >>> as_action(np.array([6.7, 99.0], np.float32), Box(0, 10, (2,), np.int64))
-    array([ 7, 10])
-    """
-    # In their own precision: NumPy's bounds of float32 leave float32 values float32.
-    return as_type(np.clip(values, space.low, space.high), space)
-
-
-def as_type(bounded: np.ndarray, space: Box) -> np.ndarray:
-    """Values within an action box in its type; whole numbers are rounded."""
-    kind: Any = space.dtype
-    return (np.rint(bounded) if kind.kind in "iub" else bounded).astype(kind, copy=False)
 
 
 def difference(recorded: Space, own: Space) -> str | None:

@@ -10,7 +10,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.core.extras import extras_for
-from pdt_lightning.tasks import spaces, specifications
+from pdt_lightning.tasks import actions, spaces, specifications
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,11 @@ class Task:
         return specifications.beginning_with(spec, self.reset_options) if self.reset_options else spec
 
     def make_env(self, **kwargs: Any) -> gym.Env:
-        """The task's environment, with flat observations; `kwargs` go to Gymnasium (such as `render_mode`).
+        """The task's environment, with flat observations and actions; see `bare_env`."""
+        return actions.flat_actions(spaces.flat_observations(self.bare_env(**kwargs)))
+
+    def bare_env(self, **kwargs: Any) -> gym.Env:
+        """The task's environment with its own spaces; `kwargs` go to Gymnasium (such as `render_mode`).
 
         Raises:
             UserError: whatever the environment's code raises, and where its spaces are not supported.
@@ -83,16 +87,15 @@ class Task:
                 "can be built again."
             ) from error
         try:
-            reason = spaces.unsupported(env.observation_space)
+            own = (("observations", env.observation_space, spaces), ("actions", env.action_space, actions))
         except Exception as error:  # such as an environment without spaces
             raise self.error(
                 f"has no spaces: {type(error).__name__}: {error}. Give it observation_space and action_space."
             ) from error
-        if reason:
-            raise self.error(f"has observations of {env.observation_space}; {reason}.")
-        if not spaces.is_flat(env.action_space):
-            raise self.error(f"has actions of {env.action_space}; only one-dimensional Box actions are supported.")
-        return env if spaces.is_flat(env.observation_space) else spaces.Flat(env)
+        for kind, space, room in own:
+            if reason := room.unsupported(space):
+                raise self.error(f"has {kind} of {space}; {reason}.")
+        return env
 
     def error(self, what: str) -> UserError:
         """The error that says what is the matter with the task's environment.
@@ -112,7 +115,8 @@ class Task:
         Returns:
             `task` (its id), `horizon`, `target_return`, `return_scale`; `environment`, a specification in JSON that
             ends episodes at the horizon, None where Gymnasium cannot write it down; `action_low` and `action_high`,
-            `(A,)`, and `action_dtype`; `observation_space`, as Minari writes it, None for a Box of one dimension.
+            `(A,)`, and `action_dtype`; `observation_space` and `action_space`, as Minari writes them, None for a Box of
+            one dimension.
         """
         spec = self.spec()
         if self.horizon and (spec.max_episode_steps is None or spec.max_episode_steps > self.horizon):
@@ -121,8 +125,8 @@ class Task:
             environment = spec.to_json()
         except (TypeError, ValueError):  # a callable, or an argument that JSON does not know
             environment = None
-        env = self.make_env()
-        action, observation = env.action_space, spaces.raw_space(env)
+        env = self.bare_env()
+        observation, action, box = env.observation_space, env.action_space, actions.flat_space(env.action_space)
         env.close()
         return {
             "task": self.id,
@@ -130,10 +134,11 @@ class Task:
             "horizon": self.horizon,
             "target_return": self.target_return,
             "return_scale": self.return_scale,
-            "action_low": action.low.tolist(),
-            "action_high": action.high.tolist(),
-            "action_dtype": str(action.dtype),
+            "action_low": box.low.tolist(),
+            "action_high": box.high.tolist(),
+            "action_dtype": str(box.dtype),
             "observation_space": None if spaces.is_flat(observation) else spaces.to_text(observation),
+            "action_space": None if spaces.is_flat(action) else spaces.to_text(action),
         }
 
     @property

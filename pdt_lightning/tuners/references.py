@@ -69,8 +69,7 @@ class References:
             choices: `(B, J)` segment of each slot.
 
         Returns:
-            `(B,)` root of the mean squared error of a window's actions, in half-widths of the action box, mean over
-            windows.
+            `(B,)`: see `Policy.errors`; mean over windows.
         """
         errors = self.policy.errors(self.segments.gather(choices), self._contexts, self._labels)
         errors = np.where(self._own(choices), np.nan, errors)

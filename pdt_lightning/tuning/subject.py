@@ -29,15 +29,13 @@ class Subject:
 
     @cached_property
     def reports_success(self) -> bool:
-        """Whether the environment reports success, in an episode of random actions or in one of the best demonstrations.
+        """Whether the environment reports success, in an episode of random actions or in one of a demonstration's.
 
         These are played when this is first asked.
         """
         episodes = self.segments.episodes
-        offsets, executed = (
-            episodes.index.offsets,
-            slice(episodes.state_size, episodes.state_size + episodes.action_size),
-        )
+        offsets = episodes.index.offsets
+        executed = slice(episodes.state_size, episodes.state_size + episodes.action_size)
         best = episodes.ranked()[:REPLAYED]
         actions = [np.array(episodes.steps[offsets[one] : offsets[one + 1], executed]) for one in best]
         return reports_success(self.task, actions)

@@ -11,6 +11,7 @@ from pdt_lightning.core.errors import UserError
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
 from tests.conftest import POINT, POINT_FLAGS, SMALL
+from tests.walks import record, walk
 
 
 def test_the_names_are_those_that_a_run_logs(tmp_path):
@@ -58,6 +59,35 @@ def test_what_is_there_is_taken_and_so_is_what_a_users_callback_may_log(point_da
         [EarlyStopping("tuning/tuned_success"), ModelCheckpoint(monitor="heldout_task/point/03")], None, point_data
     )
     check_monitors([EarlyStopping("mine"), Mine()], None, point_data)
+
+
+def test_success_is_asked_of_every_task_that_is_tuned(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    kinds = {"none": "none", "happens": "when it happens", "told": "number"}
+    for name, success in kinds.items():
+        record(f"own/{name}-v0", walk(success=success, spread=0.01), steps=30)
+
+    def names(*tuned):
+        listed = {
+            "training": [{"id": name, "training_data": [f"own/{name}-v0"]} for name in kinds],
+            "held_out": [{"id": name, "prompt_data": [f"own/{name}-v0"]} for name in tuned],
+        }
+        data = MultiTaskDataModule("minari", listed, segment_steps=2, progress=False)
+        before = monitored_names(data, [])  # when nothing is known yet
+        assert {"tuning/tuned_success", f"tuning_tuned_success/{tuned[-1]}"} <= set(before)
+        data.prepare_data()
+        data.setup()
+        return {name for name in monitored_names(data, []) if "_success" in name and "untuned" not in name}, data
+
+    assert names("happens", "told")[0] == {
+        "tuning/tuned_success",
+        "tuning_tuned_success/happens",
+        "tuning_tuned_success/told",
+    }
+    found, data = names("none", "happens")
+    assert found == {"tuning_tuned_success/happens"}
+    with pytest.raises(UserError, match=r"tuning/tuned_success, which is no metric of this run.*tuning/tuned_return"):
+        check_monitors([EarlyStopping("tuning/tuned_success")], None, data)
 
 
 # Lightning's use of jsonargparse, which in a process of its own nobody sees.

@@ -69,9 +69,10 @@ def test_check_says_what_is_odd(own_data, capsys):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("trainer: {max_epochs: 1}", "says nothing of data"),
-        ("data: {famly: minari}", "data.famly is not an option of the data. Did you mean family?"),
-        ("data: [", "Give YAML"),
+        ("trainer: {max_epochs: 1}", "the following arguments are required: --data.family_options.training"),
+        ("data: {famly: minari}", "unrecognized option --data.famly. Did you mean --data.family?"),
+        ("data: {batch_size: 0}", "--data.batch_size=0"),
+        ("data: [", "A configuration is YAML"),
         (
             "data: {family: minari, family_options: {training: [{id: x, training_data: [me/no-v0]}], held_out: []}}",
             "me/no-v0",

@@ -50,6 +50,7 @@ environments = st.fixed_dictionaries(
         "success": st.sampled_from(["none", "number", "is_success", "nan at reset", "mapping", "vector"]),
         "offset": st.sampled_from([0.0, 0.0, 1.0, -1e3, 1e6]),
         "unit": st.sampled_from([1.0, 1.0, 1e-7, 1e-3, 1e4]),
+        "moves": st.sampled_from(["box", "box", "matrix", "one", "two", "four"]),
         "fault": st.sampled_from(["", "", "", "", "unseeded"]),
     }
 )

@@ -10,6 +10,7 @@ import pytest
 from pdt_lightning.data import minari
 from pdt_lightning.data.collect import collect, demonstrate
 from pdt_lightning.tasks import make_family
+from pdt_lightning.tasks.recorded import supported
 from pdt_lightning.tasks.spaces import flatten
 
 
@@ -85,11 +86,14 @@ def test_a_missing_dataset_is_named():
 
 def test_unsupported_spaces_are_refused():
     box, discrete = gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(3)
-    minari.supported("x", gym.spaces.Dict({"a": box}), box)
-    with pytest.raises(ValueError, match=r"x: actions of Discrete\(3\)"):
-        minari.supported("x", box, discrete)
+    supported("x", gym.spaces.Dict({"a": box}), box)
+    supported("x", box, discrete)
+    with pytest.raises(ValueError, match=r"x: actions of Tuple.* are not supported; use Box, Discrete"):
+        supported("x", box, gym.spaces.Tuple([discrete, box]))
+    with pytest.raises(ValueError, match=r"x: observations of Discrete.*1,000,000,000 numbers are too many"):
+        supported("x", gym.spaces.Discrete(1_000_000_000), box)
     with pytest.raises(ValueError, match=r"x: observations.*images are not supported"):
-        minari.supported("x", gym.spaces.Dict({"a": gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)}), box)
+        supported("x", gym.spaces.Dict({"a": gym.spaces.Box(0, 255, (64, 64, 3), np.uint8)}), box)
 
 
 def test_dict_observations_are_flattened_as_gymnasium_does():

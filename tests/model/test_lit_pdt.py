@@ -7,7 +7,7 @@ from torch.nn import functional
 from pdt_lightning.data.batches import draw
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
-from pdt_lightning.model.task_error import TaskError
+from pdt_lightning.model.validation import TaskError
 from pdt_lightning.rollouts.policy import Policy
 from tests.conftest import POINT, SMALL
 
@@ -222,4 +222,6 @@ def test_without_our_data_module_it_says_what_is_needed(tmp_path):
 def test_the_task_error_is_summed_in_float32_whatever_the_precision(tmp_path):
     made = module()
     trainer(tmp_path, precision="bf16-true").fit(made, datamodule=MultiTaskDataModule(**POINT))
-    assert {state.dtype for metric in made.task_errors for state in (metric.total, metric.count)} == {torch.float32}
+    assert {state.dtype for metric in made.validation.errors for state in (metric.total, metric.count)} == {
+        torch.float32
+    }

@@ -1,7 +1,9 @@
 import gymnasium as gym
+import numpy as np
 import pytest
 
 from pdt_lightning.tasks import Task, families, make_family
+from pdt_lightning.tasks.actions import choices_of
 
 
 def test_our_families_are_registered_as_entry_points():
@@ -56,9 +58,11 @@ def test_dataset_ids_change_with_what_is_in_them():
     assert first.prompt_data != second.prompt_data
 
 
-def test_only_flat_boxes_are_supported():
-    with pytest.raises(ValueError, match="CartPole-v1 has actions of Discrete"):
-        Task(id="cart", env_id="CartPole-v1").make_env()
+def test_choices_are_taken_as_vectors():
+    env = Task(id="cart", env_id="CartPole-v1").make_env()
+    assert (env.action_space.shape, choices_of(env.action_space)) == ((2,), (2,))
+    env.reset(seed=0)
+    assert env.step(np.array([0.0, 1.0], np.float32))[0].shape == (4,)
 
 
 class DictEnv(gym.Env):
