@@ -18,7 +18,7 @@ POOL = 1000  # prompts: there are N^J of them, of which no more can be looked at
 
 
 class FlatBandit(StructuredBandit):
-    """The structured bandit without a prior and with one slot, which takes a whole prompt.
+    """The structured bandit without a prior and without an early end, and with one slot, which takes a whole prompt.
 
     Args:
         segments: the arms.
@@ -50,7 +50,7 @@ class FlatBandit(StructuredBandit):
             if slots == 1
             else features_of(features, segments.gather(whole.choices), policy)
         )
-        super().__init__(segments, budget, rng, 1, self._look(), reward_model, exploration)
+        super().__init__(segments, budget, rng, 1, self._look(), reward_model, exploration, tolerance=0.0)
         self.space: Listed = whole
 
     @classmethod

@@ -114,7 +114,7 @@ class StructuredBandit(Finalists):
 
     def _propose(self, n: int) -> list[Choice]:
         """While the recommended prompt does as well as the best may, it is tried again, until it is sure or fails."""
-        if self.tolerance and self.choices:
+        if self._may_end():
             choice, value = self._best()
             if choice in self.choices and value >= self._to_reach(value) - self._tolerated():
                 return [choice] * n
@@ -122,21 +122,22 @@ class StructuredBandit(Finalists):
 
     def confidence(self) -> float:
         """That the recommended prompt is within the tolerance of the best; NaN before it was tried, or without one."""
-        if not self.tolerance or not self.choices:
-            return float("nan")
-        own = by_choice(self.choices, self.outcomes).get(self._best()[0])
+        own = by_choice(self.choices, self.outcomes).get(self._best()[0]) if self._may_end() else None
         if not own:
             return float("nan")
         return confidence(own, self.outcomes, self._to_reach(float(np.mean(own))), self._tolerated())
+
+    def _may_end(self) -> bool:
+        """Before the budget is spent: where it is known what is to be reached."""
+        return bool(self.tolerance and self.choices) and not np.isnan(self.outlook.demonstrated)
 
     def _tolerated(self) -> float:
         return self.tolerance * self.outlook.size
 
     def _to_reach(self, value: float) -> float:
         """Value of the best: what was demonstrated or, where a prompt worth `value` does better, what may yet be."""
-        shown = self.outlook.demonstrated
-        if value <= shown + self._tolerated():
-            return shown
+        if value <= self.outlook.demonstrated + self._tolerated():
+            return self.outlook.demonstrated
         terms = (self.model.mean() + self.model.deviation()).max(axis=1).sum()
         return max(value, self._mean + self._spread * float(terms))
 
