@@ -3,6 +3,7 @@
 It lies beside the demonstrations, in a folder that may go at any time.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -154,13 +155,14 @@ def keep(kind: str, source: object, make: Callable[[Path], object]) -> Path:
         ) from error
     with appearing(place, folder()) as hidden:
         make(hidden)
-    _sweep()
+    _sweep(folder())
     return place
 
 
-def _sweep() -> None:
+@functools.cache  # once in a process: to look through hundreds of folders for each of them would take seconds
+def _sweep(within: Path) -> None:
     """Remove what processes that were killed have left half made, and what nobody has asked for in a month."""
-    for left in folder().iterdir():
+    for left in within.iterdir():
         with suppress(FileNotFoundError):  # another process was faster
             if time.time() - left.stat().st_mtime > (DAY if left.name.startswith(".partial-") else 30 * DAY):
                 shutil.rmtree(left, ignore_errors=True)

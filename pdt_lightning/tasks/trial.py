@@ -59,7 +59,8 @@ def try_out(env: gym.Env, task: Task, actions: np.ndarray | None = None) -> Play
         )
     actions = random_actions(env, STEPS, "trial") if actions is None else actions
     first, again = play(env, task, actions), play(env, task, actions)
-    random = env.spec is not None and env.spec.nondeterministic  # is registered as one that no seed repeats
+    spec = env.unwrapped.spec  # of a wrapper it would be put together
+    random = spec is not None and spec.nondeterministic  # is registered as one that no seed repeats
     for name in () if random else ("observations", "rewards"):
         if not np.array_equal(getattr(first, name), getattr(again, name)):
             raise task.error(
@@ -91,7 +92,7 @@ def play(env: gym.Env, task: Task, actions: np.ndarray) -> Played:
         UserError: naming task and environment: on whatever they raise; on observations or rewards that are not finite
             or not of their space; and on success that is no number.
     """
-    doing, truncated, shared = f"reset(seed={SEED})", False, False
+    action, truncated, shared = None, False, False
     observations, rewards = list[np.ndarray](), list[float]()
     try:
         before, info = env.reset(seed=SEED)
@@ -99,7 +100,6 @@ def play(env: gym.Env, task: Task, actions: np.ndarray) -> Played:
         check_success(info)
         for vector in actions:
             action = as_action(vector, env.action_space)
-            doing = f"step({action!r})"
             seen, reward, terminated, truncated, info = env.step(action)
             check_success(info)
             shared |= np.shares_memory(seen, before)
@@ -111,6 +111,7 @@ def play(env: gym.Env, task: Task, actions: np.ndarray) -> Played:
     except UserError as error:
         raise task.error(str(error)) from error
     except Exception as error:  # it is foreign code, which may raise anything
+        doing = f"reset(seed={SEED})" if action is None else f"step({action!r})"
         raise task.error(
             f"raises {type(error).__name__} in {doing}: {error}. Mend it, or install the version that it was recorded "
             "with."
@@ -137,6 +138,8 @@ def check_success(info: Mapping[str, Any], steps: int | None = None) -> None:
     """
     for key in KEYS:
         value: Any = info.get(key)
+        if value is None:
+            continue
         if isinstance(value, Mapping):
             what = f"a mapping of {', '.join(map(str, value))}"
         elif np.asarray(value).dtype.kind in "US":

@@ -51,6 +51,7 @@ def test_what_nobody_asks_for_is_removed_after_a_month():
     for place in (used, unused):
         os.utime(place, (0, 0))
     cache.keep("month", 0, lambda folder: None)
+    cache._sweep.cache_clear()  # as in a new process
     cache.keep("month", 2, lambda folder: None)
     assert used.exists()
     assert not unused.exists()
@@ -61,6 +62,7 @@ def test_what_a_killed_process_left_is_removed_after_a_day():
         (cache.folder() / name).mkdir(parents=True)
         now = (cache.folder() / name).stat().st_mtime
         os.utime(cache.folder() / name, (now - age, now - age))
+    cache._sweep.cache_clear()  # as in a new process
     cache.keep("sweep", 1, lambda folder: None)
     assert partials() == [".partial-new"]
     (cache.folder() / ".partial-new").rmdir()
