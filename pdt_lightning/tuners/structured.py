@@ -162,13 +162,10 @@ class StructuredBandit(Finalists):
             self.model.fit(np.array(self.choices)[known], (outcomes - self._mean) / self._spread, rng)
 
     def _estimates(self) -> dict[Choice, float]:
-        """Worth of every prompt tried and of the one that the model holds best.
-
-        That one is left out where nothing is left to try it by, and no prior speaks for it either.
-        """
+        """Worth of every prompt tried and, while there are trials left, of the one that the model holds best."""
         self._fit()
         groups = by_choice(self.choices, self.outcomes)
-        if self._prior or self.asked < self.budget or not groups:
+        if self.asked < self.budget or not groups:
             groups.setdefault(self._held_best(), [])
         return {
             c: worth(value, own) for (c, own), value in zip(groups.items(), self._values(list(groups)), strict=True)
