@@ -27,7 +27,7 @@ class Outlook:
     Args:
         worst: value of a lost episode: a rollout that failed counts as no better.
         demonstrated: value of the best demonstrations; NaN where it is unknown.
-        size: what counts as a large difference: 1 for success, the task's return scale for returns.
+        size: what a large difference is: 1 for success; of returns, as much as is demonstrated.
     """
 
     worst: float = float("inf")

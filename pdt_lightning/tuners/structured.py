@@ -46,7 +46,7 @@ class StructuredBandit(Finalists):
         prior: what is held of the segments before the first rollout, None: nothing; by name what the `demonstrations`
             tell, or `none`.
         tolerance: the search is over when the recommended prompt is surely within this of the best: a share of success,
-            or of the task's return scale. 0: only when the budget is spent.
+            or of the best demonstrations' return. 0: only when the budget is spent.
     """
 
     def __init__(

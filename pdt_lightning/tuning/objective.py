@@ -92,7 +92,7 @@ def decide(option: Option, subject: Subject, plays: bool = True) -> Objective:
     # Where success is not recorded the best demonstrations are taken to be won: nobody shows how to fail.
     won = np.nan_to_num(demonstrations.index.successes[best], nan=1.0)
     demonstrated = np.mean([objective.of(*both) for both in zip(returns[best].tolist(), won.tolist(), strict=True)])
-    size = objective.scale if objective.unit == "return" else 1.0
+    size = abs(float(demonstrated)) or objective.scale if objective.unit == "return" else 1.0
     return replace(objective, outlook=Outlook(objective.of(float(returns.min()), 0.0), float(demonstrated), size))
 
 

@@ -173,3 +173,12 @@ def test_the_last_step_is_reported_beside_the_highest(point_policy, point_data, 
     assert result.tuned.successes == [1.0] * 3
     assert result.tuned.last_successes == [0.0] * 3
     assert {trial.outcome.last_success for trial in result.trials} == {0.0}
+
+
+def test_what_is_demonstrated_says_what_is_to_be_reached(point_data):
+    subject = Subject(point_data.prompt_tasks["point/03"], point_data.segments("point/03"))
+    returns = decide("return", subject).outlook
+    assert (returns.demonstrated, returns.size) == (10.0, 10.0)  # all of them touch their goal
+    success = decide("success", subject).outlook
+    assert success.demonstrated == pytest.approx(1.0, abs=5e-4)
+    assert (success.size, success.worst) == (1.0, pytest.approx(0.0, abs=5e-4))
