@@ -108,8 +108,58 @@ class EpsilonGreedy(Exploration):
         return best_choice(model.mean(), taken)
 
 
-EXPLORATIONS: dict[str, type[Exploration]] = {"thompson": Thompson, "ucb": UCB, "epsilon_greedy": EpsilonGreedy}
-ExplorationName = Literal["thompson", "ucb", "epsilon_greedy"] | str  # one of them, or a guest
+def sparsemax(values: np.ndarray) -> np.ndarray:
+    """Probabilities nearest to values, those of the low ones exactly zero: their projection onto the simplex.
+
+    Args:
+        values: `(..., N)`; a constant added to all changes nothing.
+
+    Returns:
+        `(..., N)`, of sum 1.
+
+    Source: Martins and Astudillo 2016 (arXiv 1602.02068), algorithm 1.
+
+    >>> sparsemax(np.array([1.0, 0.75, 0.0])).tolist()
+    [0.625, 0.375, 0.0]
+    """
+    values = values - values.max(axis=-1, keepdims=True)
+    falling = -np.sort(-values, axis=-1)
+    excess = falling.cumsum(axis=-1) - 1  # of the highest ones over the sum that they are to have
+    ranks = np.arange(1, values.shape[-1] + 1)
+    support = (ranks * falling > excess).sum(axis=-1, keepdims=True)
+    return np.maximum(values - np.take_along_axis(excess, support - 1, axis=-1) / support, 0)
+
+
+class Sparsemax(Exploration):
+    """Draws every slot's segment from the sparsemax of the expected terms: what is far from the best is never tried.
+
+    Args:
+        temperature: by which terms are divided, in standard deviations of the outcomes. With the default a segment that
+            is expected to fall short of the best by one or more has no chance, and of equally good ones all have the
+            same.
+
+    It knows no doubt: what is drawn follows from the means alone.
+
+    Source: the policy of RLPrompt with sparse Tsallis entropy (arXiv 2407.14733); the temperature is ours.
+    """
+
+    def __init__(self, temperature: float = 1.0):
+        self.temperature = temperature
+
+    def choose(self, model: RewardModel, progress: float, rng: np.random.Generator, taken: Sequence[Choice]) -> Choice:
+        """One draw: the largest of the logarithms of probabilities with Gumbel noise."""
+        probabilities = sparsemax(model.mean() / self.temperature)
+        with np.errstate(divide="ignore"):
+            return best_choice(np.log(probabilities) + rng.gumbel(size=probabilities.shape), taken)
+
+
+EXPLORATIONS: dict[str, type[Exploration]] = {
+    "thompson": Thompson,
+    "ucb": UCB,
+    "epsilon_greedy": EpsilonGreedy,
+    "sparsemax": Sparsemax,
+}
+ExplorationName = Literal["thompson", "ucb", "epsilon_greedy", "sparsemax"] | str  # one of them, or a guest
 
 
 def exploration_class(name: str) -> type[Exploration]:

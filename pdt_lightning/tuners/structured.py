@@ -39,7 +39,7 @@ class StructuredBandit(Finalists):
         slots: `J`.
         features: `(N, F)` of the segments; by name `encoded`, as the transformer encodes them, or `raw`, their values.
         reward_model: `linear`, or the path of a class derived from `reward_models.RewardModel`.
-        exploration: `thompson` | `ucb` | `epsilon_greedy`, or the path of a class derived from
+        exploration: `thompson` | `ucb` | `epsilon_greedy` | `sparsemax`, or the path of a class derived from
             `exploration.Exploration`.
         credit: `own`: one model of all slots, each credited with its own share; `whole`: a model for each slot,
             credited with the whole return, as published.

@@ -20,6 +20,7 @@ VARIANTS = [
     {"name": "structured"},
     {"name": "structured", "exploration": "epsilon_greedy", "features": "raw", "prior": "none"},
     {"name": "structured", "exploration": "ucb", "credit": "whole", "prior": "none"},
+    {"name": "structured", "exploration": "sparsemax"},
     *({"name": name} for name in TUNERS if name != "structured" and not issubclass(TUNERS[name], RolloutFree)),
 ]
 
@@ -174,7 +175,7 @@ def test_parallel_proposals_are_distinct(segments, point_policy, options):
         made.tell([(candidate.id, play(candidate)) for candidate in candidates])
 
 
-@pytest.mark.parametrize("exploration", ["thompson", "ucb", "epsilon_greedy"])
+@pytest.mark.parametrize("exploration", EXPLORATIONS)
 def test_the_bandit_beats_random_search_where_features_tell_and_outcomes_are_coins(segments, exploration):
     """Outcomes of 0 or 1 whose chance rises with one feature; the mean true worth of what is recommended, by seeds."""
     seeds = 10
