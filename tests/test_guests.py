@@ -141,6 +141,12 @@ def test_a_run_trains_a_transformer_of_a_users_and_goes_on_with_it_on_two_ranks(
     assert policy.act(np.zeros(2, np.float32)).shape == (2,)
 
 
+def test_a_transformer_of_a_users_has_the_kind_of_action_that_the_data_have():
+    assert LitPDT(2, 2, 30, **SMALL, transformer="tests.guests.OfBoxes").model.hidden == 8
+    made = LitPDT(2, 2, 30, **SMALL, transformer="tests.guests.Reactive", action_choices=[2])
+    assert made.model.actions.options == [2]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -166,6 +172,10 @@ def test_a_run_trains_a_transformer_of_a_users_and_goes_on_with_it_on_two_ranks(
             "Reactive: it fails: RuntimeError",
         ),
         ({"transformer": "tests.guests.Crooked"}, r"its act gives \(2, 1\) where \(2, 2\) is needed"),
+        (
+            {"transformer": "tests.guests.OfBoxes", "action_choices": [2]},
+            "OfBoxes: it fails: TypeError: .*unexpected keyword argument 'action_choices'. Mend it",
+        ),
         ({"transformer": "tests.guests.Broken"}, "Broken: encode fails: KeyError: 'segments'"),
     ],
 )

@@ -117,6 +117,27 @@ class Reactive(PromptDecisionTransformer):
         return self._told(steps)[first[:, None] + torch.arange(length)].mean(dim=1)
 
 
+class OfBoxes(Reactive):
+    """Is written for actions in a box: it takes no choices."""
+
+    def __init__(
+        self,
+        state_size,
+        action_size,
+        max_timesteps,
+        width,
+        layers,
+        heads,
+        inner,
+        dropout,
+        use_prompt,
+        use_return_to_go,
+        window_steps,
+    ):
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        super().__init__(**given)
+
+
 class Crooked(Reactive):
     """Gives an action too few."""
 
