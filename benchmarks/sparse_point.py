@@ -25,7 +25,7 @@ from pdt_lightning.comparison.report import difference, interval
 from pdt_lightning.comparison.summary import covers
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.core.terminal import quiet
-from pdt_lightning.model.attention import attention_along
+from pdt_lightning.model.attention_maps import attention_along
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.tasks.point import HUB, STEP_LENGTH
 

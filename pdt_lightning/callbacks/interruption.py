@@ -9,7 +9,7 @@ import lightning
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from torch import Tensor
 
-from pdt_lightning.callbacks.due import epoch_is_over
+from pdt_lightning.callbacks.trainer_state import epoch_is_over
 from pdt_lightning.core.distributed import anywhere
 from pdt_lightning.core.signals import Interrupted, StopRequest
 

@@ -11,10 +11,10 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from pdt_lightning.callbacks.due import epoch_is_over, only_after_a_phase, run_ends
 from pdt_lightning.callbacks.interruption import Interruption
 from pdt_lightning.callbacks.phase_results import film, write_and_show
 from pdt_lightning.callbacks.share import tune_share
+from pdt_lightning.callbacks.trainer_state import epoch_is_over, only_after_a_phase, run_ends
 from pdt_lightning.callbacks.weights import saved_weights
 from pdt_lightning.core.distributed import ALIKE, attempt, gather, shard
 from pdt_lightning.core.errors import UserError, check_range

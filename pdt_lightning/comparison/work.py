@@ -18,7 +18,7 @@ from pdt_lightning.comparison.tried import add_tried, save_prompts
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.segments import Prompt
-from pdt_lightning.model.attention import attention_along
+from pdt_lightning.model.attention_maps import attention_along
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.rollouts.finetuning import finetuned
 from pdt_lightning.rollouts.policy import Policy

@@ -1,8 +1,9 @@
 """What learns: a causal transformer over a trajectory prompt and the recent past.
 
-`pdt.py` is the whole model, `transformer.py` its blocks, `lit_pdt.py` the training around it. To exchange the
-transformer, derive from `PromptDecisionTransformer` and name the class in `TRANSFORMERS` (`guests.py`), or give its
-path as `model.transformer`.
+`pdt.py` is the whole model, `lit_pdt.py` the training around it, and `transformer.py` its blocks with their attention,
+which `folded.py` and `memory.py` compute again, faster, for rollouts: change them together. `attention_maps.py` only
+shows where a model looks. To exchange the transformer, derive from `PromptDecisionTransformer` and name the class in
+`TRANSFORMERS` (`guests.py`), or give its path as `model.transformer`.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -21,7 +21,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from pdt_lightning.core.files import write_atomically
-from pdt_lightning.results.demonstrations import (
+from pdt_lightning.results.demonstration_plots import (
     CHOSEN,
     UNKNOWN,
     draw_plane,

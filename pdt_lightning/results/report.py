@@ -27,7 +27,7 @@ COLUMNS = (
 )
 
 
-def figures_summary(samples: Sequence[EpisodeStatistics | None]) -> dict[str, float | None] | None:
+def summary_of_episodes(samples: Sequence[EpisodeStatistics | None]) -> dict[str, float | None] | None:
     """Return and success, averaged over tasks, with 95 % intervals over the episodes; None if any task lacks them.
 
     `last_success` is that of the last step beside the highest of each episode; `failed` counts the episodes that could
@@ -66,7 +66,7 @@ def summarise(results: Sequence[TaskResult]) -> dict[str, Any]:
     return {
         "tasks": {
             result.task: {
-                **{kind: figures_summary([getattr(result, kind)]) for kind in KINDS},
+                **{kind: summary_of_episodes([getattr(result, kind)]) for kind in KINDS},
                 "rollouts": len(result.trials),
                 "rollouts_at_most": result.budget,
                 "rollouts_failed": sum(trial.outcome.failed is not None for trial in result.trials),
@@ -75,7 +75,7 @@ def summarise(results: Sequence[TaskResult]) -> dict[str, Any]:
             }
             for result in results
         },
-        "aggregate": {kind: figures_summary([getattr(result, kind) for result in results]) for kind in KINDS},
+        "aggregate": {kind: summary_of_episodes([getattr(result, kind) for result in results]) for kind in KINDS},
     }
 
 

@@ -3,8 +3,10 @@
 To add a tuner, write a file with a class derived from `Tuner` (`base.py`) and name it in `TUNERS` below. The parts of
 a bandit are added in the same way: a reward model in `reward_models.py`, an exploration in `exploration.py`, features
 of segments in `features.py`, each with a name in the table at the end of its file. What tuners propose are points of
-a space (`spaces.py`), and another kind of prompts is another space. A class of your own needs no
-table: every option takes its path.
+a space (`spaces.py`), and another kind of prompts is another space, whose points become returns-to-go, states and
+actions. A class of your own needs no table: every option takes its path.
+
+To change when a search ends early, see `Tuner.ask` and `SURE` (`base.py`), and for the bandit `confidence.py`.
 """
 
 from typing import Any

@@ -82,7 +82,7 @@ def search(
     seed: int,
     parallel: int = 1,
 ) -> None:
-    """Advance all cells until every budget is spent.
+    """Advance all cells until no tuner asks any more: its budget is spent, or it is sure of its prompt.
 
     Args:
         cells: their `trials` are appended to.

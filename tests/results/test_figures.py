@@ -13,7 +13,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pdt_lightning.callbacks import PromptTuning
-from pdt_lightning.results import demonstrations, figures, report
+from pdt_lightning.results import demonstration_plots, figures, report
 from pdt_lightning.results.statistics import mean_interval
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.tuning.options import TuningOptions
@@ -114,7 +114,7 @@ def test_the_recommended_segments_are_marked_in_their_slots():
     # Segment 11: steps 6-8 of the third one, in the upper half; 5: steps 2-4 of the second, in the lower.
     upper, lower = 2 - 0.38, 1
     assert [tuple(map(pytest.approx, box)) for box in [(5.5, upper, 3, 0.38), (1.5, lower, 3, 0.38)]] == boxes
-    assert {to_hex(mark.get_edgecolor()) for mark in marks} == {demonstrations.CHOSEN}
+    assert {to_hex(mark.get_edgecolor()) for mark in marks} == {demonstration_plots.CHOSEN}
 
 
 def test_without_a_model_a_strip_shows_what_was_seen():
@@ -151,7 +151,7 @@ def test_of_many_demonstrations_those_that_matter_are_shown():
         best=np.array([7]),  # of demonstration 3, by number 2
     )
     axis = figures.segments(made).axes[0]
-    assert len(axis.get_images()) == demonstrations.MOST_STRIPS == 12
+    assert len(axis.get_images()) == demonstration_plots.MOST_STRIPS == 12
     assert [int(label.get_text().split()[0]) for label in axis.get_yticklabels()] == [3, *range(21, 32)]
     assert "12 of 40" in axis.get_title(loc="left")
 
@@ -167,7 +167,7 @@ def test_on_the_plane_segments_lie_where_they_start_and_the_recommended_one_is_d
             own = [n for n, owner in enumerate(OWNERS) if owner == number]
             assert points.get_offsets().tolist() == made.path[[offsets[number] + STARTS[n] for n in own]].tolist()
             assert points.get_array().tolist() == made.estimates[slot, own].tolist()
-        (chosen,) = [one for one in plane.lines if to_hex(one.get_color()) == demonstrations.CHOSEN]
+        (chosen,) = [one for one in plane.lines if to_hex(one.get_color()) == demonstration_plots.CHOSEN]
         first = (10 + 5, 6 + 1)[slot]
         assert chosen.get_xydata().tolist() == made.path[first : first + 3].tolist()
         assert plane.get_aspect() == 1

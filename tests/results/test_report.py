@@ -47,7 +47,7 @@ def test_the_summary_has_the_promised_shape():
 
 
 def test_a_perfect_rate_is_no_certainty_and_equal_returns_have_no_interval():
-    own = report.figures_summary([EpisodeStatistics([7.0] * 25, [1.0] * 25)])
+    own = report.summary_of_episodes([EpisodeStatistics([7.0] * 25, [1.0] * 25)])
     assert own["success"] == 1.0
     assert 0.85 < own["success_low"] < 0.88
     assert own["return"] == 7.0

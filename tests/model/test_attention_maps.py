@@ -6,7 +6,7 @@ import torch
 
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.data.windows import context_windows, windows_to_each_step
-from pdt_lightning.model.attention import attention_along, attention_to_segments
+from pdt_lightning.model.attention_maps import attention_along, attention_to_segments
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.model.transformer import Attention
 
