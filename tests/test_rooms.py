@@ -98,11 +98,14 @@ def test_files_are_read_in_one_sitting():
         ("a plot of a comparison", "comparison", ["figures.py"]),
         ("an importer", "data", ["prompt_dt.py"]),
         ("the transformer", "model", ["guests.py"]),
+        ("an option of `fit`", "commands", ["run_options.py"]),
+        ("what is maximised", "tuning", ["objective.py"]),
+        ("when a search ends early", "tuners", ["base.py", "confidence.py"]),
     ],
 )
 def test_a_stranger_learns_from_a_room_where_to_add_something(what, room, files):
     docstring = " ".join(ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text())).split())
-    assert re.search(rf"(add|added|exchange)\b.*\b{what.removeprefix('a ')}", docstring)
+    assert re.search(rf"(add|added|exchange|change)\b.*\b{what.removeprefix('a ')}", docstring)
     for name in {*files, *re.findall(r"`(\w+\.py)`", docstring)}:
         assert name in docstring
         assert (PACKAGE / room / name).is_file() or (PACKAGE / name).is_file()

@@ -229,10 +229,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         datasets = [getattr(task, kind) for task in tasks]
         horizons = [task.horizon for task in tasks]
         episodes = open_episodes(datasets, self.hparams["use_expert_actions"], self.hparams["progress"], horizons)
-        for name, size, seen in (
-            ("observations", self.state_size, episodes.state_size),
-            ("actions", self.action_size, episodes.action_size),
-        ):
+        for name, of in (("observations", "state_size"), ("actions", "action_size")):
+            size, seen = getattr(self, of), getattr(episodes, of)
             if seen != size:
                 raise UserError(
                     f"{datasets[0][0]} has {name} of size {seen}, but those of {self.family.tasks[0].id} have {size}. "
