@@ -26,9 +26,10 @@ ALL = (
     FINETUNE,
     "demonstration_loss",
     "best_demonstration",
+    "soft_prompt",
     UNTUNED,
 )
-WITHOUT_ROLLOUTS = (FINETUNE, "demonstration_loss", "best_demonstration")
+WITHOUT_ROLLOUTS = (FINETUNE, "demonstration_loss", "best_demonstration", "soft_prompt")
 
 
 @dataclass(frozen=True)

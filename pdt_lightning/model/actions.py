@@ -17,6 +17,9 @@ class Actions(Protocol):
     def decided(self, predicted: Tensor) -> Tensor:
         """`(..., A)` the actions to take, in the environment's unit, or one-hot."""
 
+    def as_labels(self, predicted: Tensor) -> Tensor:
+        """`(..., A)` predictions as labels, of which other predictions are the farther the more they differ."""
+
     def errors(self, predicted: Tensor, labels: Tensor, half: Tensor) -> Tensor:
         """`(...)` float32: how far predictions are from `labels (..., A)`; it is what training lowers."""
 
@@ -29,6 +32,10 @@ class Vectors:
         return torch.tanh(outputs) * half + mid
 
     def decided(self, predicted: Tensor) -> Tensor:
+        """As predicted."""
+        return predicted
+
+    def as_labels(self, predicted: Tensor) -> Tensor:
         """As predicted."""
         return predicted
 
@@ -56,6 +63,10 @@ class Choices:
         parts = predicted.split(self.options, -1)
         chosen = [functional.one_hot(part.argmax(-1), part.shape[-1]) for part in parts]
         return torch.cat(chosen, -1) + 0.0 * predicted
+
+    def as_labels(self, predicted: Tensor) -> Tensor:
+        """The probabilities of the options."""
+        return predicted.exp()
 
     def errors(self, predicted: Tensor, labels: Tensor, half: Tensor) -> Tensor:
         """Cross-entropy in nats, summed over the choices."""

@@ -23,6 +23,7 @@ from pdt_lightning.tuners.hill_climbing import HillClimbing
 from pdt_lightning.tuners.published import PublishedBandit
 from pdt_lightning.tuners.random_search import RandomSearch
 from pdt_lightning.tuners.rollout_free import BestDemonstration, DemonstrationLoss
+from pdt_lightning.tuners.soft_prompt import SoftPrompt
 from pdt_lightning.tuners.spaces import Choices, Space, Values
 from pdt_lightning.tuners.structured import StructuredBandit
 from pdt_lightning.tuners.uniform import Uniform
@@ -38,6 +39,7 @@ TUNERS: dict[str, type[Tuner]] = {
     "flat": FlatBandit,
     "demonstration_loss": DemonstrationLoss,
     "best_demonstration": BestDemonstration,
+    "soft_prompt": SoftPrompt,
     "uniform": Uniform,
 }
 
@@ -70,6 +72,7 @@ __all__ = [
     "PublishedBandit",
     "RandomSearch",
     "SegmentTuner",
+    "SoftPrompt",
     "Space",
     "StructuredBandit",
     "Tuner",

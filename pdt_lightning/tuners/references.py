@@ -36,6 +36,20 @@ def best_demonstrations(episodes: Episodes) -> np.ndarray:
     return order[good][:MOST]
 
 
+def spread_windows(episodes: Episodes, demonstrations: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """About `WINDOWS` windows of `steps` steps, spread evenly over demonstrations.
+
+    Returns:
+        `(W,)` demonstration and `(W,)` first step of each.
+    """
+    spread = [
+        np.linspace(0, max(0, length - steps), -(-WINDOWS // len(demonstrations)))
+        for length in episodes.lengths_of(demonstrations)
+    ]
+    places = [np.unique(starts.round().astype(np.int64)) for starts in spread]
+    return np.repeat(demonstrations, [len(starts) for starts in places]), np.concatenate(places)
+
+
 class References:
     """Windows of a task's best demonstrations, on which prompts are compared.
 
@@ -46,14 +60,9 @@ class References:
 
     def __init__(self, segments: Segments, policy: Policy):
         self.segments, self.policy = segments, policy
-        episodes, best = segments.episodes, best_demonstrations(segments.episodes)
-        steps = min(STEPS, policy.context_steps)
-        spread = [
-            np.linspace(0, max(0, length - steps), -(-WINDOWS // len(best))) for length in episodes.lengths_of(best)
-        ]
-        places = [np.unique(starts.round().astype(np.int64)) for starts in spread]
-        self.episode = np.repeat(best, [len(starts) for starts in places])  # (W,) of each window
-        self.start = np.concatenate(places)  # (W,) its first step
+        episodes, steps = segments.episodes, min(STEPS, policy.context_steps)
+        # (W,) episode of each window and its first step
+        self.episode, self.start = spread_windows(episodes, best_demonstrations(episodes), steps)
         self._contexts, self._labels = context_windows(episodes, self.episode, self.start, steps)
         self._steps = steps
         self._offsets: np.ndarray | None = None

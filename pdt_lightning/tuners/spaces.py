@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.model.pdt import PromptDecisionTransformer
@@ -100,9 +101,13 @@ class Values(Space):
 
     def prompt(self, point: np.ndarray) -> Prompt:
         """In the task's own units."""
+        return self.of_tensor(torch.from_numpy(point))
+
+    def of_tensor(self, point: Tensor) -> Prompt:
+        """The same of a tensor `(n,)` on the CPU, through which gradients pass."""
         model, first = self.model, self.first
         parts = (first.returns_to_go, first.states, first.actions)
-        split = torch.from_numpy(point).float().split([part.numel() for part in parts])
+        split = point.float().split([part.numel() for part in parts])
         to_go, states, actions = (values.view_as(part) for values, part in zip(split, parts, strict=True))
         states = states.to(first.states.dtype) * model.state_std.cpu() + model.state_mean.cpu()
         actions = actions * model.action_half.cpu() + model.action_mid.cpu()

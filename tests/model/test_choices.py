@@ -141,7 +141,7 @@ def test_demonstrations_compare_prompts_by_cross_entropy(two):
     assert np.isfinite(References(segments, policy).of_segments(2)).all()
 
 
-@pytest.mark.parametrize("name", ["structured", "hill_climbing", "zo_rank_sgd", "demonstration_loss"])
+@pytest.mark.parametrize("name", ["structured", "hill_climbing", "zo_rank_sgd", "demonstration_loss", "soft_prompt"])
 def test_tuners_propose_prompts_that_can_be_played(two, name):
     data, module = two
     segments, policy, task = data.segments("walk/2"), Policy(module.model, 5), data.heldout_tasks[0]

@@ -5,6 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from pdt_lightning.comparison.plan import WITHOUT_ROLLOUTS
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners import TUNERS, SegmentTuner, make_tuner
 from pdt_lightning.tuners.exploration import EXPLORATIONS, EpsilonGreedy, ExplorationName
@@ -12,7 +13,6 @@ from pdt_lightning.tuners.features import FEATURES, FeaturesName, features
 from pdt_lightning.tuners.prior import PRIORS, PriorName
 from pdt_lightning.tuners.recommend import SequentialHalving, by_choice, worth
 from pdt_lightning.tuners.reward_models import REWARD_MODELS, LinearModel, RewardModelName
-from pdt_lightning.tuners.rollout_free import RolloutFree
 from pdt_lightning.tuners.structured import StructuredBandit
 from tests.conftest import untrained
 
@@ -21,7 +21,7 @@ VARIANTS = [
     {"name": "structured", "exploration": "epsilon_greedy", "features": "raw", "prior": "none"},
     {"name": "structured", "exploration": "ucb", "credit": "whole", "prior": "none"},
     {"name": "structured", "exploration": "sparsemax"},
-    *({"name": name} for name in TUNERS if name != "structured" and not issubclass(TUNERS[name], RolloutFree)),
+    *({"name": name} for name in TUNERS if name not in ("structured", *WITHOUT_ROLLOUTS)),
 ]
 
 
