@@ -140,7 +140,9 @@ def to_the_goal(scale):
 
     def act(env, seen, rng):
         inner, space = env.unwrapped, env.action_space
-        wish = np.clip((inner.goal - inner.place) / 0.1, -1, 1) * scale + rng.normal(0, 0.05, np.size(inner.goal)) * scale
+        wish = (
+            np.clip((inner.goal - inner.place) / 0.1, -1, 1) * scale + rng.normal(0, 0.05, np.size(inner.goal)) * scale
+        )
         if not isinstance(space, Box):
             steps = np.rint(wish).clip(-1, 1).astype(np.int64)
             both = np.concatenate([steps > 0, steps < 0]).astype(np.int8)
