@@ -3,12 +3,14 @@
 import dataclasses
 
 import gymnasium as gym
+import minari as upstream
 import numpy as np
 import pytest
 
 from pdt_lightning.data import minari
 from pdt_lightning.data.collect import demonstrate
-from pdt_lightning.tasks import make_family
+from pdt_lightning.tasks import Task, make_family
+from pdt_lightning.tasks.base import Recipe
 from pdt_lightning.tasks.point import PointEnv, walk
 
 
@@ -59,3 +61,26 @@ def test_an_environment_that_reuses_its_arrays_is_recorded_step_by_step(environm
         assert len(np.unique(episode.states, axis=0)) == len(episode.states) > 10
         assert len(np.unique(episode.labels, axis=0)) > 2
         assert episode.success == 1.0
+
+
+def by_number(env):
+    """Goes right on a frozen lake, which is number 2."""
+    return lambda observation: 2
+
+
+def test_actions_of_an_expert_may_be_numbers(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    task = Task("lake/0", "FrozenLake-v1", {"is_slippery": False, "desc": ["SFFF", "FFFG"]}, horizon=6)
+    recipe = Recipe(task, "training", 8, by_number, action_noise=0.5, expert_share=0.5)
+    demonstrate(recipe)
+    assert upstream.load_dataset(recipe.dataset_id).action_space == gym.spaces.Discrete(4)
+    episodes = list(minari.read(recipe.dataset_id))
+    for episode in episodes:
+        assert (episode.states.shape[1], episode.actions.shape[1]) == (8, 4)
+        assert (episode.actions.sum(axis=1) == 1).all()
+    assert all((episode.labels == [0, 0, 1, 0]).all() for episode in episodes[:4])
+    shares = [np.concatenate([one.actions for one in some]).mean(axis=0) for some in (episodes[:4], episodes[4:])]
+    assert 0.6 < shares[0][2] < 1  # noise changes some
+    assert shares[1][2] < 0.6  # of random ones a quarter
+    env = task.make_env()
+    assert env.reset(seed=0)[0].shape == (8,)
