@@ -3,6 +3,8 @@
 python -m pdt_lightning.tune --ckpt_path runs/metaworld/version_0/checkpoints/last.ckpt --rounds 250
 """
 
+import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,20 +12,23 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from pdt_lightning.callbacks.share import tune_share
 from pdt_lightning.commands.checkpoint_options import checkpoint_parser, saved_options
 from pdt_lightning.commands.flags import TUNE, flags_of
 from pdt_lightning.commands.options import Explaining
 from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, command
 from pdt_lightning.core.processes import cores
-from pdt_lightning.core.terminal import progress_bar, quiet, say
+from pdt_lightning.core.signals import Interrupted, StopRequest
+from pdt_lightning.core.terminal import quiet, say
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import examples, film_all
 from pdt_lightning.rollouts.policy import Policy, Precision
 from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
+from pdt_lightning.tuning.journal import path_of
 from pdt_lightning.tuning.options import TuningOptions
-from pdt_lightning.tuning.phase import Recommendation, planned_rollouts, tune
+from pdt_lightning.tuning.phase import Recommendation
 from pdt_lightning.tuning.subject import Subject, check_prompt
 
 EXAMPLE = "runs/<name>/version_0/prompts"
@@ -41,7 +46,8 @@ def parser() -> Explaining:
         "--out",
         type=str | None,
         default=None,
-        help="The folder for the results. Null means tune_N in the run's folder.",
+        help="The folder for the results. Null means tune_N in the run's folder. From what is there a search goes on: "
+        "after a stop, or with more --rounds.",
     )
     add("--oracle", type=bool, default=False, help="Whether to look for the best that can be found too.")
     add("--workers", type=Workers | None, default=0, help="How many processes play. 0 means this one, null one a core.")
@@ -95,19 +101,29 @@ def main(args: list[str]) -> None:
             except UserError as error:
                 raise UserError(f"--prompts={config.prompts}: {error}") from error
     policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), config.precision)
-    total = planned_rollouts(options, len(subjects), config.oracle, judged_only=prompts is not None)
+    # What is played is kept, so that the same command with --out goes on: after a stop, or with more rounds.
+    journal = path_of(folder / "journal", "tune", 0) if options.rounds or options.verdict_episodes else None
+    slots, request = data.hparams["segments"], StopRequest()
+    request.listen()
     try:
-        with progress_bar("Judging prompts" if prompts else "Tuning prompts", total, "rollout") as advance:
-            play = pool.with_policy(policy, lambda rows, outcomes: advance(len(outcomes)))
-            results = tune(policy, subjects, play, options, data.hparams["segments"], PHASE, config.oracle, prompts)
+        results = tune_share(
+            policy, subjects, pool, options, slots, PHASE, config.oracle, journal, request, True, prompts
+        )
+    except Interrupted as where:
+        again = [*args, f"--out={folder}"] if config.out is None else args
+        say(f"\nStopped {where}. Go on:\npython -m pdt_lightning.tune {shlex.join(again)}")
+        raise SystemExit(128 + (request.signal or signal.SIGTERM)) from None
     finally:
+        request.cease()
         pool.close()
+    if not results:
+        raise UserError(f"--ckpt_path={config.ckpt_path}: no episode of any task could be played; why stands above.")
     changed = dict(config.family_options or {})
     saying: dict[str, Any] = {"checkpoint": str(config.ckpt_path), "seed": options.seed, "family_options": changed}
     report.write_phase(folder, results, data.prompt_tasks, options.tuner, **saying)
     if options.videos:
         by_id = {subject.task.id: subject for subject in subjects}
-        pairs = [examples(by_id[r.task], r, options, data.hparams["segments"], PHASE) for r in results]
+        pairs = [examples(by_id[r.task], r, options, slots, PHASE) for r in results]
         film_all(folder / "videos", pairs[: options.videos], policy, config.width)
     if prompts:
         what = f"Prompts of {config.prompts} judged"

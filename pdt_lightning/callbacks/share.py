@@ -1,6 +1,6 @@
 """A rank's share of a phase: its tasks, tuned with a journal, and what went wrong with their episodes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pdt_lightning.core.signals import Interrupted, StopRequest
@@ -10,7 +10,7 @@ from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Row
 from pdt_lightning.tuning.journal import Journal
 from pdt_lightning.tuning.options import TuningOptions
-from pdt_lightning.tuning.phase import planned_rollouts, tune
+from pdt_lightning.tuning.phase import Recommendation, planned_rollouts, tune
 from pdt_lightning.tuning.result import TaskResult
 from pdt_lightning.tuning.search import TaskGivenUp
 from pdt_lightning.tuning.subject import Subject
@@ -27,8 +27,9 @@ def tune_share(
     path: Path | None,
     request: StopRequest | None,
     progress: bool,
+    chosen: Mapping[str, Recommendation] | None = None,
 ) -> list[TaskResult]:
-    """Tune these tasks.
+    """Tune these tasks, or judge prompts of them.
 
     Args:
         policy: frozen.
@@ -36,11 +37,12 @@ def tune_share(
         pool: plays.
         options: how prompts are tuned and judged.
         slots: `J`.
-        phase: its number.
+        phase: its number; below 0 outside of a run.
         final: whether to look for the best that can be found.
         path: of the rank's journal; None: none is kept.
         request: may end the phase between two blocks of rollouts.
         progress: show a bar.
+        chosen: prompts to judge, by task.
 
     Returns:
         What was found, without the tasks that were given up.
@@ -48,8 +50,9 @@ def tune_share(
     Raises:
         Interrupted: if it was asked to stop.
     """
-    total = planned_rollouts(options, len(subjects), final)
-    with progress_bar(f"Tuning prompts, phase {phase}", total, "rollout", progress) as advance:
+    total = planned_rollouts(options, len(subjects), final, judged_only=chosen is not None)
+    number = f", phase {phase}" if phase >= 0 else ""
+    with progress_bar(f"{'Judging' if chosen else 'Tuning'} prompts{number}", total, "rollout", progress) as advance:
         journal = Journal(path, policy, pool.width) if path else None
         kept = 0
 
@@ -63,13 +66,14 @@ def tune_share(
             if journal:
                 journal.add(rows, outcomes)
             if request and request.heard:
-                raise Interrupted(f"in tuning phase {phase}, of which all {kept} rollouts so far are kept")
+                where = f"tuning phase {phase}" if phase >= 0 else "tuning"
+                raise Interrupted(f"in {where}, of which all {kept} rollouts so far are kept")
 
         play = pool.with_policy(policy, played)
         try:
             if journal:
                 play = journal.replay(play, count)
-            results = tune(policy, subjects, play, options, slots, phase, with_oracle=final)
+            results = tune(policy, subjects, play, options, slots, phase, with_oracle=final, chosen=chosen)
             advance(max(0, total - kept))  # a search that was sure early spent less than planned
             return results
         except TaskGivenUp:
