@@ -1,5 +1,6 @@
 """A soft prompt: that its gradient is the right one, that it learns, and what holds it back."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -122,9 +123,9 @@ def test_it_follows_from_the_demonstrations_and_leaves_the_policy_as_it_is(segme
     before = [values.clone() for values in policy.model.state_dict().values()]
     first = segments.gather(np.array([[0, 7]]))
     found = [improved(first, segments, policy, 5, 0.1, 1.0) for _ in range(2)]
-    with torch.inference_mode():  # as in a phase
-        inside = segments.gather(np.array([[0, 7]]))
-        found.append(improved(inside, segments, policy, 5, 0.1, 1.0))
+    with torch.inference_mode():  # as in a phase, and with a model that was made in it
+        inside, made = segments.gather(np.array([[0, 7]])), Policy(copy.deepcopy(policy.model), 5)
+        found.append(improved(inside, segments, made, 5, 0.1, 1.0))
     assert np.array_equal(found[0], found[1])
     assert np.array_equal(found[0], found[2])
     assert all(torch.equal(a, b) for a, b in zip(before, policy.model.state_dict().values(), strict=True))
