@@ -128,7 +128,7 @@ def main(args: list[str]) -> None:
     if prompts:
         what = f"Prompts of {config.prompts} judged"
     elif options.rounds:
-        what = f"Prompts tuned: {options.rounds} rollouts a task by {options.tuner}"
+        what = f"Prompts tuned: at most {options.rounds} rollouts a task by {options.tuner}"
     else:
         what = f"Prompts chosen without a rollout by {options.tuner}"
     other = "".join(f", {name}={value}" for name, value in changed.items())

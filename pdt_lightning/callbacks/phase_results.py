@@ -53,7 +53,7 @@ def write_and_show(
     )
     show_phase(_boards(trainer), images, results, folder / "tuning" / name, trainer.global_step)
     held_out = [result for result in results if result.held_out]
-    spent = f"{options.rounds} rollouts a task by {options.tuner}"
+    spent = f"at most {options.rounds} rollouts a task by {options.tuner}"
     report.print_table(held_out, f"Prompts tuned after {trainer.global_step} updates: {spent}")
 
 

@@ -115,7 +115,7 @@ def aggregate(summary: Mapping[str, Any]) -> Figure:
     axes[0].set_yticks(range(len(ranked)), [name for name, _ in ranked])
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
-    title = f"After {last} rollouts a task; 95 % intervals {covers(summary['plan'])}"
+    title = f"After {last} rollouts a task at most; 95 % intervals {covers(summary['plan'])}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
 

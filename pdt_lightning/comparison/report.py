@@ -138,7 +138,7 @@ def print_table(summary: Mapping[str, Any]) -> None:
     """The same table on the terminal."""
     header, rows = lines(summary)
     table = Table(
-        title=f"Tuners compared, {summary['plan']['options']['rounds']} rollouts a task",
+        title=f"Tuners compared, {summary['plan']['options']['rounds']} rollouts at most a task",
         title_justify="left",
         caption=caption(summary),
         caption_justify="left",
