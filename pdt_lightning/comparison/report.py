@@ -66,7 +66,7 @@ def lines(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
             header.append(label)
     if any(figures["failed"] for figures in figured):
         header.append("episodes failed")
-    header += ["rollouts to 95 %", "ms a round", "ours minus it"]
+    header += ["rollouts spent", "rollouts to 95 %", "ms a round", "ours minus it"]
     rows = []
     for name in sorted(tuners, key=lambda name: -tuners[name][goal]):
         figures = tuners[name]
@@ -76,6 +76,7 @@ def lines(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         row += [_interval(known.get(str(budget), figures), goal) for budget in shown]
         row += [f"{figures[column]:.2f}" for column in others]
         row += [str(figures["failed"])] * ("episodes failed" in header)
+        row += ["-" if figures["rollouts_spent"] is None else f"{figures['rollouts_spent']:.1f}"]
         row += [str(figures["rollouts_to_95"] if figures["rollouts_to_95"] is not None else "-")]
         row += ["-" if figures["seconds_per_round"] is None else f"{1000 * figures['seconds_per_round']:.1f}"]
         against = summary["default_minus"].get(name, {}).get(str(shown[0]))
@@ -86,7 +87,7 @@ def lines(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     best = summary["oracle"]
     row = [oracle.NAME, *([_interval(best, goal)] * len(shown)), *(f"{best[column]:.2f}" for column in others)]
     row += [str(best["failed"])] * ("episodes failed" in header)
-    rows.append([*row, "-", "-", "-"])
+    rows.append([*row, "-", "-", "-", "-"])
     return header, rows
 
 
@@ -138,7 +139,7 @@ def print_table(summary: Mapping[str, Any]) -> None:
     """The same table on the terminal."""
     header, rows = lines(summary)
     table = Table(
-        title=f"Tuners compared, {summary['plan']['options']['rounds']} rollouts at most a task",
+        title=f"Tuners compared, {summary['plan']['options']['rounds']} rollouts a task at most",
         title_justify="left",
         caption=caption(summary),
         caption_justify="left",

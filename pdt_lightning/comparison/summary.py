@@ -77,6 +77,11 @@ class Results:
         by_task = np.array(self.samples(rows, field), float)
         return by_task.T.reshape(len(self.plan.checkpoints), self.plan.seeds, len(self.plan.tasks))
 
+    def spent(self, name: str) -> float | None:
+        """Rollouts of a search with the largest budget, on average: fewer than that where it was sure before."""
+        played = sum(row["tuner"] == name for row in self.trials)
+        return played / (len(self.plan.checkpoints) * self.plan.seeds * len(self.plan.tasks)) if played else None
+
     def seconds_per_round(self, name: str) -> float | None:
         """Mean over the checkpoints."""
         seconds = [
@@ -103,6 +108,7 @@ def summarise(results: Results) -> dict[str, Any]:
         ]
         tuners[name] = {
             **_figures(results, by_rollouts[plan.budgets_of(name)[-1]]),
+            "rollouts_spent": results.spent(name),
             "rollouts_to_95": min(closed, default=None),
             "seconds_per_round": results.seconds_per_round(name),
             **_regret(results, name, ceiling),
