@@ -258,7 +258,7 @@ DATASETS = {
     "dataset of discrete actions": (
         lambda name: edit(name, action_space=DISCRETE),
         "Discrete(3)",
-        "one-dimensional Box",
+        "against Box(-1.0, 1.0, (2,), float32)",
     ),
     "dataset that names no environment": (lambda name: edit(name, env_spec=None), "names no environment"),
     "dataset of another version of the environment": (

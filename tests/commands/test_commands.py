@@ -121,7 +121,6 @@ def test_a_runs_own_configuration_starts_another_run(run, tmp_path):
         run / "config.yaml",
         "--name=again",
         f"--trainer.default_root_dir={tmp_path}",
-        "--trainer.precision=null",
     )
     assert (run / "tuning.csv").read_bytes() == before
     assert (tmp_path / "again" / "version_0" / "tuning.csv").read_bytes() == before

@@ -150,8 +150,9 @@ def test_an_interrupted_program_says_nothing_but_that(tmp_path):
     script.write_text(SCRIPT)
     program = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert program.stdout.readline() == "at work\n"
+    time.sleep(0.5)  # it waits for its work by then: an interrupt while it takes a lock would leave that locked
     program.send_signal(signal.SIGINT)
-    _, errors = program.communicate(timeout=30)
+    _, errors = program.communicate(timeout=60)
     assert program.returncode == -signal.SIGINT
     assert errors.strip().endswith("KeyboardInterrupt")
     assert "OSError" not in errors

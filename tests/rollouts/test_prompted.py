@@ -117,7 +117,7 @@ def test_dense_rewards_dict_observations_and_the_action_box(point_data, point_po
     assert [outcome.failed for outcome in outcomes] == [None] * EPISODES
     expected = [outcome.total for outcome in outcomes]
     assert len(set(expected)) == EPISODES
-    assert play(PromptedPolicy(point_policy, prompt, facts), seeds) == pytest.approx(expected, abs=1e-5)
+    assert play(PromptedPolicy(point_policy, prompt, facts), seeds) == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_a_run_leaves_gets_what_the_run_reports(tmp_path, point_data):
