@@ -51,7 +51,8 @@ def proportion_interval(samples: Samples) -> Interval:
     z2 = stats.norm.ppf(0.5 + LEVEL / 2) ** 2
     middle = (rate + z2 / (2 * count)) / (1 + z2 / count)
     half = np.sqrt(z2 * rate * (1 - rate) / count + (z2 / (2 * count)) ** 2) / (1 + z2 / count)
-    return Interval(float(rate), max(0.0, float(middle - half)), min(1.0, float(middle + half)))
+    # Where all succeed, or none, an end is the rate itself, which rounding must not put on its other side.
+    return Interval(float(rate), float(np.clip(middle - half, 0, rate)), float(np.clip(middle + half, rate, 1)))
 
 
 def mean_interval(samples: Samples) -> Interval:

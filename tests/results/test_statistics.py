@@ -162,3 +162,11 @@ def test_a_profile_falls_from_one_to_none():
 def test_regret_by_hand():
     assert cumulative_regret(np.array([[10.0, -10.0], [0.0, 0.0]]), 10.0).tolist() == [[0.0, 20.0], [10.0, 20.0]]
     assert simple_regret(np.array([9.0, 10.0]), 10.0).tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_a_proportion_lies_within_its_interval_however_many_episodes_and_tasks(rate):
+    for episodes in range(1, 120):
+        for tasks in (1, 3, 5):
+            value, low, high = proportion_interval([[rate] * episodes] * tasks)
+            assert 0 <= low <= value <= high <= 1
