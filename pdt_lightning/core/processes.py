@@ -4,7 +4,6 @@ import math
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-STUCK = 60.0  # seconds after which a pool without workers ends no more
 
 
 def cores() -> int:
@@ -82,12 +79,7 @@ def _end(pool: ProcessPoolExecutor, seconds: float, cancel: bool = False) -> Non
         for worker in workers:
             worker.kill()  # does nothing to one that has ended
         if thread is not None:  # a worker was started
-            thread.join(STUCK)
-            if thread.is_alive():
-                # An interrupt that comes just when Python takes a lock of the pool leaves it locked for ever, and the
-                # interpreter's exit would wait for the thread that wants it.
-                print("The worker processes have ended, but their pool has not: exiting.", file=sys.stderr, flush=True)
-                os._exit(128 + signal.SIGINT)
+            thread.join()
 
 
 def begin(first: Callable[..., object] | None = None, *given: Any) -> None:
