@@ -19,7 +19,9 @@ from pdt_lightning.data.batches import Batch
 from pdt_lightning.data.option_types import Attention
 from pdt_lightning.model.guests import allow_unused, check_options, make_transformer
 from pdt_lightning.model.learning_rate import begin_with, factor
-from pdt_lightning.model.validation import Validation
+from pdt_lightning.model.validation import TaskError, Validation
+
+__all__ = ["LitPDT", "TaskError"]  # the metric too, by which best.ckpt is chosen
 
 if TYPE_CHECKING:
     Dropout = float
