@@ -9,6 +9,7 @@ Prompts are of one segment.
 """
 
 import argparse
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ def played_tasks(
                 task, segments = data.prompt_tasks[name], data.segments(name)
                 numbers = np.flatnonzero(segments.episode < demonstrations)
                 # The arms are those of the first demonstrations; what is known of them comes from all.
-                arms = Segments(segments.episodes.of_task(0), segments.steps, name)
+                arms = copy.copy(segments)
                 arms.episode, arms.start = segments.episode[numbers], segments.start[numbers]
                 scores = from_demonstrations(segments, policy, 1).scores[numbers]
                 prompts = arms.gather(np.arange(len(numbers))[:, None])
@@ -158,7 +159,7 @@ def main() -> None:
         "ended sure",
         "of these right",
     )
-    for name in (*names, f"correlation after {LEARNED_AFTER}"):
+    for name in (*names, f"correlation after {LEARNED_AFTER}, or at the end"):
         table.add_column(name, justify="left" if name == "scores" else "right")
     alone = np.mean([played.worth[played.scores.argmax()] for played in everything])
     for turned in (False, True):

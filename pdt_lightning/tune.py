@@ -23,7 +23,7 @@ from pdt_lightning.core.terminal import quiet, say
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.results import report
-from pdt_lightning.results.videos import examples, film_all
+from pdt_lightning.results.videos import film_results
 from pdt_lightning.rollouts.policy import Policy, Precision
 from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
 from pdt_lightning.tuning.journal import path_of
@@ -122,9 +122,7 @@ def main(args: list[str]) -> None:
     saying: dict[str, Any] = {"checkpoint": str(config.ckpt_path), "seed": options.seed, "family_options": changed}
     report.write_phase(folder, results, data.prompt_tasks, options.tuner, **saying)
     if options.videos:
-        by_id = {subject.task.id: subject for subject in subjects}
-        pairs = [examples(by_id[r.task], r, options, slots, PHASE) for r in results]
-        film_all(folder / "videos", pairs[: options.videos], policy, config.width)
+        film_results(folder / "videos", results, subjects, options, slots, PHASE, policy, config.width)
     if prompts:
         what = f"Prompts of {config.prompts} judged"
     elif options.rounds:

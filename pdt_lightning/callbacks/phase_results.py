@@ -1,4 +1,4 @@
-"""What a phase leaves in the run's folder and in TensorBoard: tables, prompts, figures, and in the end films."""
+"""What a phase leaves in the run's folder and in TensorBoard: tables, prompts and figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +9,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from pdt_lightning.callbacks.board import show_phase
 from pdt_lightning.results import report
-from pdt_lightning.results.videos import examples, film_all, log_films
-from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.result import TaskResult
 from pdt_lightning.tuning.subject import Subject
@@ -51,45 +49,12 @@ def write_and_show(
         final=final,
         given_up=[subject.task.id for subject in subjects if subject.task.id not in tuned],
     )
-    show_phase(_boards(trainer), images, results, folder / "tuning" / name, trainer.global_step)
+    show_phase(boards(trainer), images, results, folder / "tuning" / name, trainer.global_step)
     held_out = [result for result in results if result.held_out]
     spent = f"at most {options.rounds} rollouts a task by {options.tuner}"
     report.print_table(held_out, f"Prompts tuned after {trainer.global_step} updates: {spent}")
 
 
-def film(
-    folder: Path,
-    results: Sequence[TaskResult],
-    subjects: Sequence[Subject],
-    options: TuningOptions,
-    trainer: lightning.Trainer,
-    phase: int,
-    slots: int,
-    policy: Policy,
-    width: int,
-    progress: bool,
-) -> None:
-    """Film the first held-out tasks, as many as `options.videos` says, untuned and tuned.
-
-    Args:
-        folder: of the run.
-        results: of the phase.
-        subjects: the tasks.
-        options: by which they were tuned.
-        trainer: whose loggers show the films.
-        phase: its number.
-        slots: `J`.
-        policy: that was tuned.
-        width: rows in a forward pass.
-        progress: show a bar.
-    """
-    by_id = {subject.task.id: subject for subject in subjects}
-    held_out = [result for result in results if result.held_out]
-    pairs = [examples(by_id[one.task], one, options, slots, phase) for one in held_out[: options.videos]]
-    films = film_all(folder / "videos", pairs, policy, width, progress)
-    for board in _boards(trainer):
-        log_films(board, films, trainer.global_step)
-
-
-def _boards(trainer: lightning.Trainer) -> list[Any]:
+def boards(trainer: lightning.Trainer) -> list[Any]:
+    """TensorBoard's writers."""
     return [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from pdt_lightning.callbacks.interruption import Interruption
-from pdt_lightning.callbacks.phase_results import film, write_and_show
+from pdt_lightning.callbacks.phase_results import boards, write_and_show
 from pdt_lightning.callbacks.share import tune_share
 from pdt_lightning.callbacks.trainer_state import epoch_is_over, only_after_a_phase, run_ends
 from pdt_lightning.callbacks.weights import saved_weights
@@ -25,6 +25,7 @@ from pdt_lightning.core.signals import StopRequest
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.results import report
+from pdt_lightning.results.videos import film_results, log_films
 from pdt_lightning.rollouts.policy import Policy, Precision
 from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
 from pdt_lightning.tuning.journal import forget, path_of
@@ -254,7 +255,11 @@ class PromptTuning(lightning.Callback):
         write_and_show(folder, results, subjects, options, trainer, phase, epoch, final)
         if final and options.videos:
             slots, policy = trainer.datamodule.hparams["segments"], self._policy(trainer.lightning_module)
-            film(folder, results, subjects, options, trainer, phase, slots, policy, self.width, self.progress)
+            films = film_results(
+                folder / "videos", results, subjects, options, slots, phase, policy, self.width, self.progress
+            )
+            for board in boards(trainer):
+                log_films(board, films, trainer.global_step)
 
     def _policy(self, module: Any) -> Policy:
         frozen = copy.deepcopy(module.model).eval().requires_grad_(False)

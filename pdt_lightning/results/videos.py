@@ -68,6 +68,36 @@ def examples(
     return Example("untuned", untuned, origin), Example("tuned", tuned, result.origin)
 
 
+def film_results(
+    folder: Path,
+    results: Sequence[TaskResult],
+    subjects: Sequence[Subject],
+    options: TuningOptions,
+    slots: int,
+    phase: int,
+    policy: Policy,
+    width: int,
+    progress: bool = True,
+) -> dict[str, bytes]:
+    """Film the first held-out tasks, as many as `options.videos` says, untuned and tuned; see `film_all`.
+
+    Args:
+        folder: for the files.
+        results: of the phase.
+        subjects: its tasks.
+        options: by which they were tuned.
+        slots: `J`.
+        phase: its number.
+        policy: that was tuned.
+        width: rows in a forward pass.
+        progress: show a bar.
+    """
+    by_id = {subject.task.id: subject for subject in subjects}
+    held_out = [result for result in results if result.held_out][: options.videos]
+    pairs = [examples(by_id[one.task], one, options, slots, phase) for one in held_out]
+    return film_all(folder, pairs, policy, width, progress)
+
+
 def film_all(
     folder: Path, pairs: Sequence[Sequence[Example]], policy: Policy, width: int, progress: bool = True
 ) -> dict[str, bytes]:

@@ -62,7 +62,9 @@ def test_the_environment_of_a_dataset_names_the_extra_that_it_lacks(without):
 
 def test_families_without_a_simulator_do_without(without):
     without("mujoco", "metaworld", "stable_baselines3")
-    make_family("point").tasks[0].make_env().close()
+    env = make_family("point").tasks[0].make_env()
+    assert env.reset(seed=0)[0].shape == (2,)
+    env.close()
 
 
 def test_other_errors_pass():

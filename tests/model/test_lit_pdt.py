@@ -6,8 +6,7 @@ from torch.nn import functional
 
 from pdt_lightning.data.batches import draw
 from pdt_lightning.data.datamodule import MultiTaskDataModule
-from pdt_lightning.model.lit_pdt import LitPDT
-from pdt_lightning.model.validation import TaskError
+from pdt_lightning.model.lit_pdt import LitPDT, TaskError
 from pdt_lightning.rollouts.policy import Policy
 from tests.conftest import POINT, SMALL
 
