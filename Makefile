@@ -23,7 +23,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[dev]'
 	@touch $@
 
-fit: setup  ## Run the main job: pretrain on Meta-World, find prompts by bandit; about 17 minutes on two cores
+fit: setup  ## Run the main job: pretrain on Meta-World, find prompts by bandit; about 16 minutes on two cores
 	$(BIN)/python -m pdt_lightning.fit --config conf/metaworld.yaml $(ARGS)
 
 test: setup  ## Run all tests
