@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit test bench check format clean
+.PHONY: help setup fit test bench study check format clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ test: setup  ## Run all tests
 
 bench: setup  ## Measure speed and memory against the plain way; about 17 minutes on two cores with nothing else running
 	$(BIN)/python -m benchmarks $(ARGS)
+
+study: setup  ## Make the evidence anew: pretrainings, comparisons, pages; a day on two cores, and it goes on where it was
+	$(BIN)/python -m benchmarks.study --docs docs/studies $(ARGS)
 
 check: setup  ## Check style, format and types
 	$(BIN)/ruff check .

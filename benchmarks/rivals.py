@@ -1,6 +1,6 @@
 """Hyper-parameters of the rivals that no source gives, tuned on training tasks: goals that no result is reported on.
 
-python -m benchmarks.rivals --ckpt_path runs/sparse_point/J*_S0/version_0/checkpoints/last.ckpt
+python -m benchmarks.rivals --ckpt_path runs/study/point_j*/S0/version_0/checkpoints/last.ckpt
 
 Every setting tunes the same tasks with the same seeds. It is worth the mean return, on fresh episodes, of what it
 recommends after 50 rollouts and after 250, over all checkpoints. Prints a table; the best of each rival are the

@@ -92,8 +92,7 @@ def main(args: list[str]) -> None:
     folder = Path(config.out)
     check_writable("--out", folder)
     print("Reading the checkpoints and laying out the tasks ...", file=sys.stderr, flush=True)
-    tuning = {name: config[name] for name in TuningOptions.__dataclass_fields__ if name not in NOT_COMPARED}
-    plan = planned(config, TuningOptions(**tuning))
+    plan = planned(config, tuning_options(config))
     claim(folder, plan)
     rank, ranks = place()
     mine = [job for job in plan.jobs()[rank::ranks] if not job.done(folder)]
@@ -116,6 +115,13 @@ def main(args: list[str]) -> None:
     write_figures(results, summary, folder)
     report.print_table(summary)
     say(f"Written to {folder}: summary.md, summary.json, results.csv, recommended.csv, figures/.")
+
+
+def tuning_options(config: Namespace) -> TuningOptions:
+    """The options of the searches."""
+    return TuningOptions(
+        **{name: config[name] for name in TuningOptions.__dataclass_fields__ if name not in NOT_COMPARED}
+    )
 
 
 def planned(config: Namespace, options: TuningOptions) -> Plan:

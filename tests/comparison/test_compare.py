@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks import rivals, sparse_point
+from benchmarks import informative, rivals
 from pdt_lightning import compare
 from pdt_lightning.comparison import figures, report
 from pdt_lightning.comparison import summary as summaries
@@ -151,29 +151,11 @@ def test_what_is_done_is_not_done_again_and_another_plan_is_refused(whole, check
     assert "with other seeds" in capsys.readouterr().err
 
 
-def test_the_study_tabulates_a_comparison(whole, checkpoints, monkeypatch):
-    folder, _ = whole
-    for name, value in {
-        "SLOTS": (2,),
-        "PRETRAININGS": (0, 1),
-        "VARIANTS": (),
-        "SHOWN": (10, 12),
-        "JUDGED": (10, 12),
-    }.items():
-        monkeypatch.setattr(sparse_point, name, value)
-    monkeypatch.setattr(sparse_point, "checkpoint", lambda out, slots, seed: str(checkpoints[seed]))
-    (folder / "compare_J2").symlink_to(folder)
-    text = sparse_point.tables(folder, {2: summary(folder)})
-    ours = [
-        float(row["return"])
-        for row in table(folder / "recommended.csv")
-        if (row["tuner"], row["rollouts"]) == (DEFAULT, "12")
-    ]
-    assert f"| {DEFAULT} | " in text
-    assert f"{np.mean(np.array(ours) >= 9.5):.0%} of 12" in text
-    assert sum(line.startswith("| published | ") for line in text.splitlines()) == 2  # its return, and how ours differs
-    assert "over 2 pretrainings x 2 seeds x 3 tasks" in text
-    assert "one informative segment" in text
+def test_attention_to_the_informative_segment_is_measured(checkpoints):
+    share, most, whole = informative.informative(str(checkpoints[0]), 0, prompts=2)
+    assert 0 < share < 1
+    assert 0 <= most <= 1
+    assert 0 < whole < 1
 
 
 def test_a_setting_of_a_rival_is_tried_on_training_tasks(checkpoints, monkeypatch):
