@@ -1,6 +1,6 @@
 """A user's own Minari datasets as tasks, listed in the YAML, without code."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from gymnasium.envs.registration import EnvSpec
@@ -28,7 +28,7 @@ class ListedFamily(TaskFamily):
         held_out: tasks whose prompts are tuned, likewise.
     """
 
-    def __init__(self, training: Sequence[Any], held_out: Sequence[Any]):
+    def __init__(self, training: list, held_out: list):
         if not training:
             raise UserError("`data.family_options.training` is empty: list at least one task to train on.")
         self._versions: dict[str, tuple[str, EnvSpec]] = {}  # by name without version, a dataset and what it names
