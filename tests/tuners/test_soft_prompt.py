@@ -17,7 +17,8 @@ from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners import make_tuner
 from pdt_lightning.tuners.prior import from_demonstrations
 from pdt_lightning.tuners.references import spread_windows
-from pdt_lightning.tuners.soft_prompt import gaussian_weights, improved, learned_and_held
+from pdt_lightning.tuners.soft_prompt import improved, learned_and_held
+from pdt_lightning.tuners.values import gaussian_weights
 from tests.conftest import untrained
 
 
