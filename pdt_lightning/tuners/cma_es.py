@@ -40,7 +40,7 @@ class CMAES(MovingTuner):
 
     Source: Hansen and Ostermeier 2001, by the library pycma; the random directions are those of Sun et al. 2022 (BBT,
     arXiv 2201.03514), the population is that of its comparison by Yuan et al. 2024 (MGPO). `sigma` and `dimension` are
-    ours.
+    ours, tuned on training tasks by `benchmarks/rivals.py`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class CMAES(MovingTuner):
         rng: np.random.Generator,
         slots: int,
         policy: Policy,
-        sigma: PositiveFloat = 1.0,
+        sigma: PositiveFloat = 0.3,
         dimension: PositiveInt = 10,
         population: Population = 10,
         average: Average = "none",
