@@ -26,7 +26,7 @@ from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import one_thread, play_groups
-from pdt_lightning.tuners import HillClimbing, PublishedBandit, ZORankSGD, features
+from pdt_lightning.tuners import CMAES, HillClimbing, PublishedBandit, ZORankSGD, features
 from pdt_lightning.tuning.draws import Draws
 from pdt_lightning.tuning.search import Cell, search
 from pdt_lightning.tuning.subject import Subject
@@ -36,6 +36,7 @@ BUDGETS = (50, 250)
 GRIDS: dict[type, dict[str, tuple[float, ...]]] = {
     HillClimbing: {"sigma": (0.03, 0.1, 0.3, 1.0, 3.0)},
     ZORankSGD: {"rollouts": (5, 10), "mu": (0.1, 0.3, 1.0, 3.0), "rate": (0.1, 0.3, 1.0, 3.0)},
+    CMAES: {"sigma": (0.3, 1.0, 3.0), "dimension": (3, 10, 1000)},
     PublishedBandit: {"rate": (0.01, 0.02, 0.05)},
 }
 Setting = tuple[type, dict[str, Any]]

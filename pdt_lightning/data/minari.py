@@ -1,11 +1,11 @@
 """Demonstrations on disk, in Minari's format: write, read, validate."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import gymnasium as gym
 import minari
@@ -42,6 +42,12 @@ class Demonstration:
     rewards: np.ndarray
     success: float | None = None
     ended: bool = False
+
+    @classmethod
+    def restored(cls, values: Mapping[str, Any]) -> Self:
+        """From its fields as plain values, such as `core.plain.plain` makes of them; states are float64."""
+        types = {"states": np.float64, "actions": np.float32, "labels": np.float32, "rewards": np.float64}
+        return cls(**{**values, **{name: np.array(values[name], kind) for name, kind in types.items()}})
 
 
 def path_of(dataset_id: str) -> Path:

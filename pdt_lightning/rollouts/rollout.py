@@ -1,15 +1,17 @@
 """What is tried: rows of (task, prompt, episode seed) → outcomes."""
 
 import time
-from collections.abc import Callable, Iterator, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
 import torch
 
+from pdt_lightning.core.plain import plain
+from pdt_lightning.data.minari import Demonstration
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.environments import Environments
 from pdt_lightning.rollouts.policy import Policy
@@ -26,11 +28,13 @@ class Row:
         task: with horizon, target and scale settled.
         prompt: one prompt.
         seed: of the episode, in [0, 2**31).
+        recorded: whether what is seen and done is handed on with the outcome.
     """
 
     task: Task
     prompt: Prompt
     seed: int
+    recorded: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Outcome:
         last_success: what the last step reports; None where it reports none.
         replays: how often it was played again since it had gone wrong, which is no part of what came of it: where
             several episodes of a block go wrong, one may hide another.
+        episode: what was seen and done, where the row says that it is recorded and it could be played.
     """
 
     total: float
@@ -53,6 +58,17 @@ class Outcome:
     failed: str | None = None
     last_success: float | None = None
     replays: int = field(default=0, compare=False)
+    episode: Demonstration | None = field(default=None, compare=False)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON can write it, exactly."""
+        return plain(asdict(self))
+
+    @classmethod
+    def restored(cls, values: Mapping[str, Any]) -> Self:
+        """From what `plain` gave."""
+        episode = values.get("episode")
+        return cls(**{**values, "episode": None if episode is None else Demonstration.restored(episode)})
 
 
 Rollout = Callable[[Sequence[Row]], list[Outcome]]
@@ -181,7 +197,8 @@ class _Episode:
         self.success: float | None = None
         self.last_success: float | None = None
         self.horizon = row.task.horizon or 0
-        self.running = True
+        self.running, self.ended = True, False
+        self.steps: list[tuple[np.ndarray, np.ndarray, float]] = []  # seen, done and received, where it is recorded
         self.env: gym.Env | None = None
         watch[0], watch[1] = number, time.monotonic()
         try:
@@ -200,6 +217,7 @@ class _Episode:
     def step(self, action: np.ndarray) -> None:
         """Act once."""
         assert self.env is not None
+        seen = self.observations[self.number].copy() if self.row.recorded else None
         try:
             typed = as_type(action, self.env.action_space)
             self.observations[self.number], reward, terminated, truncated, info = self.env.step(typed)
@@ -208,8 +226,11 @@ class _Episode:
         except Exception as error:  # as above
             self.fail(error)
             return
+        if seen is not None:
+            self.steps.append((seen, action.astype(np.float32), float(reward)))
         self.total += float(reward)
         self.length += 1
+        self.ended = terminated
         self.running = not (terminated or truncated) and self.length < self.horizon
 
     def _see(self, info: dict) -> None:
@@ -226,4 +247,8 @@ class _Episode:
         """What came of it; the environment goes back, unless it raised."""
         if self.env is not None:
             self.environments.take_back(self.row.task, self.env, sound=self.failed is None)
-        return Outcome(self.total, self.success, self.length, self.failed, self.last_success)
+        episode = None
+        if self.steps and self.failed is None:
+            states, actions, rewards = (np.array(part) for part in zip(*self.steps, strict=True))
+            episode = Demonstration(states, actions, actions, rewards, self.success, bool(self.ended))
+        return Outcome(self.total, self.success, self.length, self.failed, self.last_success, episode=episode)

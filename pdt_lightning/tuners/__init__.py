@@ -17,17 +17,21 @@ from pdt_lightning.core.guests import find
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import Candidate, SegmentTuner, Tuner
+from pdt_lightning.tuners.cma_es import CMAES
+from pdt_lightning.tuners.elite import Elite
 from pdt_lightning.tuners.features import FEATURES, features
 from pdt_lightning.tuners.flat import FlatBandit
 from pdt_lightning.tuners.hill_climbing import HillClimbing
+from pdt_lightning.tuners.neural_ucb import NeuralUCB
 from pdt_lightning.tuners.published import PublishedBandit
 from pdt_lightning.tuners.random_search import RandomSearch
 from pdt_lightning.tuners.rollout_free import BestDemonstration, DemonstrationLoss
 from pdt_lightning.tuners.soft_prompt import SoftPrompt
 from pdt_lightning.tuners.spaces import Choices, Space, Values
 from pdt_lightning.tuners.structured import StructuredBandit
+from pdt_lightning.tuners.triple import ClusteredHalving
 from pdt_lightning.tuners.uniform import Uniform
-from pdt_lightning.tuners.values import ValueTuner
+from pdt_lightning.tuners.values import MovingTuner, ValueTuner
 from pdt_lightning.tuners.zo_rank_sgd import ZORankSGD
 
 TUNERS: dict[str, type[Tuner]] = {
@@ -36,6 +40,10 @@ TUNERS: dict[str, type[Tuner]] = {
     "random_search": RandomSearch,
     "hill_climbing": HillClimbing,
     "zo_rank_sgd": ZORankSGD,
+    "cma_es": CMAES,
+    "elite": Elite,
+    "triple": ClusteredHalving,
+    "neural_ucb": NeuralUCB,
     "flat": FlatBandit,
     "demonstration_loss": DemonstrationLoss,
     "best_demonstration": BestDemonstration,
@@ -61,14 +69,19 @@ def make_tuner(
 
 
 __all__ = [
+    "CMAES",
     "FEATURES",
     "TUNERS",
     "BestDemonstration",
     "Candidate",
     "Choices",
+    "ClusteredHalving",
     "DemonstrationLoss",
+    "Elite",
     "FlatBandit",
     "HillClimbing",
+    "MovingTuner",
+    "NeuralUCB",
     "PublishedBandit",
     "RandomSearch",
     "SegmentTuner",

@@ -11,6 +11,7 @@ import numpy as np
 from pdt_lightning.core.errors import check_range
 from pdt_lightning.core.guests import checked
 from pdt_lightning.core.plain import plain
+from pdt_lightning.data.minari import Demonstration
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.failures import counted
 from pdt_lightning.rollouts.policy import Policy
@@ -70,6 +71,8 @@ class Tuner(ABC):
     Attributes:
         space: what its proposals are points of; a subclass sets it.
         outlook: what is known of the outcomes before any rollout; whoever plays them sets it.
+        wants_episodes: whether it is told what was seen and done in its rollouts too, which costs memory; a subclass
+            sets it and says in `_learn_episode` what it does with them.
 
     Raises:
         UserError: on a negative budget, or no slots.
@@ -77,6 +80,7 @@ class Tuner(ABC):
 
     space: Space
     outlook = Outlook()
+    wants_episodes: bool = False
 
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
         check_range("slots", slots, 1)
@@ -143,12 +147,15 @@ class Tuner(ABC):
             self.asked += 1
         return candidates
 
-    def tell(self, outcomes: Sequence[tuple[int, float | None]]) -> None:
+    def tell(
+        self, outcomes: Sequence[tuple[int, float | None]], episodes: Mapping[int, Demonstration] | None = None
+    ) -> None:
         """How candidates did.
 
         Args:
             outcomes: pairs of a candidate's id and its value, to be maximised; None: the rollout failed, which counts
                 as the worst outcome known, also of those that are known later.
+            episodes: by id, what was seen and done, for a tuner that wants it; there is none of what failed.
 
         Raises:
             KeyError: on an id that was not asked for, or told before.
@@ -162,6 +169,8 @@ class Tuner(ABC):
                 self._learn_failure(proposal, self.outcomes[-1])
             else:
                 self._learn(proposal, self.outcomes[-1])
+            if episodes and number in episodes:
+                self._learn_episode(number, self.outcomes[-1], episodes[number])
 
     @classmethod  # noqa: B027  # most have nothing to do
     def prepare(cls, tuners: Sequence[Self]) -> None:
@@ -209,6 +218,9 @@ class Tuner(ABC):
     def _learn_failure(self, proposal: Any, worst: float) -> None:
         """What there is to do on a rollout that failed: it is learned as one that brought the worst."""
         self._learn(proposal, worst)
+
+    def _learn_episode(self, number: int, value: float, episode: Demonstration) -> None:  # noqa: B027  # likewise
+        """What there is to do on what was seen and done in a rollout, after `_learn`."""
 
     def _counted(self, values: Sequence[float | None]) -> list[float]:
         """Some of the values told, with the failed ones counted as the worst of all that is known."""

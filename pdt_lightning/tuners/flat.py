@@ -11,7 +11,7 @@ from pdt_lightning.tuners.exploration import ExplorationName
 from pdt_lightning.tuners.features import FeaturesName, features_of
 from pdt_lightning.tuners.features import features as of_segments
 from pdt_lightning.tuners.reward_models import RewardModelName
-from pdt_lightning.tuners.spaces import Choice, Choices
+from pdt_lightning.tuners.spaces import Listed
 from pdt_lightning.tuners.structured import StructuredBandit
 
 POOL = 1000  # prompts: there are N^J of them, of which no more can be looked at in each round
@@ -42,9 +42,7 @@ class FlatBandit(StructuredBandit):
         reward_model: RewardModelName = "linear",
         exploration: ExplorationName = "thompson",
     ):
-        count = len(segments)
-        arms = np.arange(count)[:, None] if slots == 1 else rng.integers(count, size=(POOL, slots))
-        whole = Listed(segments, arms)
+        whole = Listed.drawn(segments, slots, POOL, rng)
         self._look = lambda: (
             of_segments(features, segments, policy)
             if slots == 1
@@ -81,24 +79,3 @@ class FlatBandit(StructuredBandit):
         super().load_state_dict(state)
         self.space.choices = np.array(state["arms"])
         self.model = self._model(self._look())
-
-
-class Listed(Choices):
-    """Whole prompts out of a list, as choices of one slot: a point is the number of one.
-
-    Args:
-        segments: what they are made of.
-        choices: `(P, J)` of each prompt.
-    """
-
-    def __init__(self, segments: Segments, choices: np.ndarray):
-        super().__init__(segments, choices.shape[1])
-        self.choices = choices
-
-    def sample(self, rng: np.random.Generator) -> Choice:
-        """One of them."""
-        return (int(rng.integers(len(self.choices))),)
-
-    def made_of(self, point: Choice) -> Choice:
-        """In terms of segments, as for others."""
-        return tuple(self.choices[point[0]].tolist())

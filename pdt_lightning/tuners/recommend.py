@@ -7,13 +7,13 @@ What a prompt is thought to be worth is the mean of its own rollouts, drawn towa
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 
 from pdt_lightning.data.segments import Segments
-from pdt_lightning.tuners.base import Choice, SegmentTuner
+from pdt_lightning.tuners.base import Choice, Outlook, SegmentTuner
 
 Value = TypeVar("Value", float, float | None)
 
@@ -41,6 +41,20 @@ def by_choice(choices: list[Choice], outcomes: list[Value]) -> dict[Choice, list
     for choice, outcome in zip(choices, outcomes, strict=True):
         groups.setdefault(choice, []).append(outcome)
     return groups
+
+
+def as_shares(outcomes: Sequence[float], outlook: Outlook) -> np.ndarray:
+    """Outcomes between the lowest, 0, and the highest, 1, that is known, for bounds that hold for such values.
+
+    Args:
+        outcomes: in any unit.
+        outlook: what was known before: its worst and its demonstrated value are among them, where there are any.
+
+    >>> as_shares([2.0, 5.0], Outlook(worst=-3.0)).tolist()
+    [0.625, 1.0]
+    """
+    known = [*outcomes, *(value for value in (outlook.worst, outlook.demonstrated) if np.isfinite(value))]
+    return (np.array(outcomes) - min(known)) / (max(known) - min(known) or 1.0)
 
 
 class SequentialHalving:

@@ -24,15 +24,7 @@ from pdt_lightning.tuners.features import made_once
 from pdt_lightning.tuners.prior import from_demonstrations
 from pdt_lightning.tuners.references import MOST, STEPS, best_demonstrations, spread_windows
 from pdt_lightning.tuners.spaces import Values
-from pdt_lightning.tuners.values import ValueTuner
-
-MEAN, SPREAD = 0.6, 0.6  # of the weights over steps, as shares of them; PromptSRC's for few examples
-
-
-def gaussian_weights(steps: int) -> np.ndarray:
-    """`(steps,)` weights of the values after each step, of sum 1."""
-    weights = np.exp(-0.5 * np.square((np.arange(1, steps + 1) / steps - MEAN) / SPREAD))
-    return weights / weights.sum()
+from pdt_lightning.tuners.values import ValueTuner, gaussian_weights
 
 
 def learned_and_held(episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:

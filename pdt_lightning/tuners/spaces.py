@@ -6,7 +6,7 @@ class derived from `Space`, and a tuner that sets it as its `space`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -68,6 +68,36 @@ class Choices(Space):
     def restored(self, values: Sequence[int]) -> Choice:
         """As a tuple again."""
         return tuple(values)
+
+
+class Listed(Choices):
+    """Whole prompts out of a list, as choices of one slot: a point is the number of one.
+
+    Args:
+        segments: what they are made of.
+        choices: `(P, J)` of each prompt.
+    """
+
+    def __init__(self, segments: Segments, choices: np.ndarray):
+        super().__init__(segments, choices.shape[1])
+        self.choices = choices
+
+    @classmethod
+    def drawn(cls, segments: Segments, slots: int, count: int, rng: np.random.Generator) -> Self:
+        """Random prompts, `count` of them; where prompts are of one segment, all there are."""
+        whole = slots == 1
+        return cls(
+            segments,
+            np.arange(len(segments))[:, None] if whole else rng.integers(len(segments), size=(count, slots)),
+        )
+
+    def sample(self, rng: np.random.Generator) -> Choice:
+        """One of them."""
+        return (int(rng.integers(len(self.choices))),)
+
+    def made_of(self, point: Choice) -> Choice:
+        """In terms of segments, as for others."""
+        return tuple(self.choices[point[0]].tolist())
 
 
 class Values(Space):

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
@@ -41,7 +40,7 @@ class Journal:
                     key, known = json.loads(line)
                 except ValueError:
                     continue
-                self.outcomes[key] = Outcome(**known)
+                self.outcomes[key] = Outcome.restored(known)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: IO[str] = path.open("a")
         if path.stat().st_size:
@@ -50,7 +49,7 @@ class Journal:
     def add(self, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
         """Write outcomes, and wait until the disk has them."""
         for row, outcome in zip(rows, outcomes, strict=True):
-            self._file.write(json.dumps([self._key(row), asdict(outcome)]) + "\n")
+            self._file.write(json.dumps([self._key(row), outcome.plain()]) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -70,6 +69,8 @@ class Journal:
         task = row.task
         digest.update(f"{task.id} {task.horizon} {task.target_return} {task.return_scale} {row.seed}".encode())
         digest.update(row.prompt.tobytes())
+        if row.recorded:  # an outcome without its episode does not do
+            digest.update(b"recorded")
         return digest.hexdigest()
 
     def close(self) -> None:

@@ -22,9 +22,9 @@ class TuningOptions:
 
     Args:
         tuner: `structured`, the bandit; `uniform`, no tuning; or a rival: `published`, `random_search`,
-            `hill_climbing`, `zo_rank_sgd`, `flat`; or one that spends no rollout: `demonstration_loss`,
-            `best_demonstration`, `soft_prompt`; or one of your own, by the path of its class, such as
-            `my_package.Mine`.
+            `hill_climbing`, `zo_rank_sgd`, `cma_es`, `elite`, `triple`, `neural_ucb`, `flat`; or one that spends no
+            rollout: `demonstration_loss`, `best_demonstration`, `soft_prompt`; or one of your own, by the path of its
+            class, such as `my_package.Mine`.
         tuner_options: of that tuner, such as `{exploration: ucb}`. `structured` takes `features` (`encoded` by the
             transformer, or `raw` values), `reward_model` (`linear`), `exploration` (`thompson`, `ucb`,
             `epsilon_greedy`, `sparsemax`), `credit` (each slot of a prompt has its `own` share of the return, or the

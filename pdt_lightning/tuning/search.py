@@ -6,7 +6,7 @@ Knows nothing of Lightning.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pdt_lightning.core.seeding import Key, integer
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row
@@ -68,6 +68,14 @@ class Cell:
     def __post_init__(self) -> None:
         self.tuner.outlook = self.objective.outlook
 
+    def tell(self, outcomes: Sequence[tuple[Candidate, Outcome]]) -> None:
+        """Tell the tuner how candidates did, and where it wants that, what was seen and done."""
+        values = [(candidate.id, self.objective.value(outcome)) for candidate, outcome in outcomes]
+        if self.tuner.wants_episodes:
+            self.tuner.tell(values, {one.id: outcome.episode for one, outcome in outcomes if outcome.episode})
+        else:
+            self.tuner.tell(values)
+
     @contextmanager
     def timed(self) -> Iterator[None]:
         """Count the seconds while it lasts."""
@@ -101,7 +109,12 @@ def search(
         if not asked:
             break
         rows = [
-            Row(cell.task, candidate.prompt, integer(seed, "search", *cell.key, candidate.id))
+            Row(
+                cell.task,
+                candidate.prompt,
+                integer(seed, "search", *cell.key, candidate.id),
+                cell.tuner.wants_episodes,
+            )
             for cell, candidate in asked
         ]
         outcomes = play(rows)
@@ -111,7 +124,7 @@ def search(
         active = [cell for cell in cells if id(cell) in played]
         for cell in active:
             with cell.timed():
-                cell.tuner.tell([(candidate.id, cell.objective.value(o)) for candidate, _, o in played[id(cell)]])
+                cell.tell([(candidate, outcome) for candidate, _, outcome in played[id(cell)]])
         for kind in dict.fromkeys(type(cell.tuner) for cell in active):
             own = [cell for cell in active if type(cell.tuner) is kind]
             start = time.perf_counter()
@@ -121,7 +134,10 @@ def search(
         for cell in active:
             with cell.timed():
                 known = cell.tuner.best_value()
-            cell.trials += [Trial(candidate, outcome, known, row.seed) for candidate, row, outcome in played[id(cell)]]
+            cell.trials += [  # of which an episode is no part: only the tuner keeps what it needs of it
+                Trial(candidate, replace(outcome, episode=None), known, row.seed)
+                for candidate, row, outcome in played[id(cell)]
+            ]
     for cell in cells:
         if cell.trials and all(trial.outcome.failed for trial in cell.trials):
             last = cell.trials[-1].outcome.failed

@@ -17,7 +17,7 @@ from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners import make_tuner
 from pdt_lightning.tuners.prior import from_demonstrations
 from pdt_lightning.tuners.references import spread_windows
-from pdt_lightning.tuners.soft_prompt import gaussian_weights, improved, learned_and_held
+from pdt_lightning.tuners.soft_prompt import improved, learned_and_held
 from tests.conftest import untrained
 
 
@@ -49,14 +49,6 @@ def known(segments, successes, returns, steps=None):
 
 def tuned(segments, policy, seed=0, **options):
     return make_tuner("soft_prompt", segments, 9, np.random.default_rng(seed), 2, policy, **options)
-
-
-def test_weights_over_steps_by_hand():
-    """Of two steps, at shares 0.5 and 1, which are 1/6 and 2/3 of a spread from the mean."""
-    near, far = np.exp(-1 / 72), np.exp(-4 / 18)
-    assert gaussian_weights(2) == pytest.approx([near / (near + far), far / (near + far)])
-    assert gaussian_weights(1).tolist() == [1.0]
-    assert int(gaussian_weights(50).argmax()) == 29  # as published: the thirtieth of fifty
 
 
 def test_what_is_learned_and_what_is_held_to_are_different_demonstrations(segments):

@@ -12,8 +12,7 @@ from pdt_lightning.data.segments import Prompt
 from pdt_lightning.results import figures, report
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.tuners import TUNERS, Tuner
-from pdt_lightning.tuners.flat import Listed
-from pdt_lightning.tuners.spaces import Choices, Space, Values
+from pdt_lightning.tuners.spaces import Choices, Listed, Space, Values
 from pdt_lightning.tuning.journal import Journal
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import Recommendation, tune

@@ -21,6 +21,9 @@ VARIANTS = [
     {"name": "structured", "exploration": "epsilon_greedy", "features": "raw", "prior": "none"},
     {"name": "structured", "exploration": "ucb", "credit": "whole", "prior": "none"},
     {"name": "structured", "exploration": "sparsemax"},
+    {"name": "neural_ucb", "starts": 3},
+    {"name": "cma_es", "population": 4, "dimension": 3},
+    *({"name": name, "average": "gaussian", "keep_start": True} for name in ("hill_climbing", "zo_rank_sgd", "cma_es")),
     *({"name": name} for name in TUNERS if name not in ("structured", *WITHOUT_ROLLOUTS)),
 ]
 
