@@ -16,7 +16,7 @@ from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.terminal import say
 from pdt_lightning.model.checkpoints import read
 
-TOLD = "PDT_LIGHTNING_RUN"  # environment variable by which a process tells those that it starts where the run lives
+TOLD = "PDT_LIGHTNING_RUN"  # environment variable that passes the run's folder on to processes that this one starts
 HELD = ".held"  # in a run's folder: who works in it
 JOB = "slurm_job.json"  # in a run's folder: the Slurm job that it belongs to
 
@@ -176,7 +176,7 @@ def sign(folder: Path, args: Sequence[str]) -> None:
 
 
 def requeue() -> None:
-    """Ask Slurm to start this job again, as the signal before the end of its time was a request to."""
+    """Ask Slurm to queue this job again, after its signal that the time limit is near."""
     job = slurm_job()
     if job is None:
         return

@@ -107,11 +107,11 @@ class Plan:
         return [self.options.rounds] if name == UNTUNED else self.budgets
 
     def oracles(self) -> list[Job]:
-        """What is done when all other jobs are, since it starts from what they have tried."""
+        """The jobs that start when all others are finished, since they start from what those have tried."""
         return [Job(number, ORACLE) for number in range(len(self.checkpoints))]
 
     def jobs(self) -> list[Job]:
-        """All else there is to do, the longest first, so that those who share them end together."""
+        """All other jobs, the longest first, so that the processes that share them finish at about the same time."""
         jobs = [Job(number, name) for number in range(len(self.checkpoints)) for name in self.names]
         return sorted(jobs, key=lambda job: (-self.rollouts(job), job.name != "published", job.checkpoint))
 

@@ -19,9 +19,10 @@ SMALL = 0.01  # no return in a unit that anybody chose on purpose is smaller: th
 class Facts:
     """What tasks leave open, decided by the demonstrations that they are trained on, in this run or in a checkpoint's.
 
-    Of a task that is not trained on its candidates for prompts decide. Horizon: the longest episode. Target: the
-    highest demonstrated return of a whole episode, cut to the horizon. Scale: the target's size, at least 1, or as much
-    as the largest demonstrated return where even that is below 0.01.
+    For a task that is not trained on, the demonstrations that its prompts are taken from decide. Horizon: the longest
+    episode. Target: the highest demonstrated return of a whole episode, cut to the horizon. Scale: the absolute value
+    of the target, but at least 1. If all demonstrated returns are below 0.01 in size, the largest of them takes the
+    place of 1.
 
     Args:
         saved: by task, what a checkpoint keeps: `known` of its run.
@@ -62,7 +63,10 @@ class Facts:
         return resolved, replace(episodes, scales=np.array([task.return_scale for task in resolved], np.float32))
 
     def _settled(self, task: Task, kind: str) -> Task:
-        """A task that is tuned, by what it was trained on, or by the same candidates."""
+        """The task with horizon, target and scale filled in, if they are known and it is opened for its prompts.
+
+        They are known from this run, or from a checkpoint that trained on the task or had the same candidates.
+        """
         saved = self.saved.get(task.id)
         still_hold = saved is not None and (saved["trained"] or saved["of"] == list(task.prompt_data))
         known = self.known.get(task.id) or (saved if still_hold else None)

@@ -1,7 +1,7 @@
 """What a rollout remembers of its past, for each form of attention.
 
-Both take the tokens of a new step and give the hidden state at the last of them: exactly that of one pass over the last
-`K` steps, or in window form over the whole episode. Shapes as in `transformer.py`.
+Both take the tokens of a new step and return the hidden state at the last of them. It equals the result of one pass
+over the last `K` steps or, in window form, over the whole episode. Shapes as in `transformer.py`.
 """
 
 from typing import Protocol
@@ -22,7 +22,7 @@ class Memory(Protocol):
 
 
 class Recent:
-    """The published form: the tokens of the last `K` steps, gone through again at each step behind the prompt's prefix.
+    """The published form: the tokens of the last `K` steps, gone through again at each step after the prompt's prefix.
 
     Args:
         transformer: frozen.
@@ -41,7 +41,7 @@ class Recent:
 
 
 class Rolling:
-    """The window form: the last `K` steps in a ring behind the prompt, and only new tokens are computed.
+    """The window form: the last `K` steps in a ring after the prompt, and only new tokens are computed.
 
     What is remembered of a token is its normed input to each block.
 
@@ -54,8 +54,8 @@ class Rolling:
 
     def __init__(self, transformer: FoldedTransformer, prompts: Tensor, valid: Tensor | None, window: Window):
         self.folded, self.window = transformer, window
-        # One step more than the window: a step's action comes with the next step, when its own oldest step is still
-        # seen.
+        # One step more than the window: an action is added together with the next step, and it still attends to the
+        # oldest step of its own window.
         self.slots = (window.steps + 1) * window.tokens_per_step
         behind = self.slots + missing(prompts.shape[1] + self.slots)
         self.past = [
@@ -70,7 +70,7 @@ class Rolling:
         )
 
     def extend(self, tokens: Tensor) -> Tensor:
-        """Compute the new tokens alone: a step's, behind the action of the step before."""
+        """Compute the new tokens alone: a step's, after the action of the step before."""
         folded, count, before = self.folded, tokens.shape[1], self.absent.shape[1]
         new = torch.arange(self.count, self.count + count, device=tokens.device)
         first = (

@@ -4,8 +4,8 @@ There are two kinds of data. *Episodes* of given prompts are independent values 
 `mean_interval`. *Cells* `(..., P, S, T)` are what was judged of `P` pretrainings, `S` seeds of tuning and `T` tasks:
 `hierarchical_interval` and what is built on it. Tasks are given, not drawn: nothing is claimed of others.
 
-Ends of an `Interval` are NaN where none can be had honestly: of a single run, and of data that are all alike, which
-show no variation to reckon with. Source: Agarwal et al. 2021 (arXiv 2108.13264), for what is aggregated.
+The ends of an `Interval` are NaN if the data cannot give them: with a single run, and if all values are equal, since
+these show no variation. Source: Agarwal et al. 2021 (arXiv 2108.13264), for what is aggregated.
 """
 
 from collections.abc import Sequence
@@ -93,10 +93,10 @@ def hierarchical_interval(cells: np.ndarray) -> Interval:
     independent of those of others, so that it is the t interval stratified over tasks, with Satterthwaite's degrees of
     freedom.
 
-    Of several, a pretraining is one draw however many seeds are tuned on it; and a seed may have something in common
-    over them. The two are taken as crossed: the variance of the mean is that of pretrainings' means, plus what a seed
-    has in common over pretrainings, and never less than seeds alone show. Degrees of freedom are
-    Satterthwaite's, at least `P - 1`, and of two pretrainings exactly that, which is wide.
+    With several pretrainings, each is one draw, however many seeds are tuned on it, and a seed may have the same effect
+    on all of them. Both are treated as crossed random effects: the variance of the mean is that of the pretrainings'
+    means plus that of the seeds' common effect, and it is at least the variance that the seeds alone show. Degrees of
+    freedom are Satterthwaite's, at least `P - 1`; with two pretrainings they are exactly that, which is wide.
 
     In simulation it covers 92 to 98 % at 1 x 3 x 5, 1 x 5 x 3, 3 x 3 x 5 and 3 x 5 x 3 cells, whatever the shares of
     the variances, and at the latter two also where most cells are alike. It misses one: with one pretraining, five
@@ -121,8 +121,8 @@ def p_value(cells: np.ndarray) -> float:
 
     It uses the t statistic of `hierarchical_interval`.
 
-    Of several pretrainings with `P - 1` degrees of freedom, however many there are: Satterthwaite's, which are
-    estimated, serve at 5 % but promise too much far out, where corrections for many claims look.
+    With several pretrainings it has `P - 1` degrees of freedom. Satterthwaite's are estimated: they are good enough at
+    the 5 % level, but give too small p-values far in the tails, which corrections for multiple testing use.
 
     Args:
         cells: `(P, S, T)` differences.

@@ -17,7 +17,7 @@ from pdt_lightning.rollouts.workers import Frozen, Worker
 TRIES = 3  # of an episode, before it has failed
 GIVEN_UP = 3  # episodes of a task that failed one after the other, before it is given up
 
-Played = tuple[list[int], list[Outcome | None]]  # numbers of rows and their outcomes; None: it fell with a neighbour
+Played = tuple[list[int], list[Outcome | None]]  # numbers of rows and their outcomes; None: lost
 
 if TYPE_CHECKING:
     Workers = int
@@ -37,7 +37,10 @@ class Tries:
         self.failures: Counter[int] = Counter()
 
     def ended(self, number: int, outcome: Outcome | None) -> bool:
-        """Take in how a try ended, None where it fell with a neighbour; whether the row is over now."""
+        """Record how a try ended, and return whether the row is finished.
+
+        `outcome` is None if the try was lost because another row of the same block stopped the worker.
+        """
         failed = outcome is not None and outcome.failed is not None
         self.failures[number] += failed
         if outcome is None or (failed and self.failures[number] < TRIES):
@@ -53,9 +56,10 @@ class RolloutPool:
     policies.
 
     An episode whose environment raises, returns what is not finite, hangs, or takes its worker with it, is played
-    again, in a fresh environment and at last in a fresh worker. Where that does not help, it has failed; where it fails
-    for several episodes of a task one after the other, the task is given up until there is another policy: its episodes
-    fail without being played. What is played here can be neither timed nor survived.
+    again, in a fresh environment and at last in a fresh worker. An episode that goes wrong `TRIES` times has failed.
+    After `GIVEN_UP` failed episodes of a task in a row, the task is given up: until the next `with_policy`, its
+    episodes count as failed without being played. With 0 workers, a simulator that hangs cannot be stopped, and one
+    that crashes ends this process.
 
     Args:
         workers: processes, each with one torch thread.
@@ -78,8 +82,9 @@ class RolloutPool:
 
         Args:
             policy: must not change while the function is used. Workers play with it on the CPU, wherever it is.
-            on_outcomes: given the rows and outcomes of each block when it has been played, and none every second of
-                waiting: for a progress bar, and for whoever keeps them or wants to stop.
+            on_outcomes: called with the rows and outcomes of each block when it has been played and, with workers, with
+                empty lists at least once a second while waiting. Progress bars, the journal and requests to stop use
+                it.
         """
         frozen = None
         if self.workers:
@@ -136,7 +141,7 @@ class RolloutPool:
     def _played(
         self, policy: Policy, frozen: Frozen | None, rows: Sequence[Row], waiting: Sequence[int]
     ) -> Iterator[Played]:
-        """Each block when it has been played; none every second."""
+        """Each block when it has been played, and empty lists at least once a second while waiting for workers."""
         blocks = deque(list(waiting[first : first + self.width]) for first in range(0, len(waiting), self.width))
         if frozen is None:
             for numbers in blocks:

@@ -39,7 +39,7 @@ class Draws:
         return self.verdict_seed if purpose == "verdict" else self.seed
 
     def key(self, subject: Subject, purpose: str) -> tuple[Key, ...]:
-        """By which what is drawn for a purpose, such as `verdict`, is drawn."""
+        """The key that seeds all that is drawn on one task for one purpose, such as `verdict`, in this phase."""
         return (purpose, self.phase, subject.task.id)
 
     def prompts(self, subject: Subject, purpose: str, count: int) -> list[tuple[Prompt, str]]:

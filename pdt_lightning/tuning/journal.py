@@ -14,10 +14,10 @@ from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row
 
 
 class Journal:
-    """Outcomes by what they depend on: the weights, the precision, the width, and the row.
+    """Outcomes on disk, found again by all that they depend on: the weights, the precision, the width, and the row.
 
-    One is written by each rank, and all there are are read, so that a phase may go on with another number of ranks. A
-    line that was cut short by a kill is left out.
+    Each rank writes its own file and reads all files, so that a phase may go on with another number of ranks. A line
+    that was cut short by a kill is left out.
 
     Args:
         path: a file of JSON lines, of a rank of its own. Its neighbours in the folder are read too.

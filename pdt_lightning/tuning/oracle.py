@@ -21,8 +21,8 @@ NAME = "best found"  # in tables and figures
 def stages(candidates: int) -> list[tuple[int, int]]:
     """(prompts, times the episodes) of each stage, for so many that were not tried before.
 
-    First those; then, of these and of all that was tried, the best, a quarter as many; then a quarter of them, twice as
-    long.
+    First every new prompt is tried. Then a quarter as many prompts are, the best of these and of all that were tried
+    before. At last a sixteenth as many are, with twice the episodes.
 
     >>> stages(100)
     [(100, 1), (25, 1), (7, 2)]

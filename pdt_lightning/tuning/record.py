@@ -22,8 +22,8 @@ from pdt_lightning.tuning.search import Trial
 class Record:
     """One task in one phase: `R` rollouts of a tuner, `J` slots, `N` segments of `E` demonstrations, `M` steps in all.
 
-    All values are in the objective's unit: the return, or success from 0 to 1; those that a tuner thinks of have a
-    trace of the return in them, where it breaks ties.
+    All values are in the objective's unit: the return, or success from 0 to 1. If the return breaks ties of success, a
+    tuner's estimates also contain its small share.
 
     Args:
         task: its id.

@@ -15,7 +15,7 @@ from pdt_lightning.tuning.search import TaskGivenUp, Trial
 
 @dataclass
 class EpisodeStatistics:
-    """Episodes that speak for one way of prompting.
+    """Returns and successes of episodes that were played with one kind of prompt, or demonstrated.
 
     Args:
         returns: of each episode; of one that failed the lowest known of the task.
@@ -39,7 +39,8 @@ class EpisodeStatistics:
         Args:
             outcomes: of episodes.
             task: its id.
-            reports_success: whether the environment does; an episode without any then was not won.
+            reports_success: whether the environment reports success; if so, an episode that reports none counts as
+                lost.
             known: returns of other episodes of the task, played or demonstrated: a failed one counts as no better.
 
         Raises:

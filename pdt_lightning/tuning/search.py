@@ -16,7 +16,7 @@ from pdt_lightning.tuning.objective import Objective
 
 
 class TaskGivenUp(RuntimeError):
-    """No episode of a task could be played, whether alone among others or as one of them.
+    """Every rollout of a task's search, or every episode of one of its evaluations, failed.
 
     Args:
         task: its id.

@@ -20,7 +20,8 @@ class Subject:
     Args:
         task: with horizon, target and scale settled.
         segments: its arms, whose demonstrations say what an expert gets.
-        held_out: whether it is reported, or was trained on and serves to choose a checkpoint by.
+        held_out: True for a held-out task, which is reported; False for a training task, tuned to choose a checkpoint
+            by.
     """
 
     task: Task
