@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 
 from pdt_lightning.commands.checkpoint_options import checkpoint_parser, saved_options
 from pdt_lightning.commands.flags import COMPARE, flags_of
-from pdt_lightning.commands.options import Explaining
+from pdt_lightning.commands.parser import Explaining
 from pdt_lightning.comparison import report
 from pdt_lightning.comparison.figures import write_figures
 from pdt_lightning.comparison.plan import BUDGETS, Plan, claim, named

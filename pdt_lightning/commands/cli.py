@@ -30,7 +30,7 @@ from pdt_lightning.callbacks.interruption import Best, Interruption
 from pdt_lightning.callbacks.progress import ProgressLines
 from pdt_lightning.commands.loggers import loggers_of
 from pdt_lightning.commands.monitors import check_monitors
-from pdt_lightning.commands.options import DEBUG, about_trainer, check_trainer, missing_package, precision
+from pdt_lightning.commands.parser import DEBUG, about_trainer, check_trainer, missing_package, precision
 from pdt_lightning.commands.resume import check_same
 from pdt_lightning.commands.run_folder import (
     checkpoint_of,

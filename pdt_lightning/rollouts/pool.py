@@ -9,7 +9,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from pdt_lightning.core.ranges import check_types, number
-from pdt_lightning.rollouts.environments import Environments
+from pdt_lightning.rollouts.environment_cache import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import OnOutcomes, Outcome, Rollout, Row, rollout
 from pdt_lightning.rollouts.workers import Frozen, Worker

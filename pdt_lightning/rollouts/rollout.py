@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pdt_lightning.data.segments import Prompt
-from pdt_lightning.rollouts.environments import Environments
+from pdt_lightning.rollouts.environment_cache import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tasks.actions import as_type
 from pdt_lightning.tasks.base import Task

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from pdt_lightning.core.processes import begin
-from pdt_lightning.rollouts.environments import Environments
+from pdt_lightning.rollouts.environment_cache import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 

@@ -18,9 +18,9 @@ from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, one_thread, play_groups
 from pdt_lightning.tuners import Tuner, make_tuner
 from pdt_lightning.tuning import oracle
-from pdt_lightning.tuning.draws import Draws
 from pdt_lightning.tuning.objective import Objective, decide
 from pdt_lightning.tuning.options import TuningOptions
+from pdt_lightning.tuning.phase_episodes import PhaseEpisodes
 from pdt_lightning.tuning.record import Record, record
 from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
 from pdt_lightning.tuning.search import Cell, TaskGivenUp, search
@@ -83,10 +83,10 @@ def tune(
         TaskGivenUp: if all of them were.
         UserError: if the objective is success and a task reports none.
     """
-    draws, left = Draws.of(options, slots, phase), list(subjects)
+    episodes, left = PhaseEpisodes.from_options(options, slots, phase), list(subjects)
     while True:
         try:
-            return _tuned(policy, left, play, options, draws, with_oracle, chosen)
+            return _tuned(policy, left, play, options, episodes, with_oracle, chosen)
         except TaskGivenUp as lost:
             left = [subject for subject in left if subject.task.id != lost.task]
             say(f"{lost.task} is given up: {lost}.{' The other tasks go on.' if left else ''}")
@@ -99,7 +99,7 @@ def _tuned(
     subjects: Sequence[Subject],
     play: Rollout,
     options: TuningOptions,
-    draws: Draws,
+    episodes: PhaseEpisodes,
     with_oracle: bool,
     chosen: Mapping[str, Recommendation] | None,
 ) -> list[TaskResult]:
@@ -118,16 +118,18 @@ def _tuned(
         if chosen is None:
             if options.rounds:
                 before = play_groups(
-                    play, [draws.untuned(s, "yardstick", options.yardstick_episodes) for s in subjects]
+                    play, [episodes.untuned(s, "yardstick", options.yardstick_episodes) for s in subjects]
                 )
-            cells = searched(policy, subjects, objectives, play, options, draws)
+            cells = searched(policy, subjects, objectives, play, options, episodes)
             chosen = {cell.task.id: recommended(cell.tuner) for cell in cells}
         found = [chosen[subject.task.id] for subject in subjects]
-        tuned = play_groups(play, [draws.judged(s, own.prompt) for s, own in zip(subjects, found, strict=True)])
-        untuned = play_groups(play, [draws.untuned(s, "verdict", options.verdict_episodes) for s in subjects])
+        tuned = play_groups(
+            play, [episodes.evaluation_rows(s, own.prompt) for s, own in zip(subjects, found, strict=True)]
+        )
+        untuned = play_groups(play, [episodes.untuned(s, "verdict", options.verdict_episodes) for s in subjects])
         best: Sequence[list[Outcome] | None] = [None] * len(subjects)
         if with_oracle and options.oracle_candidates:
-            best = oracle_episodes(subjects, objectives, found, cells, play, options, draws)
+            best = oracle_episodes(subjects, objectives, found, cells, play, options, episodes)
 
     results = []
     for number, (subject, objective) in enumerate(zip(subjects, objectives, strict=True)):
@@ -176,15 +178,15 @@ def searched(
     objectives: Sequence[Objective],
     play: Rollout,
     options: TuningOptions,
-    draws: Draws,
+    episodes: PhaseEpisodes,
 ) -> list[Cell]:
     """The tuner's rounds on every task, side by side."""
     cells = []
     for subject, objective in zip(subjects, objectives, strict=True):
-        key = draws.key(subject, options.tuner)
+        key = episodes.seed_key(subject, options.tuner)
         rng = generator(options.seed, "tuner", *key)
         given = options.tuner_options or {}
-        tuner = make_tuner(options.tuner, subject.segments, options.rounds, rng, draws.slots, policy, **given)
+        tuner = make_tuner(options.tuner, subject.segments, options.rounds, rng, episodes.slots, policy, **given)
         cells.append(Cell(subject.task, tuner, key, objective))
     search(cells, play, options.seed, options.parallel)
     return cells
@@ -203,7 +205,7 @@ def oracle_episodes(
     cells: Sequence[Cell],
     play: Rollout,
     options: TuningOptions,
-    draws: Draws,
+    episodes: PhaseEpisodes,
 ) -> list[list[Outcome]]:
     """The evaluation's episodes with the best prompt of each task that was found, by tuning or among random ones."""
     pools = []
@@ -213,11 +215,13 @@ def oracle_episodes(
         for cell in cells[number : number + 1]:
             for trial in cell.trials:
                 pool.add(trial.candidate.prompt, trial.candidate.origin, [objective.value(trial.outcome)])
-        for prompt, origin in draws.prompts(subject, "oracle", options.oracle_candidates):
+        for prompt, origin in episodes.prompts(subject, "oracle", options.oracle_candidates):
             pool.add(prompt, origin)
         pools.append(pool)
-    best = oracle.best_of(pools, play, options.oracle_candidates, options.oracle_episodes, options.seed, draws.phase)
-    return play_groups(play, [draws.judged(s, prompt) for s, (prompt, _) in zip(subjects, best, strict=True)])
+    best = oracle.best_of(pools, play, options.oracle_candidates, options.oracle_episodes, options.seed, episodes.phase)
+    return play_groups(
+        play, [episodes.evaluation_rows(s, prompt) for s, (prompt, _) in zip(subjects, best, strict=True)]
+    )
 
 
 def recorded(result: TaskResult, subject: Subject, cell: Cell, options: TuningOptions) -> Record:

@@ -7,7 +7,7 @@ import numpy as np
 
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.data.segments import Prompt, Segments
-from pdt_lightning.rollouts.environments import reports_success
+from pdt_lightning.rollouts.environment_cache import reports_success
 from pdt_lightning.tasks.base import Task
 
 REPLAYED = 3  # demonstrations

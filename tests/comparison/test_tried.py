@@ -9,7 +9,7 @@ import pytest
 from pdt_lightning.comparison.plan import Job, Plan
 from pdt_lightning.comparison.summary import Results
 from pdt_lightning.comparison.tried import add_tried, save_prompts
-from pdt_lightning.comparison.work import _draws
+from pdt_lightning.comparison.work import _phase_episodes
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.tuning.objective import Objective
 from pdt_lightning.tuning.options import TuningOptions
@@ -95,6 +95,6 @@ def test_fresh_episodes_differ_between_checkpoints_and_seeds(plan, segments, poi
         row.seed
         for checkpoint in (0, 1)
         for seed in (0, 1)
-        for row in _draws(plan, checkpoint, seed).judged(subject, prompt)
+        for row in _phase_episodes(plan, checkpoint, seed).evaluation_rows(subject, prompt)
     ]
     assert len(set(seeds)) == 2 * 2 * 4

@@ -79,7 +79,7 @@ def test_without_rollouts_and_verdict_prompts_are_chosen_and_no_environment_is_a
     def no(*args, **kwargs):
         raise AssertionError("nothing is to be played")
 
-    monkeypatch.setattr("pdt_lightning.rollouts.environments.gym.make", no)
+    monkeypatch.setattr("pdt_lightning.rollouts.environment_cache.gym.make", no)
     options = TuningOptions(rounds=0, verdict_episodes=0)
     results = tune(point_policy, subjects, lambda rows: [] if not rows else no(), options, 2, 0)
     assert planned_rollouts(options, 3, with_oracle=False) == 0
