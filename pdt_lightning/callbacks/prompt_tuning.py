@@ -202,8 +202,8 @@ class PromptTuning(lightning.Callback):
         names = data.chosen(self.tasks)
         return [
             Subject(data.prompt_tasks[name], data.segments(name), held_out)
-            for own, held_out in ((names, True), (self.validation_tasks, False))
-            for name in own
+            for task_names, held_out in ((names, True), (self.validation_tasks, False))
+            for name in task_names
         ]
 
     def _run_phase(self, trainer: lightning.Trainer, module: LitPDT, epoch: int, final: bool) -> dict[str, float]:
@@ -267,12 +267,12 @@ class PromptTuning(lightning.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""
-        own = ("tasks", "validation_tasks", "workers", "step_timeout", "width", "precision")
+        names = ("tasks", "validation_tasks", "workers", "step_timeout", "width", "precision")
         return {
             "phases": self.phases,
             "last_update": self.last_update,
             "final_update": self.final_update,
-            "options": plain({**dataclasses.asdict(self.options), **{name: getattr(self, name) for name in own}}),
+            "options": plain({**dataclasses.asdict(self.options), **{name: getattr(self, name) for name in names}}),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
-from pdt_lightning.comparison.plan import DEFAULT, FINETUNE, ORACLE, UNTUNED, Job, Plan, variant
+from pdt_lightning.comparison.plan import DEFAULT, FINETUNE, ORACLE, UNTUNED, Job, Plan, variant_options
 from pdt_lightning.comparison.tried import add_tried, save_prompts
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.seeding import generator
@@ -83,7 +83,7 @@ def _opened(
     data.prepare_candidates()
     policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), precision)
     subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in tasks]
-    return policy, subjects, {own.task.id: decide(objective, own) for own in subjects}
+    return policy, subjects, {subject.task.id: decide(objective, subject) for subject in subjects}
 
 
 def _cells(plan: Plan, subjects: Sequence[Subject]) -> list[tuple[int, Subject]]:
@@ -104,7 +104,7 @@ def _tuned(
     folder: Path,
 ) -> dict[str, Any]:
     checkpoint, name = job.checkpoint, job.name
-    options, budgets = variant(name, plan.options), plan.budgets_of(name)
+    options, budgets = variant_options(name, plan.options), plan.budgets_of(name)
     # A search of its own for each budget, since tuners plan with theirs; all in one, so that batches are full.
     places = [(budget, seed, subject) for budget in budgets for seed, subject in _cells(plan, subjects)]
     cells = [
@@ -177,10 +177,10 @@ def _attention(
 ) -> list[dict[str, Any]]:
     """Where the transformer looks along a demonstration, prompted by what was recommended and by random prompts."""
     rows = []
-    for (seed, subject), own in zip(places, tuned, strict=True):
+    for (seed, subject), recommended in zip(places, tuned, strict=True):
         episodes = subject.segments.episodes
         others = _phase_episodes(plan, checkpoint, seed).prompts(subject, "attention", RANDOM_PROMPTS)
-        for kind, prompt in (("tuned", own), *(("random", other) for other, _ in others)):
+        for kind, prompt in (("tuned", recommended), *(("random", other) for other, _ in others)):
             place = seed % len(episodes)
             shares = attention_along(policy.model, policy.context_steps, episodes, place, prompt, plan.slots)
             shares = shares.mean(axis=1)  # (layers, J), over the steps
@@ -193,14 +193,14 @@ def _oracle(
 ) -> dict[str, Any]:
     """What every tuner with this checkpoint has tried competes with random prompts; all of its jobs have to be done."""
     candidates, episodes = plan.options.oracle_candidates, plan.options.oracle_episodes
-    phase_episodes, pools = [_phase_episodes(plan, job.checkpoint, seed) for seed in range(plan.seeds)], []
+    phase_episodes, tried = [_phase_episodes(plan, job.checkpoint, seed) for seed in range(plan.seeds)], []
     for subject in subjects:
-        pools.append(oracle.Pool(subject.task, objectives[subject.task.id]))
-        add_tried(pools[-1], plan, job.checkpoint, folder)
+        tried.append(oracle.TriedPrompts(subject.task, objectives[subject.task.id]))
+        add_tried(tried[-1], plan, job.checkpoint, folder)
         for prompt, origin in phase_episodes[0].prompts(subject, "oracle", candidates):
-            pools[-1].add(prompt, origin)
-    found = oracle.best_of(pools, play, candidates, episodes, 0, phase_episodes[0].phase)
-    best = {subject.task.id: Candidate(-1, *own) for subject, own in zip(subjects, found, strict=True)}
+            tried[-1].add(prompt, origin)
+    found = oracle.best_of(tried, play, candidates, episodes, 0, phase_episodes[0].phase)
+    best = {s.task.id: Candidate(-1, prompt, origin) for s, (prompt, origin) in zip(subjects, found, strict=True)}
     cells, rows = _cells(plan, subjects), []
     verdicts = play_groups(
         play, [phase_episodes[seed].evaluation_rows(subject, best[subject.task.id].prompt) for seed, subject in cells]
@@ -222,8 +222,8 @@ def _finetuned(
 ) -> dict[str, Any]:
     rows = []
     for seed, subject in _cells(plan, subjects):
-        own = finetuned(policy, subject.segments, plan.slots, generator(seed, "finetune", subject.task.id))
-        play = pool.with_policy(own, lambda rows, outcomes: on_rollouts(len(outcomes)))
+        new_policy = finetuned(policy, subject.segments, plan.slots, generator(seed, "finetune", subject.task.id))
+        play = pool.with_policy(new_policy, lambda rows, outcomes: on_rollouts(len(outcomes)))
         outcomes = play(
             _phase_episodes(plan, job.checkpoint, seed).untuned(subject, "verdict", plan.options.verdict_episodes)
         )

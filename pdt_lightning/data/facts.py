@@ -48,17 +48,17 @@ class Facts:
         episodes = opened(tasks, kind)
         resolved = []
         for number, task in enumerate(tasks):
-            own = episodes.of_task(number)
-            horizon = task.horizon or int(own.lengths.max())
-            returns = own.index.returns[own.whole(horizon)]
+            task_episodes = episodes.of_task(number)
+            horizon = task.horizon or int(task_episodes.lengths.max())
+            returns = task_episodes.index.returns[task_episodes.whole(horizon)]
             target = float(returns.max()) if task.target_return is None else task.target_return
             largest = float(np.abs(returns).max())
             least = largest if 0 < largest < SMALL else 1.0
             scale = task.return_scale or max(least, abs(target))
             resolved.append(replace(task, horizon=horizon, target_return=target, return_scale=scale))
-            found = {name: getattr(resolved[-1], name) for name in NAMES}
+            settings = {name: getattr(resolved[-1], name) for name in NAMES}
             self.known.setdefault(
-                task.id, {**found, "trained": kind == "training_data", "of": list(getattr(task, kind))}
+                task.id, {**settings, "trained": kind == "training_data", "of": list(getattr(task, kind))}
             )
         return resolved, replace(episodes, scales=np.array([task.return_scale for task in resolved], np.float32))
 
@@ -69,7 +69,7 @@ class Facts:
         """
         saved = self.saved.get(task.id)
         still_hold = saved is not None and (saved["trained"] or saved["of"] == list(task.prompt_data))
-        known = self.known.get(task.id) or (saved if still_hold else None)
-        if known is None or kind == "training_data":
+        settings = self.known.get(task.id) or (saved if still_hold else None)
+        if settings is None or kind == "training_data":
             return task
-        return replace(task, **{name: known[name] for name in NAMES if getattr(task, name) is None})
+        return replace(task, **{name: settings[name] for name in NAMES if getattr(task, name) is None})

@@ -106,7 +106,7 @@ class RolloutPool:
         lost = "".join(f" {task} was given up: {why}." for task, why in self.given_up.items())
         return f"Episodes went wrong and were played again, each at most {TRIES - 1} times: {kinds}.{lost}"
 
-    def _judge(self, task: str, failed: str | None) -> None:
+    def _count_failures(self, task: str, failed: str | None) -> None:
         """Count the task's failed episodes, and give it up where there is no hope."""
         self._failing[task] = self._failing[task] + 1 if failed else 0
         if failed and self._failing[task] == GIVEN_UP:
@@ -132,10 +132,10 @@ class RolloutPool:
                 self.close()
             for numbers, played in self._played(policy, frozen, rows, waiting):
                 ended = [n for n, outcome in zip(numbers, played, strict=True) if tries.ended(n, outcome)]
-                self.faults.update(one.failed.partition(":")[0] for one in played if one and one.failed)
+                self.faults.update(outcome.failed.partition(":")[0] for outcome in played if outcome and outcome.failed)
                 over(ended)
         for n, row in enumerate(rows):
-            self._judge(row.task.id, tries.outcomes[n].failed)
+            self._count_failures(row.task.id, tries.outcomes[n].failed)
         return [tries.outcomes[n] for n in range(len(rows))]
 
     def _played(
@@ -154,19 +154,19 @@ class RolloutPool:
                     worker = self._idle_worker()
                     at_work[worker] = blocks.popleft()
                     worker.start(frozen, [rows[n] for n in at_work[worker]])
-                wait([sign for worker in at_work for sign in worker.signs], timeout=1)
+                wait([waitable for worker in at_work for waitable in worker.waitables], timeout=1)
                 yield [], []
                 for worker, numbers in list(at_work.items()):
-                    news = worker.news(self.step_timeout)
-                    if isinstance(news, list):
-                        yield at_work.pop(worker), list(news)
-                    elif news is not None:
+                    ended = worker.poll(self.step_timeout)
+                    if isinstance(ended, list):
+                        yield at_work.pop(worker), list(ended)
+                    elif ended is not None:
                         self._end(worker)
-                        guilty, how = news
-                        fell = Outcome(0.0, None, 0, how)
+                        culprit, how = ended
+                        failed = Outcome(0.0, None, 0, how)
                         yield (
                             at_work.pop(worker),
-                            [fell if guilty in (None, place) else None for place in range(len(numbers))],
+                            [failed if culprit in (None, place) else None for place in range(len(numbers))],
                         )
         finally:
             for worker in at_work:  # whoever asked wants no more

@@ -38,10 +38,10 @@ class Journal:
         for file in sorted(path.parent.glob("*.jsonl")):
             for line in file.read_text().splitlines():
                 try:
-                    key, known = json.loads(line)
+                    key, outcome = json.loads(line)
                 except ValueError:
                     continue
-                self.outcomes[key] = Outcome(**known)
+                self.outcomes[key] = Outcome(**outcome)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: IO[str] = path.open("a")
         if path.stat().st_size:
@@ -58,10 +58,10 @@ class Journal:
         """`play` only what is not known yet; `on_known` is told how many are known."""
 
         def replayed(rows: Sequence[Row]) -> list[Outcome]:
-            known = [self.outcomes.get(self._key(row)) for row in rows]
-            on_known(sum(outcome is not None for outcome in known))
-            missing = iter(play([row for row, outcome in zip(rows, known, strict=True) if outcome is None]))
-            return [next(missing) if outcome is None else outcome for outcome in known]
+            kept = [self.outcomes.get(self._key(row)) for row in rows]
+            on_known(sum(outcome is not None for outcome in kept))
+            missing = iter(play([row for row, outcome in zip(rows, kept, strict=True) if outcome is None]))
+            return [next(missing) if outcome is None else outcome for outcome in kept]
 
         return replayed
 

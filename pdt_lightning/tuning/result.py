@@ -32,7 +32,7 @@ class EpisodeStatistics:
 
     @classmethod
     def of(
-        cls, outcomes: Sequence[Outcome], task: str, reports_success: bool, known: Iterable[float] = ()
+        cls, outcomes: Sequence[Outcome], task: str, reports_success: bool, other_returns: Iterable[float] = ()
     ) -> "EpisodeStatistics":
         """From outcomes.
 
@@ -41,7 +41,7 @@ class EpisodeStatistics:
             task: its id.
             reports_success: whether the environment reports success; if so, an episode that reports none counts as
                 lost.
-            known: returns of other episodes of the task, played or demonstrated: a failed one counts as no better.
+            other_returns: of other episodes of the task, played or demonstrated: a failed one counts as no better.
 
         Raises:
             TaskGivenUp: if all have failed.
@@ -50,7 +50,7 @@ class EpisodeStatistics:
         if all(failed):
             raise TaskGivenUp(task, f"every episode of {task} failed; the last one: {outcomes[-1].failed}")
         returns = counted(
-            [None if out else outcome.total for outcome, out in zip(outcomes, failed, strict=True)], known
+            [None if out else outcome.total for outcome, out in zip(outcomes, failed, strict=True)], other_returns
         )
         if not reports_success:
             return cls(returns, failed=sum(failed))

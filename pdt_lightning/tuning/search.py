@@ -113,15 +113,15 @@ def search(
             with cell.timed():
                 cell.tuner.tell([(candidate.id, cell.objective.value(o)) for candidate, _, o in played[id(cell)]])
         for kind in dict.fromkeys(type(cell.tuner) for cell in active):
-            own = [cell for cell in active if type(cell.tuner) is kind]
+            same_kind = [cell for cell in active if type(cell.tuner) is kind]
             start = time.perf_counter()
-            kind.prepare([cell.tuner for cell in own])
-            for cell in own:
-                cell.seconds += (time.perf_counter() - start) / len(own)
+            kind.prepare([cell.tuner for cell in same_kind])
+            for cell in same_kind:
+                cell.seconds += (time.perf_counter() - start) / len(same_kind)
         for cell in active:
             with cell.timed():
-                known = cell.tuner.best_value()
-            cell.trials += [Trial(candidate, outcome, known, row.seed) for candidate, row, outcome in played[id(cell)]]
+                value = cell.tuner.best_value()
+            cell.trials += [Trial(candidate, outcome, value, row.seed) for candidate, row, outcome in played[id(cell)]]
     for cell in cells:
         if cell.trials and all(trial.outcome.failed for trial in cell.trials):
             last = cell.trials[-1].outcome.failed

@@ -38,7 +38,7 @@ class Subject:
         offsets = episodes.index.offsets
         executed = slice(episodes.state_size, episodes.state_size + episodes.action_size)
         best = episodes.ranked()[:REPLAYED]
-        actions = [np.array(episodes.steps[offsets[one] : offsets[one + 1], executed]) for one in best]
+        actions = [np.array(episodes.steps[offsets[number] : offsets[number + 1], executed]) for number in best]
         return reports_success(self.task, actions)
 
 
