@@ -34,7 +34,9 @@ WITHOUT_ROLLOUTS = (FINETUNE, "demonstration_loss", "best_demonstration", "soft_
 
 @dataclass(frozen=True)
 class Job:
-    """One way of prompting with one checkpoint: all its tasks and seeds advance in lockstep, so that batches are full.
+    """One entry of a comparison with one checkpoint: a tuner, fine-tuning, or the best found.
+
+    All tasks and seeds of a tuner advance in lockstep, so that batches are full.
 
     Args:
         checkpoint: its number.

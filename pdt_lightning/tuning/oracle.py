@@ -31,7 +31,10 @@ def stages(candidates: int) -> list[tuple[int, int]]:
 
 
 def planned_rollouts(candidates: int, episodes: int) -> int:
-    """Rollouts of one task, where all that was recommended has been tried."""
+    """Rollouts of one task.
+
+    A recommended prompt that was never tried takes `episodes` more, which are not counted here.
+    """
     return sum(count * episodes * factor for count, factor in stages(candidates))
 
 
