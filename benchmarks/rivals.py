@@ -27,7 +27,7 @@ from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import one_thread, play_groups
 from pdt_lightning.tuners import CMAES, HillClimbing, PublishedBandit, ZORankSGD, features
-from pdt_lightning.tuning.draws import Draws
+from pdt_lightning.tuning.phase_episodes import PhaseEpisodes
 from pdt_lightning.tuning.search import Cell, search
 from pdt_lightning.tuning.subject import Subject
 
@@ -67,10 +67,13 @@ def tried(path: str, setting: Setting, every: int, seeds: int, episodes: int) ->
             rng = generator(seed, "rivals", kind.__name__, name)
             made_of = features("raw", subject.segments, policy) if kind is PublishedBandit else policy
             tuner = kind(subject.segments, budget, rng, slots, made_of, **values)
-            places.append((Draws(seed, PHASE, slots, episodes, seed), subject))
+            places.append((PhaseEpisodes(seed, PHASE, slots, episodes, seed), subject))
             cells.append(Cell(subject.task, tuner, ("rivals", name, seed)))
         search(cells, play, 0)
-        rows = [draws.judged(s, cell.tuner.best().prompt) for (draws, s), cell in zip(places, cells, strict=True)]
+        rows = [
+            phase_episodes.evaluation_rows(s, cell.tuner.best().prompt)
+            for (phase_episodes, s), cell in zip(places, cells, strict=True)
+        ]
         worth = np.array([outcome.total for outcomes in play_groups(play, rows) for outcome in outcomes])
     pool.close()
     return worth.reshape(len(BUDGETS), -1).mean(axis=1).tolist()

@@ -13,7 +13,7 @@ import torch
 from benchmarks import plain, setting
 from pdt_lightning.core.processes import process_pool
 from pdt_lightning.model.pdt import PromptDecisionTransformer
-from pdt_lightning.rollouts.environments import Environments
+from pdt_lightning.rollouts.environment_cache import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Row, rollout

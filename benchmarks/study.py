@@ -23,7 +23,7 @@ from benchmarks import study_page
 from benchmarks.studies import STUDIES, Setting, Study
 from pdt_lightning import compare
 from pdt_lightning.commands.configurations import FOLDER
-from pdt_lightning.comparison.plan import Plan, named
+from pdt_lightning.comparison.plan import Plan, tuner_names
 from pdt_lightning.core.processes import cores
 from pdt_lightning.core.terminal import quiet, show
 from pdt_lightning.tasks import make_family
@@ -89,7 +89,7 @@ def rollouts(out: Path, name: str, own: Study, setting: Setting) -> int:
     tasks = tuple(map(str, range(tuned_tasks(own, setting))))
     options = compare.tuning_options(config)
     run = (config.precision, config.width, {}, tuple(config.budgets))
-    plan = Plan(tuple(config.ckpt_path), tasks, named(config.tuners), config.seeds, 1, options, *run)
+    plan = Plan(tuple(config.ckpt_path), tasks, tuner_names(config.tuners), config.seeds, 1, options, *run)
     return sum(plan.rollouts(job) for job in [*plan.jobs(), *plan.oracles()])
 
 

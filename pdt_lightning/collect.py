@@ -18,7 +18,7 @@ import numpy as np
 from rich.table import Table
 
 from pdt_lightning.commands.flags import COLLECT, FIT, flags_of
-from pdt_lightning.commands.options import DEBUG, Explaining
+from pdt_lightning.commands.parser import DEBUG, Explaining
 from pdt_lightning.core.errors import NotFoundError, UserError, check_range, check_writable, command
 from pdt_lightning.core.terminal import say, show
 from pdt_lightning.data import minari, practice, prompt_dt

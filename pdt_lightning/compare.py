@@ -13,10 +13,10 @@ from jsonargparse import Namespace
 
 from pdt_lightning.commands.checkpoint_options import checkpoint_parser, saved_options
 from pdt_lightning.commands.flags import COMPARE, flags_of
-from pdt_lightning.commands.options import Explaining
+from pdt_lightning.commands.parser import Explaining
 from pdt_lightning.comparison import report
 from pdt_lightning.comparison.figures import write_figures
-from pdt_lightning.comparison.plan import BUDGETS, Plan, claim, named
+from pdt_lightning.comparison.plan import BUDGETS, Plan, claim_folder, tuner_names
 from pdt_lightning.comparison.run import run
 from pdt_lightning.comparison.summary import Results
 from pdt_lightning.core.errors import UserError, check_writable, command
@@ -93,7 +93,7 @@ def main(args: list[str]) -> None:
     check_writable("--out", folder)
     print("Reading the checkpoints and laying out the tasks ...", file=sys.stderr, flush=True)
     plan = planned(config, tuning_options(config))
-    claim(folder, plan)
+    claim_folder(folder, plan)
     rank, ranks = place()
     mine = [job for job in plan.jobs()[rank::ranks] if not job.done(folder)]
     workers = min(config.workers or cores(), max(1, len(mine)))
@@ -154,7 +154,7 @@ def planned(config: Namespace, options: TuningOptions) -> Plan:
     paths = tuple(config.ckpt_path)
     family_options = dict(config.family_options or {})
     run = (config.precision, config.width, family_options, tuple(config.budgets))
-    return Plan(paths, names, named(config.tuners), config.seeds, slots, options, *run)
+    return Plan(paths, names, tuner_names(config.tuners), config.seeds, slots, options, *run)
 
 
 def place() -> tuple[int, int]:

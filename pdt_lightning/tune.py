@@ -15,7 +15,7 @@ from jsonargparse import Namespace
 from pdt_lightning.callbacks.share import tune_share
 from pdt_lightning.commands.checkpoint_options import checkpoint_parser, saved_options
 from pdt_lightning.commands.flags import TUNE, flags_of
-from pdt_lightning.commands.options import Explaining
+from pdt_lightning.commands.parser import Explaining
 from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, command
 from pdt_lightning.core.processes import cores
 from pdt_lightning.core.signals import Interrupted, StopRequest

@@ -86,7 +86,7 @@ class PromptTuning(lightning.Callback):
         self.last_update = -1  # update after which the newest phase was run
         self.final_update = -1  # update after which the last phase, with its oracle, was run
         self._monitoring: list[lightning.Callback] = []  # callbacks that monitor a number of a phase
-        self._to_be_saved = False  # whether what was judged is not what the last validation saved
+        self._to_be_saved = False  # whether the newest phase is missing in the last validation's checkpoint
         self._pool: RolloutPool | None = None
         self._subjects: list[Subject] = []
 
@@ -144,9 +144,9 @@ class PromptTuning(lightning.Callback):
         self.on_validation_epoch_end(trainer, pl_module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: LitPDT) -> None:  # type: ignore[override]
-        """Where training ended in another way than foreseen (early stopping, max_time), the last phase comes now.
+        """Run the last phase if training ended earlier than planned (early stopping, `max_time`).
 
-        Where the last weights were tuned already, it is that phase once more, with the oracle; its rollouts are in its
+        If the final weights were already tuned, their phase is repeated with the oracle; its rollouts come from the
         journal.
         """
         if not trainer.interrupted and self.final_update != trainer.global_step and self._any_tasks(trainer):
@@ -202,8 +202,8 @@ class PromptTuning(lightning.Callback):
         names = data.chosen(self.tasks)
         return [
             Subject(data.prompt_tasks[name], data.segments(name), held_out)
-            for own, held_out in ((names, True), (self.validation_tasks, False))
-            for name in own
+            for task_names, held_out in ((names, True), (self.validation_tasks, False))
+            for name in task_names
         ]
 
     def _run_phase(self, trainer: lightning.Trainer, module: LitPDT, epoch: int, final: bool) -> dict[str, float]:
@@ -267,12 +267,12 @@ class PromptTuning(lightning.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""
-        own = ("tasks", "validation_tasks", "workers", "step_timeout", "width", "precision")
+        names = ("tasks", "validation_tasks", "workers", "step_timeout", "width", "precision")
         return {
             "phases": self.phases,
             "last_update": self.last_update,
             "final_update": self.final_update,
-            "options": plain({**dataclasses.asdict(self.options), **{name: getattr(self, name) for name in own}}),
+            "options": plain({**dataclasses.asdict(self.options), **{name: getattr(self, name) for name in names}}),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pdt_lightning.commands.configurations import ConfigurationFile
-from pdt_lightning.commands.options import DEBUG, Explaining, first_sentence
+from pdt_lightning.commands.parser import DEBUG, Explaining, first_sentence
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.model import checkpoints
 

@@ -30,18 +30,18 @@ from pdt_lightning.callbacks.interruption import Best, Interruption
 from pdt_lightning.callbacks.progress import ProgressLines
 from pdt_lightning.commands.loggers import loggers_of
 from pdt_lightning.commands.monitors import check_monitors
-from pdt_lightning.commands.options import DEBUG, about_trainer, check_trainer, missing_package, precision
+from pdt_lightning.commands.parser import DEBUG, about_trainer, check_trainer, missing_package, precision
 from pdt_lightning.commands.resume import check_same
 from pdt_lightning.commands.run_folder import (
     checkpoint_of,
+    export_run_folder,
     find_run,
-    hold,
+    inherited_run_folder,
+    lock_run_folder,
     make_version,
+    record_slurm_job,
     requeued,
-    sign,
     slurm_job,
-    tell,
-    told,
 )
 from pdt_lightning.commands.run_options import RunOptions
 from pdt_lightning.core.distributed import attempt, gather
@@ -95,7 +95,7 @@ class RunCLI(RunOptions):
         self.checkpoint_wanted = config.ckpt_path
         self.is_new = False  # whether the run's folder was made by this process
         self._missing: list[Path] = []  # folders above it that were made with it
-        self._held: IO[str] | None = None  # keeps the run's folder to this process
+        self._lock: IO[str] | None = None  # keeps the run's folder to this process
         self._why = ""  # the checkpoint is not the one that one would expect
         config.ckpt_path = None  # the saved configuration says what the run is, not where it was taken up
 
@@ -187,7 +187,7 @@ class RunCLI(RunOptions):
         environment = getattr(strategy, "cluster_environment", None)
         if self.trainer.world_size > 1 and environment is not None and environment.creates_processes_externally:
             strategy.setup_environment()  # which `fit` would do: torchrun's and Slurm's processes meet there
-        place = told()
+        place = inherited_run_folder()
         if place is None:
             claim = partial(self._claim, args) if self.trainer.is_global_zero else lambda: None
             place = gather(attempt(claim))[0]
@@ -238,9 +238,9 @@ class RunCLI(RunOptions):
         self._missing = [path for path in (self.home, *self.home.parents) if not path.exists()]
         if folder is None:
             folder = make_version(self.home)
-        self._held = hold(folder)
-        sign(folder, args)
-        tell(folder, checkpoint)
+        self._lock = lock_run_folder(folder)
+        record_slurm_job(folder, args)
+        export_run_folder(folder, checkpoint)
         return folder, checkpoint
 
     def nothing_was_left(self) -> str:
@@ -255,8 +255,8 @@ class RunCLI(RunOptions):
 
     def release(self) -> None:
         """Let others have the run's folder."""
-        if self._held:
-            self._held.close()
+        if self._lock:
+            self._lock.close()
 
     def forget(self) -> None:
         """Remove the folder that was made for a run which has not begun, and those above it that were made with it."""

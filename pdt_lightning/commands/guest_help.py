@@ -7,7 +7,7 @@ from typing import Any
 from docstring_parser import parse
 from jsonargparse import ArgumentParser
 
-from pdt_lightning.comparison.plan import FINETUNE, named
+from pdt_lightning.comparison.plan import FINETUNE, tuner_names
 from pdt_lightning.core.guests import declared
 from pdt_lightning.model.guests import OPTIONS_AFTER, transformer_class
 from pdt_lightning.tasks.base import family_class
@@ -59,7 +59,7 @@ def _sections(config: Mapping[str, Any]) -> Iterator[str]:
     for option, find in NAMING.items():
         if config.get(option) is not None and f"{option}_options" in config:
             yield _section(f"--{option}={config[option]}", f"--{option}_options.", find(config[option]))
-    compared = named(config[COMPARED]) if COMPARED in config else ()
+    compared = tuner_names(config[COMPARED]) if COMPARED in config else ()
     for name in dict.fromkeys(one.partition(":")[0] for one in compared if one != FINETUNE):
         yield _section(f"--{COMPARED}={name}:NAME=VALUE", "", _tuner(name))
 

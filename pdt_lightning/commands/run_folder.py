@@ -1,6 +1,6 @@
 """Where a run lives: `<root>/<name>/version_N`.
 
-One process makes the folder and tells all others; `last` and Slurm find it again.
+One process makes the folder and passes it on to all others; `last` and Slurm find it again.
 """
 
 import json
@@ -16,9 +16,10 @@ from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.terminal import say
 from pdt_lightning.model.checkpoints import read
 
-TOLD = "PDT_LIGHTNING_RUN"  # environment variable by which a process tells those that it starts where the run lives
-HELD = ".held"  # in a run's folder: who works in it
-JOB = "slurm_job.json"  # in a run's folder: the Slurm job that it belongs to
+# Environment variable that passes the run's folder from a process to the processes that it starts.
+RUN_VARIABLE = "PDT_LIGHTNING_RUN"
+LOCK_FILE = ".held"  # in a run's folder: who works in it
+JOB_FILE = "slurm_job.json"  # in a run's folder: the Slurm job that it belongs to
 
 
 def versions(home: Path) -> list[Path]:
@@ -68,18 +69,18 @@ def find_run(home: Path, ckpt_path: str | None) -> tuple[Path | None, Path | Non
         path = Path(ckpt_path)
         inside = path.parent.name == "checkpoints" and path.parent.parent.name.startswith("version_")
         return (path.parent.parent if inside else None), path, ""
-    known = versions(home)
-    if not known:
+    folders = versions(home)
+    if not folders:
         raise NotFoundError(f"--ckpt_path=last: there is no run under {home}. Leave --ckpt_path out to start one.")
     reasons = []
-    for folder in reversed(known):
+    for folder in reversed(folders):
         checkpoint, why = checkpoint_of(folder)
         reasons += [why] if why else []
         if checkpoint:
             return folder, checkpoint, " ".join(reasons)
     if reasons:
         raise UserError(f"--ckpt_path=last: no checkpoint under {home} can be read. {' '.join(reasons)}")
-    return known[-1], None, ""
+    return folders[-1], None, ""
 
 
 def make_version(home: Path) -> Path:
@@ -91,8 +92,8 @@ def make_version(home: Path) -> Path:
         UserError: if nothing can be made there.
     """
     while True:
-        known = versions(home)
-        folder = home / f"version_{int(known[-1].name[8:]) + 1 if known else 0}"
+        folders = versions(home)
+        folder = home / f"version_{int(folders[-1].name[8:]) + 1 if folders else 0}"
         try:
             folder.mkdir(parents=True)
             return folder
@@ -105,8 +106,8 @@ def make_version(home: Path) -> Path:
             ) from error
 
 
-def hold(folder: Path) -> IO[str] | None:
-    """Keep a run's folder to this process, until the file that comes back is closed or the process ends.
+def lock_run_folder(folder: Path) -> IO[str] | None:
+    """Lock a run's folder for this process, until the file that comes back is closed or the process ends.
 
     Returns:
         The file; None where the system or the disk knows no locks.
@@ -118,7 +119,7 @@ def hold(folder: Path) -> IO[str] | None:
         import fcntl
     except ImportError:
         return None
-    file = (folder / HELD).open("a+")
+    file = (folder / LOCK_FILE).open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -138,14 +139,14 @@ def hold(folder: Path) -> IO[str] | None:
     return file
 
 
-def tell(folder: Path, checkpoint: Path | None) -> None:
-    """Tell the processes that this one starts."""
-    os.environ[TOLD] = json.dumps([os.getpid(), str(folder), checkpoint and str(checkpoint)])
+def export_run_folder(folder: Path, checkpoint: Path | None) -> None:
+    """Pass the run's folder, and the checkpoint that it goes on from, to the processes that this one starts."""
+    os.environ[RUN_VARIABLE] = json.dumps([os.getpid(), str(folder), checkpoint and str(checkpoint)])
 
 
-def told() -> tuple[Path, Path | None] | None:
-    """What the process that started this one for the same run has told; None in a process that a user has started."""
-    pid, folder, checkpoint = json.loads(os.environ.get(TOLD, "[null, null, null]"))
+def inherited_run_folder() -> tuple[Path, Path | None] | None:
+    """The folder and checkpoint that the parent process of the same run passed on; None if a user started this one."""
+    pid, folder, checkpoint = json.loads(os.environ.get(RUN_VARIABLE, "[null, null, null]"))
     if pid != os.getppid() or "LOCAL_RANK" not in os.environ:
         return None
     return Path(folder), checkpoint and Path(checkpoint)
@@ -163,20 +164,20 @@ def requeued(home: Path, args: Sequence[str]) -> Path | None:
     if job is None or not int(os.environ.get("SLURM_RESTART_COUNT", "0")):
         return None
     for folder in reversed(versions(home)):
-        if (folder / JOB).is_file() and json.loads((folder / JOB).read_text()) == [job, list(args)]:
+        if (folder / JOB_FILE).is_file() and json.loads((folder / JOB_FILE).read_text()) == [job, list(args)]:
             return folder
     return None
 
 
-def sign(folder: Path, args: Sequence[str]) -> None:
-    """Leave in the folder which command of which job runs there, for `requeued`; outside of Slurm nothing."""
+def record_slurm_job(folder: Path, args: Sequence[str]) -> None:
+    """Write into the folder which command of which Slurm job runs there, for `requeued`; nothing outside of Slurm."""
     job = slurm_job()
     if job is not None:
-        write_atomically(folder / JOB, json.dumps([job, list(args)]) + "\n")
+        write_atomically(folder / JOB_FILE, json.dumps([job, list(args)]) + "\n")
 
 
 def requeue() -> None:
-    """Ask Slurm to start this job again, as the signal before the end of its time was a request to."""
+    """Ask Slurm to queue this job again, after its signal that the time limit is near."""
     job = slurm_job()
     if job is None:
         return

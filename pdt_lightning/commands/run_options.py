@@ -9,7 +9,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.commands.configurations import ConfigurationFile
 from pdt_lightning.commands.loggers import DEFAULT
-from pdt_lightning.commands.options import Explaining
+from pdt_lightning.commands.parser import Explaining
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.checkpoints import FROM_DATA
 from pdt_lightning.model.lit_pdt import LitPDT

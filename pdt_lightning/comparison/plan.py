@@ -38,7 +38,9 @@ WITHOUT_ROLLOUTS = (FINETUNE, "demonstration_loss", "best_demonstration", "soft_
 
 @dataclass(frozen=True)
 class Job:
-    """One way of prompting with one checkpoint: all its tasks and seeds advance in lockstep, so that batches are full.
+    """One entry of a comparison with one checkpoint: a tuner, fine-tuning, or the best found.
+
+    All tasks and seeds of a tuner advance in lockstep, so that batches are full.
 
     Args:
         checkpoint: its number.
@@ -72,7 +74,7 @@ class Plan:
         precision: of the transformer.
         width: rows in a forward pass.
         family_options: in place of those that the checkpoints were trained with.
-        after: rollouts after which recommendations are judged, besides all of them.
+        evaluate_after: rollouts after which recommendations are judged, besides all of them.
 
     Raises:
         UserError: naming the option that is out of range.
@@ -87,22 +89,23 @@ class Plan:
     precision: str
     width: int
     family_options: dict[str, Any] = field(default_factory=dict)
-    after: tuple[int, ...] = BUDGETS
+    evaluate_after: tuple[int, ...] = BUDGETS
 
     def __post_init__(self) -> None:
         check_range("`comparison.seeds`", self.seeds, 1, 10_000)
         check_range("`tuning.rounds`", self.options.rounds, 1, 1_000_000)
-        for budget in self.after:
+        for budget in self.evaluate_after:
             check_range("`comparison.budgets`", budget, 1, 1_000_000)
         check_range("`tuning.verdict_episodes`", self.options.verdict_episodes, 1, 1_000_000)
         check_range("`tuning.oracle_candidates`", self.options.oracle_candidates, 1, 1_000_000)
         for name in self.names:
-            variant(name, self.options)
+            variant_options(name, self.options)
 
     @property
     def budgets(self) -> list[int]:
         """Rollouts after which recommendations are judged, the last one being all."""
-        return sorted({*(budget for budget in self.after if budget < self.options.rounds), self.options.rounds})
+        rounds = self.options.rounds
+        return sorted({*(budget for budget in self.evaluate_after if budget < rounds), rounds})
 
     def budgets_of(self, name: str) -> list[int]:
         """The same for one way of prompting: 0 where it needs no rollouts, all where it recommends nothing."""
@@ -111,11 +114,11 @@ class Plan:
         return [self.options.rounds] if name == UNTUNED else self.budgets
 
     def oracles(self) -> list[Job]:
-        """What is done when all other jobs are, since it starts from what they have tried."""
+        """The jobs that start when all others are finished, since they start from what those have tried."""
         return [Job(number, ORACLE) for number in range(len(self.checkpoints))]
 
     def jobs(self) -> list[Job]:
-        """All else there is to do, the longest first, so that those who share them end together."""
+        """All other jobs, the longest first, so that the processes that share them finish at about the same time."""
         jobs = [Job(number, name) for number in range(len(self.checkpoints)) for name in self.names]
         return sorted(jobs, key=lambda job: (-self.rollouts(job), job.name != "published", job.checkpoint))
 
@@ -128,19 +131,21 @@ class Plan:
         budgets = self.budgets_of(job.name)
         return cells * (sum(budgets) + judged * len(budgets))
 
-    def described(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """As JSON, with a digest of each checkpoint in place of where it lies."""
         digests = [hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest() for path in self.checkpoints]
-        return json.loads(json.dumps({**asdict(self), "checkpoints": digests}))
+        fields = {**asdict(self), "checkpoints": digests}
+        fields["after"] = fields.pop("evaluate_after")  # its name in the files of all versions
+        return json.loads(json.dumps(fields))
 
 
-def variant(name: str, options: TuningOptions) -> TuningOptions:
+def variant_options(name: str, options: TuningOptions) -> TuningOptions:
     """The options of a tuner or of a variant of one.
 
     Raises:
         UserError: if there is no such tuner or option.
 
-    >>> variant("structured:exploration=ucb", TuningOptions()).tuner_options
+    >>> variant_options("structured:exploration=ucb", TuningOptions()).tuner_options
     {'exploration': 'ucb'}
     """
     tuner, colon, changes = name.partition(":")
@@ -148,40 +153,42 @@ def variant(name: str, options: TuningOptions) -> TuningOptions:
         if colon:
             raise UserError(f"`comparison.tuners`={name}: {FINETUNE} takes no options.")
         return options
-    given = (
+    tuner_options = (
         {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in changes.split(","))}
         if colon
         else {}
     )
     try:
-        return replace(options, tuner=tuner, tuner_options=given)
+        return replace(options, tuner=tuner, tuner_options=tuner_options)
     except UserError as error:
         raise UserError(f"`comparison.tuners`={name}: {error}") from error
 
 
-def named(wanted: list[str]) -> tuple[str, ...]:
+def tuner_names(wanted: list[str]) -> tuple[str, ...]:
     """The names of a plan: `all` stands for `ALL`, none comes twice, and the untuned are always there, to compare with.
 
-    >>> named(["published", "structured", "published"])
+    >>> tuner_names(["published", "structured", "published"])
     ('published', 'structured', 'uniform')
     """
-    return tuple(dict.fromkeys(name for given in [*wanted, UNTUNED] for name in (ALL if given == "all" else (given,))))
+    return tuple(dict.fromkeys(tuner for name in [*wanted, UNTUNED] for tuner in (ALL if name == "all" else (name,))))
 
 
-def claim(folder: Path, plan: Plan) -> None:
+def claim_folder(folder: Path, plan: Plan) -> None:
     """Make the folder the plan's, or find that it is.
 
     Raises:
         UserError: if it is another plan's.
     """
-    file, described = folder / "plan.json", plan.described()
+    file, described = folder / "plan.json", plan.as_json()
     if not file.is_file():
         write_atomically(file, json.dumps(described, indent=1) + "\n")
         return
     # Earlier versions did not write the first two.
-    known = {"family_options": {}, "after": list(BUDGETS), **json.loads(file.read_text())}
-    different = [name for name in described if name != "options" and known.get(name) != described[name]]
-    different += [name for name, value in described["options"].items() if known.get("options", {}).get(name) != value]
+    saved_plan = {"family_options": {}, "after": list(BUDGETS), **json.loads(file.read_text())}
+    different = [name for name in described if name != "options" and saved_plan.get(name) != described[name]]
+    different += [
+        name for name, value in described["options"].items() if saved_plan.get("options", {}).get(name) != value
+    ]
     if different:
         raise UserError(
             f"`comparison.out`={folder} holds a comparison with other {', '.join(different)}. Name another folder, or "

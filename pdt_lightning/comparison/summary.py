@@ -122,7 +122,7 @@ def summarise(results: Results) -> dict[str, Any]:
         "tuners": tuners,
         "default_minus": _differences(results) if DEFAULT in plan.names else {},
         "attention": _attention(results),
-        "plan": plan.described(),
+        "plan": plan.as_json(),
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from pdt_lightning.comparison.plan import Job, Plan
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.rollout import Outcome
-from pdt_lightning.tuning.oracle import Pool
+from pdt_lightning.tuning.oracle import TriedPrompts
 
 
 def save_prompts(rows: Sequence[dict[str, Any]], prompts: Sequence[Prompt], path: Path) -> None:
@@ -26,11 +26,11 @@ def save_prompts(rows: Sequence[dict[str, Any]], prompts: Sequence[Prompt], path
         Prompt.cat(kept).save(path)
 
 
-def add_tried(pool: Pool, plan: Plan, checkpoint: int, folder: Path) -> None:
+def add_tried(tried: TriedPrompts, plan: Plan, checkpoint: int, folder: Path) -> None:
     """Add what any tuner has recommended for a task, and every prompt that it tried in its longest search.
 
     Args:
-        pool: of the task.
+        tried: the prompts of the task, which are added to.
         plan: of the comparison, whose jobs with this checkpoint are done, but for the best found.
         checkpoint: its number.
         folder: of the comparison.
@@ -40,9 +40,9 @@ def add_tried(pool: Pool, plan: Plan, checkpoint: int, folder: Path) -> None:
         job, kept = json.loads(file.read_text()), file.with_suffix(".safetensors")
         prompts = Prompt.load(kept) if kept.is_file() else None
         for row in [*job["recommended"], *job.get("trials", ())]:
-            if prompts is not None and row["task"] == pool.task.id and row.get("prompt_number") is not None:
-                values = [pool.objective.value(_outcome(row))] if "round" in row else []
-                pool.add(prompts[[row["prompt_number"]]], row["origin"], values)
+            if prompts is not None and row["task"] == tried.task.id and row.get("prompt_number") is not None:
+                values = [tried.objective.value(_outcome(row))] if "round" in row else []
+                tried.add(prompts[[row["prompt_number"]]], row["origin"], values)
 
 
 def _outcome(row: dict[str, Any]) -> Outcome:

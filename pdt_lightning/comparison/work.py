@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits
 
-from pdt_lightning.comparison.plan import DEFAULT, FINETUNE, ORACLE, UNTUNED, Job, Plan, variant
+from pdt_lightning.comparison.plan import DEFAULT, FINETUNE, ORACLE, UNTUNED, Job, Plan, variant_options
 from pdt_lightning.comparison.tried import add_tried, save_prompts
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.seeding import generator
@@ -26,9 +26,9 @@ from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row, one_thread, play_groups
 from pdt_lightning.tuners import Candidate, make_tuner
 from pdt_lightning.tuning import oracle
-from pdt_lightning.tuning.draws import Draws
 from pdt_lightning.tuning.journal import Journal, path_of
 from pdt_lightning.tuning.objective import Objective, Option, decide
+from pdt_lightning.tuning.phase_episodes import PhaseEpisodes
 from pdt_lightning.tuning.result import EpisodeStatistics
 from pdt_lightning.tuning.search import Cell, search
 from pdt_lightning.tuning.subject import Subject
@@ -83,15 +83,15 @@ def _opened(
     data.prepare_candidates()
     policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), precision)
     subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in tasks]
-    return policy, subjects, {own.task.id: decide(objective, own) for own in subjects}
+    return policy, subjects, {subject.task.id: decide(objective, subject) for subject in subjects}
 
 
 def _cells(plan: Plan, subjects: Sequence[Subject]) -> list[tuple[int, Subject]]:
     return [(seed, subject) for seed in range(plan.seeds) for subject in subjects]
 
 
-def _draws(plan: Plan, checkpoint: int, seed: int) -> Draws:
-    return Draws(seed, PHASE - checkpoint, plan.slots, plan.options.verdict_episodes, seed)
+def _phase_episodes(plan: Plan, checkpoint: int, seed: int) -> PhaseEpisodes:
+    return PhaseEpisodes(seed, PHASE - checkpoint, plan.slots, plan.options.verdict_episodes, seed)
 
 
 def _tuned(
@@ -104,7 +104,7 @@ def _tuned(
     folder: Path,
 ) -> dict[str, Any]:
     checkpoint, name = job.checkpoint, job.name
-    options, budgets = variant(name, plan.options), plan.budgets_of(name)
+    options, budgets = variant_options(name, plan.options), plan.budgets_of(name)
     # A search of its own for each budget, since tuners plan with theirs; all in one, so that batches are full.
     places = [(budget, seed, subject) for budget in budgets for seed, subject in _cells(plan, subjects)]
     cells = [
@@ -129,10 +129,10 @@ def _tuned(
     recommended = [None if name == UNTUNED else cell.tuner.best() for cell in cells]
 
     def episodes(seed: int, subject: Subject, candidate: Candidate | None) -> list[Row]:
-        draws = _draws(plan, checkpoint, seed)
+        phase_episodes = _phase_episodes(plan, checkpoint, seed)
         if candidate is None:
-            return draws.untuned(subject, "verdict", plan.options.verdict_episodes)
-        return draws.judged(subject, candidate.prompt)
+            return phase_episodes.untuned(subject, "verdict", plan.options.verdict_episodes)
+        return phase_episodes.evaluation_rows(subject, candidate.prompt)
 
     judged = list(zip(places, recommended, strict=True))
     verdicts = play_groups(play, [episodes(seed, subject, candidate) for (_, seed, subject), candidate in judged])
@@ -177,10 +177,10 @@ def _attention(
 ) -> list[dict[str, Any]]:
     """Where the transformer looks along a demonstration, prompted by what was recommended and by random prompts."""
     rows = []
-    for (seed, subject), own in zip(places, tuned, strict=True):
+    for (seed, subject), recommended in zip(places, tuned, strict=True):
         episodes = subject.segments.episodes
-        others = _draws(plan, checkpoint, seed).prompts(subject, "attention", RANDOM_PROMPTS)
-        for kind, prompt in (("tuned", own), *(("random", other) for other, _ in others)):
+        others = _phase_episodes(plan, checkpoint, seed).prompts(subject, "attention", RANDOM_PROMPTS)
+        for kind, prompt in (("tuned", recommended), *(("random", other) for other, _ in others)):
             place = seed % len(episodes)
             shares = attention_along(policy.model, policy.context_steps, episodes, place, prompt, plan.slots)
             shares = shares.mean(axis=1)  # (layers, J), over the steps
@@ -193,16 +193,18 @@ def _oracle(
 ) -> dict[str, Any]:
     """What every tuner with this checkpoint has tried competes with random prompts; all of its jobs have to be done."""
     candidates, episodes = plan.options.oracle_candidates, plan.options.oracle_episodes
-    draws, pools = [_draws(plan, job.checkpoint, seed) for seed in range(plan.seeds)], []
+    phase_episodes, tried = [_phase_episodes(plan, job.checkpoint, seed) for seed in range(plan.seeds)], []
     for subject in subjects:
-        pools.append(oracle.Pool(subject.task, objectives[subject.task.id]))
-        add_tried(pools[-1], plan, job.checkpoint, folder)
-        for prompt, origin in draws[0].prompts(subject, "oracle", candidates):
-            pools[-1].add(prompt, origin)
-    found = oracle.best_of(pools, play, candidates, episodes, 0, draws[0].phase)
-    best = {subject.task.id: Candidate(-1, *own) for subject, own in zip(subjects, found, strict=True)}
+        tried.append(oracle.TriedPrompts(subject.task, objectives[subject.task.id]))
+        add_tried(tried[-1], plan, job.checkpoint, folder)
+        for prompt, origin in phase_episodes[0].prompts(subject, "oracle", candidates):
+            tried[-1].add(prompt, origin)
+    found = oracle.best_of(tried, play, candidates, episodes, 0, phase_episodes[0].phase)
+    best = {s.task.id: Candidate(-1, prompt, origin) for s, (prompt, origin) in zip(subjects, found, strict=True)}
     cells, rows = _cells(plan, subjects), []
-    verdicts = play_groups(play, [draws[seed].judged(subject, best[subject.task.id].prompt) for seed, subject in cells])
+    verdicts = play_groups(
+        play, [phase_episodes[seed].evaluation_rows(subject, best[subject.task.id].prompt) for seed, subject in cells]
+    )
     for (seed, subject), outcomes in zip(cells, verdicts, strict=True):
         rows.append(_row(subject, objectives, seed, 0, outcomes, best[subject.task.id]))
         _keep(rows[-1], subject, best[subject.task.id].prompt, job, folder)
@@ -220,9 +222,11 @@ def _finetuned(
 ) -> dict[str, Any]:
     rows = []
     for seed, subject in _cells(plan, subjects):
-        own = finetuned(policy, subject.segments, plan.slots, generator(seed, "finetune", subject.task.id))
-        play = pool.with_policy(own, lambda rows, outcomes: on_rollouts(len(outcomes)))
-        outcomes = play(_draws(plan, job.checkpoint, seed).untuned(subject, "verdict", plan.options.verdict_episodes))
+        new_policy = finetuned(policy, subject.segments, plan.slots, generator(seed, "finetune", subject.task.id))
+        play = pool.with_policy(new_policy, lambda rows, outcomes: on_rollouts(len(outcomes)))
+        outcomes = play(
+            _phase_episodes(plan, job.checkpoint, seed).untuned(subject, "verdict", plan.options.verdict_episodes)
+        )
         rows.append(_row(subject, objectives, seed, 0, outcomes))
     return {"recommended": rows}
 

@@ -23,9 +23,10 @@ from pdt_lightning.data.checks import (
     validation_episodes,
 )
 from pdt_lightning.data.collect import collect
-from pdt_lightning.data.episodes import Episodes, Statistics
+from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.facts import Facts
 from pdt_lightning.data.mapped import open_episodes
+from pdt_lightning.data.normalisation import Statistics
 from pdt_lightning.data.option_types import Attention, Count, Share, Steps, Workers
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.data.streams import FixedBatches, UpdateStream

@@ -19,9 +19,10 @@ SMALL = 0.01  # no return in a unit that anybody chose on purpose is smaller: th
 class Facts:
     """What tasks leave open, decided by the demonstrations that they are trained on, in this run or in a checkpoint's.
 
-    Of a task that is not trained on its candidates for prompts decide. Horizon: the longest episode. Target: the
-    highest demonstrated return of a whole episode, cut to the horizon. Scale: the target's size, at least 1, or as much
-    as the largest demonstrated return where even that is below 0.01.
+    For a task that is not trained on, the demonstrations that its prompts are taken from decide. Horizon: the longest
+    episode. Target: the highest demonstrated return of a whole episode, cut to the horizon. Scale: the absolute value
+    of the target, but at least 1. If all demonstrated returns are below 0.01 in size, the largest of them takes the
+    place of 1.
 
     Args:
         saved: by task, what a checkpoint keeps: `known` of its run.
@@ -47,25 +48,28 @@ class Facts:
         episodes = opened(tasks, kind)
         resolved = []
         for number, task in enumerate(tasks):
-            own = episodes.of_task(number)
-            horizon = task.horizon or int(own.lengths.max())
-            returns = own.index.returns[own.whole(horizon)]
+            task_episodes = episodes.of_task(number)
+            horizon = task.horizon or int(task_episodes.lengths.max())
+            returns = task_episodes.index.returns[task_episodes.whole(horizon)]
             target = float(returns.max()) if task.target_return is None else task.target_return
             largest = float(np.abs(returns).max())
             least = largest if 0 < largest < SMALL else 1.0
             scale = task.return_scale or max(least, abs(target))
             resolved.append(replace(task, horizon=horizon, target_return=target, return_scale=scale))
-            found = {name: getattr(resolved[-1], name) for name in NAMES}
+            settings = {name: getattr(resolved[-1], name) for name in NAMES}
             self.known.setdefault(
-                task.id, {**found, "trained": kind == "training_data", "of": list(getattr(task, kind))}
+                task.id, {**settings, "trained": kind == "training_data", "of": list(getattr(task, kind))}
             )
         return resolved, replace(episodes, scales=np.array([task.return_scale for task in resolved], np.float32))
 
     def _settled(self, task: Task, kind: str) -> Task:
-        """A task that is tuned, by what it was trained on, or by the same candidates."""
+        """The task with horizon, target and scale filled in, if they are known and it is opened for its prompts.
+
+        They are known from this run, or from a checkpoint that trained on the task or had the same candidates.
+        """
         saved = self.saved.get(task.id)
         still_hold = saved is not None and (saved["trained"] or saved["of"] == list(task.prompt_data))
-        known = self.known.get(task.id) or (saved if still_hold else None)
-        if known is None or kind == "training_data":
+        settings = self.known.get(task.id) or (saved if still_hold else None)
+        if settings is None or kind == "training_data":
             return task
-        return replace(task, **{name: known[name] for name in NAMES if getattr(task, name) is None})
+        return replace(task, **{name: settings[name] for name in NAMES if getattr(task, name) is None})

@@ -10,15 +10,15 @@ from pdt_lightning.data.batches import Batch
 
 
 class UpdateStream(IterableDataset):
-    """Batches from the trainer's current update on.
+    """Training batches, beginning with that of the trainer's current update.
 
-    So a resumed run goes on where it stopped, whatever an epoch is.
+    So a resumed run goes on with the batch at which it stopped, whatever the length of an epoch.
 
     Lightning alone knows when an epoch ends: after `updates` of them, or, with `limit_train_batches`, earlier.
 
     Args:
         batch: makes a rank's share of a batch, from its number, the rank and the number of ranks.
-        updates: of a whole epoch.
+        updates: number of updates in an epoch.
         trainer: Lightning's, which knows how far training has come; None outside of it.
     """
 
@@ -44,9 +44,14 @@ class UpdateStream(IterableDataset):
 
 
 class FixedBatches(IterableDataset):
-    """The same batches at every validation; as many on every rank, since each is a collective under DDP.
+    """The same batches at every validation.
 
-    Iterable, so that Lightning adds no sampler of its own: each rank holds its share already.
+    All ranks have equally many, since under DDP each batch is a collective. It is iterable, so that Lightning adds no
+    sampler of its own: each rank holds its share already.
+
+    Args:
+        whole: all rows of this rank.
+        batches: into how many batches they are divided.
     """
 
     def __init__(self, whole: Batch, batches: int):

@@ -4,6 +4,9 @@
 which `folded.py` and `memory.py` compute again, faster, for rollouts: change them together. `attention_maps.py` only
 shows where a model looks. To exchange the transformer, derive from `PromptDecisionTransformer` and name the class in
 `TRANSFORMERS` (`guests.py`), or give its path as `model.transformer`.
+
+`actions.py` has the loss of each kind of action, `learning_rate.py` the schedule, `validation.py` the metrics of a
+validation, and `checkpoints.py` makes a model and its data from a checkpoint.
 """
 
 from typing import TYPE_CHECKING, Any

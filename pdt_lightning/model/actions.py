@@ -24,7 +24,7 @@ class Actions(Protocol):
         """`(...)` float32: how far predictions are from `labels (..., A)`; it is what training lowers."""
 
 
-class Vectors:
+class BoxActions:
     """Actions in a box."""
 
     def predicted(self, outputs: Tensor, mid: Tensor, half: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class Vectors:
         return ((predicted - labels) / half).float().square().mean(-1)
 
 
-class Choices:
+class DiscreteActions:
     """One-hot vectors side by side, each of a choice.
 
     Args:
@@ -79,4 +79,4 @@ class Choices:
 
 def actions_of(choices: Sequence[int]) -> Actions:
     """The kind of action: of `choices`, options of each, or where there are none in a box."""
-    return Choices(choices) if choices else Vectors()
+    return DiscreteActions(choices) if choices else BoxActions()

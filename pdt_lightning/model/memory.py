@@ -1,7 +1,7 @@
 """What a rollout remembers of its past, for each form of attention.
 
-Both take the tokens of a new step and give the hidden state at the last of them: exactly that of one pass over the last
-`K` steps, or in window form over the whole episode. Shapes as in `transformer.py`.
+Both take the tokens of a new step and return the hidden state at the last of them. It equals the result of one pass
+over the last `K` steps or, in window form, over the whole episode. Shapes as in `transformer.py`.
 """
 
 from typing import Protocol
@@ -22,7 +22,7 @@ class Memory(Protocol):
 
 
 class Recent:
-    """The published form: the tokens of the last `K` steps, gone through again at each step behind the prompt's prefix.
+    """The published form: the tokens of the last `K` steps, gone through again at each step after the prompt's prefix.
 
     Args:
         transformer: frozen.
@@ -41,7 +41,7 @@ class Recent:
 
 
 class Rolling:
-    """The window form: the last `K` steps in a ring behind the prompt, and only new tokens are computed.
+    """The window form: the last `K` steps in a ring after the prompt, and only new tokens are computed.
 
     What is remembered of a token is its normed input to each block.
 
@@ -54,40 +54,41 @@ class Rolling:
 
     def __init__(self, transformer: FoldedTransformer, prompts: Tensor, valid: Tensor | None, window: Window):
         self.folded, self.window = transformer, window
-        # One step more than the window: a step's action comes with the next step, when its own oldest step is still
-        # seen.
-        self.slots = (window.steps + 1) * window.tokens_per_step
-        behind = self.slots + missing(prompts.shape[1] + self.slots)
+        # One step more than the window: an action is added together with the next step, and it still attends to the
+        # oldest step of its own window.
+        self.capacity = (window.steps + 1) * window.tokens_per_step
+        room = self.capacity + missing(prompts.shape[1] + self.capacity)
         self.past = [
-            functional.pad(inputs, (0, 0, 0, behind))
+            functional.pad(inputs, (0, 0, 0, room))
             for _, inputs in transformer.layers(prompts, transformer.causal(prompts.shape[1], valid))
         ]
         self.count = 0
-        # Number of the token in each slot; a number never reached is never attended to.
-        self.number = torch.full((behind,), 2**60, device=prompts.device)
-        self.absent = ~(
+        # Number of the token in each place of the ring; a number never reached is never attended to.
+        self.token_numbers = torch.full((room,), 2**60, device=prompts.device)
+        self.prompt_padding = ~(
             torch.ones(1, prompts.shape[1], dtype=torch.bool, device=prompts.device) if valid is None else valid
         )
 
     def extend(self, tokens: Tensor) -> Tensor:
-        """Compute the new tokens alone: a step's, behind the action of the step before."""
-        folded, count, before = self.folded, tokens.shape[1], self.absent.shape[1]
+        """Compute the new tokens alone: a step's, after the action of the step before."""
+        folded, count, before = self.folded, tokens.shape[1], self.prompt_padding.shape[1]
         new = torch.arange(self.count, self.count + count, device=tokens.device)
         first = (
             self.count + 1
-        ) % self.slots  # an action and what follows it stand side by side, also where the ring closes
+        ) % self.capacity  # an action and what follows it stand side by side, also where the ring closes
         self.count += count
-        self.number[first : first + count] = new
-        own = slice(before + first, before + first + count)
+        self.token_numbers[first : first + count] = new
+        places = slice(before + first, before + first + count)
         per_step, query = self.window.tokens_per_step, new.repeat_interleave(folded.heads)[:, None]
-        outside = (self.number > query) | (query // per_step - self.number // per_step >= self.window.steps)
-        shape = (len(self.absent), len(outside), -1)
-        mask = folded.mask(torch.cat([self.absent[:, None].expand(shape), outside.expand(shape)], dim=-1))
+        numbers = self.token_numbers
+        outside = (numbers > query) | (query // per_step - numbers // per_step >= self.window.steps)
+        shape = (len(self.prompt_padding), len(outside), -1)
+        mask = folded.mask(torch.cat([self.prompt_padding[:, None].expand(shape), outside.expand(shape)], dim=-1))
         x = tokens.to(folded.dtype)
         last = self.past[-1]
         for block, past in zip(folded.blocks, self.past, strict=True):
             y = block.norm(x)
-            past[:, own] = y
+            past[:, places] = y
             if past is last:
                 x, y, mask = x[:, -1:], y[:, -1:], mask[:, -folded.heads :]
             x = block.perceive(block.attend(x, y, past, mask))

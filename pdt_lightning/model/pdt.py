@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from pdt_lightning.data.episodes import Statistics
+from pdt_lightning.data.normalisation import Statistics
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.data.windows import Steps
 from pdt_lightning.model.actions import actions_of

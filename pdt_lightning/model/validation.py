@@ -9,7 +9,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from pdt_lightning.data.batches import Batch
-from pdt_lightning.model.actions import Choices
+from pdt_lightning.model.actions import DiscreteActions
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 
 
@@ -55,7 +55,7 @@ class Validation(torch.nn.Module):
         super().__init__()
         self.names = list(names)
         self.errors = torch.nn.ModuleList(TaskError(len(tasks)) for _, tasks in names)
-        most = max(model.actions.options) if isinstance(model.actions, Choices) else 0
+        most = max(model.actions.options) if isinstance(model.actions, DiscreteActions) else 0
         self.accuracies = torch.nn.ModuleList(MulticlassAccuracy(most, average="micro") for _ in names if most)
 
     def update(self, loader: int, model: PromptDecisionTransformer, batch: Batch) -> None:
@@ -63,7 +63,7 @@ class Validation(torch.nn.Module):
         error: Any = self.errors[loader]
         predicted, mask = model(batch.context, batch.prompt), batch.context.mask
         error.update(model.errors(predicted, batch.labels), mask, torch.tensor(batch.task, device=mask.device))
-        if isinstance(model.actions, Choices):
+        if isinstance(model.actions, DiscreteActions):
             accuracy: Any = self.accuracies[loader]
             accuracy.update(model.actions.chosen(predicted)[mask], model.actions.chosen(batch.labels)[mask])
 

@@ -215,7 +215,7 @@ FIGURES: dict[str, Callable[[Record], Figure | None]] = {
 
 
 def _of_episodes(record: Record, values: np.ndarray) -> Interval:
-    """Mean of what episodes brought, with the interval that covers their luck."""
+    """Mean of what episodes brought, with the interval that accounts for the variation between them."""
     return (proportion_interval if record.objective == "success" else mean_interval)([values])
 
 

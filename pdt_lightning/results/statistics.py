@@ -1,11 +1,11 @@
-"""Aggregates over tasks and runs, with intervals that say what they cover.
+"""Aggregates over tasks and runs, with intervals that say what they account for.
 
 There are two kinds of data. *Episodes* of given prompts are independent values of each task: `proportion_interval` and
 `mean_interval`. *Cells* `(..., P, S, T)` are what was judged of `P` pretrainings, `S` seeds of tuning and `T` tasks:
 `hierarchical_interval` and what is built on it. Tasks are given, not drawn: nothing is claimed of others.
 
-Ends of an `Interval` are NaN where none can be had honestly: of a single run, and of data that are all alike, which
-show no variation to reckon with. Source: Agarwal et al. 2021 (arXiv 2108.13264), for what is aggregated.
+The ends of an `Interval` are NaN if the data cannot give them: with a single run, and if all values are equal, since
+these show no variation. Source: Agarwal et al. 2021 (arXiv 2108.13264), for what is aggregated.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from scipy import stats
 
 LEVEL = 0.95
 TRIMMED = 0.25  # at each end of an interquartile mean
-LEAST = 1e-12  # of a standard error, in units of the values: below it is rounding
+ROUNDING = 1e-12  # of a standard error, in units of the values: below it is rounding
 Samples = Sequence[Sequence[float]] | Sequence[np.ndarray]  # for each task, the values of its episodes
 
 
@@ -29,11 +29,11 @@ class Interval(NamedTuple):
 
 
 def proportion_interval(samples: Samples) -> Interval:
-    """Mean over tasks of the tasks' rates of success. Covers the luck of the episodes, and nothing else.
+    """Mean over tasks of the tasks' rates of success. Accounts for the variation between episodes alone.
 
     Wilson's interval, for as many episodes as would have the variance of the stratified mean; of one task it is
     Wilson's own. Each task's variance is taken with half a success and half a failure more, so that the interval is no
-    point where all succeed. In simulation it covers 92 to 98 %, for 25 to 100 episodes a task.
+    point where all succeed. In simulation its coverage is 92 to 98 %, for 25 to 100 episodes a task.
 
     Args:
         samples: for each task, the successes of its episodes, from 0 to 1.
@@ -43,8 +43,8 @@ def proportion_interval(samples: Samples) -> Interval:
     >>> [round(float(part), 2) for part in proportion_interval([[1.0] * 25])]
     [1.0, 0.87, 1.0]
     """
-    rates = np.array([np.mean(own) for own in samples])
-    counts = np.array([len(own) for own in samples])
+    rates = np.array([np.mean(values) for values in samples])
+    counts = np.array([len(values) for values in samples])
     smoothed = (rates * counts + 0.5) / (counts + 1)
     variance = np.mean(smoothed * (1 - smoothed) / counts) / len(rates)
     rate, count = rates.mean(), smoothed.mean() * (1 - smoothed.mean()) / variance
@@ -56,7 +56,7 @@ def proportion_interval(samples: Samples) -> Interval:
 
 
 def mean_interval(samples: Samples) -> Interval:
-    """Mean over tasks of the tasks' means. Covers the luck of the episodes, and nothing else.
+    """Mean over tasks of the tasks' means. Accounts for the variation between episodes alone.
 
     A t interval, stratified over the tasks, with Satterthwaite's degrees of freedom. Returns of two values only, won or
     lost, are a proportion and have that interval.
@@ -71,37 +71,38 @@ def mean_interval(samples: Samples) -> Interval:
     >>> mean_interval([[1.0, 1.0], [3.0, 3.0]])
     Interval(value=2.0, low=nan, high=nan)
     """
-    groups = [np.asarray(own, float) for own in samples]
-    value = float(np.mean([own.mean() for own in groups]))
-    if any(len(own) < 2 for own in groups):
+    groups = [np.asarray(values, float) for values in samples]
+    value = float(np.mean([values.mean() for values in groups]))
+    if any(len(values) < 2 for values in groups):
         return Interval(value, np.nan, np.nan)
     everything = np.concatenate(groups)
     kinds = np.unique(everything)
-    if len(kinds) == 2 < len(everything) and any(np.ptp(own) for own in groups):
+    if len(kinds) == 2 < len(everything) and any(np.ptp(values) for values in groups):
         least, most = kinds
-        _, low, high = proportion_interval([(own - least) / (most - least) for own in groups])
+        _, low, high = proportion_interval([(values - least) / (most - least) for values in groups])
         return Interval(value, float(least + low * (most - least)), float(least + high * (most - least)))
-    parts = np.array([own.var(ddof=1) / len(own) for own in groups]) / len(groups) ** 2
+    parts = np.array([values.var(ddof=1) / len(values) for values in groups]) / len(groups) ** 2
     mean = np.array(value)
-    return _interval(mean, *_t(mean, parts.sum(), _freedom(parts, np.array([len(own) - 1 for own in groups]))))
+    freedom = _degrees_of_freedom(parts, np.array([len(values) - 1 for values in groups]))
+    return _interval(mean, *_t_ends(mean, parts.sum(), freedom))
 
 
 def hierarchical_interval(cells: np.ndarray) -> Interval:
-    """Mean of all cells. Covers the luck of pretraining, of tuning and of the episodes, on the tasks at hand.
+    """Mean of all cells. Accounts for the variation between pretrainings, tunings and episodes, on the tasks at hand.
 
-    Of one pretraining it covers the luck of tuning and of the episodes alone: tuning and episodes of a task are
-    independent of those of others, so that it is the t interval stratified over tasks, with Satterthwaite's degrees of
-    freedom.
+    With one pretraining it accounts for the variation between tunings and episodes alone: tuning and episodes of a task
+    are independent of those of others, so that it is the t interval stratified over tasks, with Satterthwaite's degrees
+    of freedom.
 
-    Of several, a pretraining is one draw however many seeds are tuned on it; and a seed may have something in common
-    over them. The two are taken as crossed: the variance of the mean is that of pretrainings' means, plus what a seed
-    has in common over pretrainings, and never less than seeds alone show. Degrees of freedom are
-    Satterthwaite's, at least `P - 1`, and of two pretrainings exactly that, which is wide.
+    With several pretrainings, each is one draw, however many seeds are tuned on it, and a seed may have the same effect
+    on all of them. Both are treated as crossed random effects: the variance of the mean is that of the pretrainings'
+    means plus that of the seeds' common effect, and it is at least the variance that the seeds alone show. Degrees of
+    freedom are Satterthwaite's, at least `P - 1`; with two pretrainings they are exactly that, which is wide.
 
-    In simulation it covers 92 to 98 % at 1 x 3 x 5, 1 x 5 x 3, 3 x 3 x 5 and 3 x 5 x 3 cells, whatever the shares of
-    the variances, and at the latter two also where most cells are alike. It misses one: with one pretraining, five
-    seeds and three tasks, a tenth of the cells bad and the others alike, it covers 88 %. An interval is symmetric, and
-    may reach beyond what can be attained.
+    In simulation its coverage is 92 to 98 % at 1 x 3 x 5, 1 x 5 x 3, 3 x 3 x 5 and 3 x 5 x 3 cells, whatever the shares
+    of the variances, and at the latter two also where most cells are alike. It misses one: with one pretraining, five
+    seeds and three tasks, a tenth of the cells bad and the others alike, it is 88 %. An interval is symmetric, and may
+    reach beyond what can be attained.
 
     Args:
         cells: `(..., P, S, T)`, of paired comparisons the differences; leading dimensions are intervals of their own.
@@ -113,7 +114,7 @@ def hierarchical_interval(cells: np.ndarray) -> Interval:
     """
     cells = np.asarray(cells, float)
     mean = cells.mean(axis=(-3, -2, -1))
-    return _interval(mean, *_t(mean, *_variance(cells)))
+    return _interval(mean, *_t_ends(mean, *_variance(cells)))
 
 
 def p_value(cells: np.ndarray) -> float:
@@ -121,8 +122,8 @@ def p_value(cells: np.ndarray) -> float:
 
     It uses the t statistic of `hierarchical_interval`.
 
-    Of several pretrainings with `P - 1` degrees of freedom, however many there are: Satterthwaite's, which are
-    estimated, serve at 5 % but promise too much far out, where corrections for many claims look.
+    With several pretrainings it has `P - 1` degrees of freedom. Satterthwaite's are estimated: they are good enough at
+    the 5 % level, but give too small p-values far in the tails, which corrections for multiple testing use.
 
     Args:
         cells: `(P, S, T)` differences.
@@ -136,7 +137,7 @@ def p_value(cells: np.ndarray) -> float:
     if not np.any(cells):
         return 1.0
     variance, freedom = _variance(np.asarray(cells, float))
-    if not np.isfinite(freedom) or variance <= _least(np.mean(cells)):
+    if not np.isfinite(freedom) or variance <= _rounding_variance(np.mean(cells)):
         return np.nan
     return float(
         2 * stats.t.sf(abs(np.mean(cells)) / np.sqrt(variance), freedom if len(cells) == 1 else len(cells) - 1)
@@ -146,8 +147,8 @@ def p_value(cells: np.ndarray) -> float:
 def interquartile_interval(cells: np.ndarray) -> Interval:
     """Interquartile mean: of all cells together, without the lowest and the highest quarter.
 
-    Covers what `hierarchical_interval` does. Its spread is that of the mean of the cells with both quarters drawn in to
-    the last ones kept (winsorised), over the share kept.
+    Accounts for what `hierarchical_interval` does. Its spread is that of the mean of the cells with both quarters drawn
+    in to the last ones kept (winsorised), over the share kept.
 
     Args:
         cells: `(..., P, S, T)`.
@@ -164,7 +165,7 @@ def interquartile_interval(cells: np.ndarray) -> Interval:
     mean = kept.mean(axis=-1)
     drawn = np.clip(cells, kept[..., 0, None, None, None], kept[..., -1, None, None, None])
     variance, freedom = _variance(drawn)
-    return _interval(mean, *_t(mean, variance / (1 - 2 * cut / flat.shape[-1]) ** 2, freedom))
+    return _interval(mean, *_t_ends(mean, variance / (1 - 2 * cut / flat.shape[-1]) ** 2, freedom))
 
 
 def improvement_interval(ours: np.ndarray, theirs: np.ndarray) -> Interval:
@@ -172,8 +173,8 @@ def improvement_interval(ours: np.ndarray, theirs: np.ndarray) -> Interval:
 
     A tie counts half.
 
-    Covers what `hierarchical_interval` does, of which it is one: each seed of ours counts by the share of theirs that
-    it beats, and each of theirs by the share that it loses to.
+    Accounts for what `hierarchical_interval` does, of which it is one: each seed of ours counts by the share of theirs
+    that it beats, and each of theirs by the share that it loses to.
 
     Args:
         ours: `(..., P, S, T)`.
@@ -191,7 +192,9 @@ def improvement_interval(ours: np.ndarray, theirs: np.ndarray) -> Interval:
 
 
 def performance_profile(cells: np.ndarray, thresholds: np.ndarray) -> Interval:
-    """Share of the cells above each threshold. Covers what `hierarchical_interval` does, each threshold by itself.
+    """Share of the cells above each threshold.
+
+    Accounts for what `hierarchical_interval` does, each threshold by itself.
 
     Args:
         cells: `(P, S, T)`.
@@ -234,7 +237,7 @@ def _variance(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     nothing = np.full(by_pretraining.shape[:-1], np.nan)
     if seeds > 1:
         parts = by_seed.var(axis=-2, ddof=1) / seeds / tasks**2  # (..., T)
-        of_seeds, seed_freedom = parts.sum(axis=-1), _freedom(parts, np.full(tasks, seeds - 1))
+        of_seeds, seed_freedom = parts.sum(axis=-1), _degrees_of_freedom(parts, np.full(tasks, seeds - 1))
         if pretrainings == 1:
             return of_seeds, seed_freedom
     elif pretrainings == 1:
@@ -259,7 +262,7 @@ def _variance(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return variance, np.maximum(variance**2 / np.maximum(uncertain, np.finfo(float).tiny), floor)
 
 
-def _freedom(parts: np.ndarray, each: np.ndarray) -> np.ndarray:
+def _degrees_of_freedom(parts: np.ndarray, each: np.ndarray) -> np.ndarray:
     """Satterthwaite's degrees of freedom of a sum of independent variances `(..., N)`, of which `each` has so many."""
     # Squares of small ones would vanish.
     scaled = parts / np.maximum(parts.max(axis=-1, keepdims=True), np.finfo(float).tiny)
@@ -267,14 +270,14 @@ def _freedom(parts: np.ndarray, each: np.ndarray) -> np.ndarray:
     return np.where(uncertain > 0, scaled.sum(axis=-1) ** 2 / np.where(uncertain > 0, uncertain, 1), 1.0)
 
 
-def _least(mean: np.ndarray) -> np.ndarray:
+def _rounding_variance(mean: np.ndarray) -> np.ndarray:
     """A variance of a mean that may be rounding."""
-    return (LEAST * (1 + np.abs(mean))) ** 2
+    return (ROUNDING * (1 + np.abs(mean))) ** 2
 
 
-def _t(mean: np.ndarray, variance: np.ndarray, freedom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _t_ends(mean: np.ndarray, variance: np.ndarray, freedom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Ends of a t interval; NaN without variation."""
-    seen = np.where(variance > _least(mean), variance, np.nan)
+    seen = np.where(variance > _rounding_variance(mean), variance, np.nan)
     half = stats.t.ppf(0.5 + LEVEL / 2, freedom) * np.sqrt(seen)
     return mean - half, mean + half
 

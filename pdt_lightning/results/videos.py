@@ -25,12 +25,12 @@ from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.processes import begin
 from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.model.pdt import PromptDecisionTransformer
-from pdt_lightning.rollouts.environments import Environments
+from pdt_lightning.rollouts.environment_cache import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 from pdt_lightning.tasks.base import Task
-from pdt_lightning.tuning.draws import Draws
 from pdt_lightning.tuning.options import TuningOptions
+from pdt_lightning.tuning.phase_episodes import PhaseEpisodes
 from pdt_lightning.tuning.result import TaskResult
 from pdt_lightning.tuning.subject import Subject
 
@@ -61,10 +61,10 @@ def examples(
     subject: Subject, result: TaskResult, options: TuningOptions, slots: int, phase: int
 ) -> tuple[Example, Example]:
     """The first episode of a task's verdict, with a random prompt and with the recommended one, to be played again."""
-    draws = Draws.of(options, slots, phase)
-    untuned = draws.untuned(subject, "verdict", 1)[0]
-    tuned = draws.judged(subject, result.prompt)[0]
-    _, origin = draws.prompts(subject, "verdict", 1)[0]
+    phase_episodes = PhaseEpisodes.from_options(options, slots, phase)
+    untuned = phase_episodes.untuned(subject, "verdict", 1)[0]
+    tuned = phase_episodes.evaluation_rows(subject, result.prompt)[0]
+    _, origin = phase_episodes.prompts(subject, "verdict", 1)[0]
     return Example("untuned", untuned, origin), Example("tuned", tuned, result.origin)
 
 

@@ -1,9 +1,13 @@
 """What is tried: a frozen model with a prompt plays episodes, and says what came of them.
 
-`rollout.py` plays rows of (task, prompt, seed) in the environments that `environments.py` lends, and `pool.py` in
-worker processes. To add a way to play, such as a simulator that steps many episodes at once, write another function
-from a list of `Row` to a list of `Outcome` (the type `rollout.Rollout`), as `RolloutPool.with_policy` gives one, and
-use it where a `RolloutPool` is made. Environments themselves belong to their task family, in the room `tasks`.
+`rollout.py` plays rows of (task, prompt, seed) in the environments that `environment_cache.py` lends, and `pool.py`
+plays them in worker processes. `workers.py` notices that a worker died or hangs, and `pool.py` decides what becomes of
+its episodes. `failures.py` only says what an episode that failed counts as.
+
+To add a way to play, such as a simulator that steps many episodes at once, write another function from a list of `Row`
+to a list of `Outcome` (the type `rollout.Rollout`), as `RolloutPool.with_policy` gives one. Use it where a
+`RolloutPool` is made: in `callbacks/prompt_tuning.py`, `tune.py` and `comparison/work.py`. Environments themselves
+belong to their task family, in the room `tasks`.
 """
 
 from pdt_lightning.rollouts.policy import Policy

@@ -9,7 +9,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from pdt_lightning.core.ranges import check_types, number
-from pdt_lightning.rollouts.environments import Environments
+from pdt_lightning.rollouts.environment_cache import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import OnOutcomes, Outcome, Rollout, Row, rollout
 from pdt_lightning.rollouts.workers import Frozen, Worker
@@ -17,7 +17,7 @@ from pdt_lightning.rollouts.workers import Frozen, Worker
 TRIES = 3  # of an episode, before it has failed
 GIVEN_UP = 3  # episodes of a task that failed one after the other, before it is given up
 
-Played = tuple[list[int], list[Outcome | None]]  # numbers of rows and their outcomes; None: it fell with a neighbour
+Played = tuple[list[int], list[Outcome | None]]  # numbers of rows and their outcomes; None: lost
 
 if TYPE_CHECKING:
     Workers = int
@@ -37,7 +37,10 @@ class Tries:
         self.failures: Counter[int] = Counter()
 
     def ended(self, number: int, outcome: Outcome | None) -> bool:
-        """Take in how a try ended, None where it fell with a neighbour; whether the row is over now."""
+        """Record how a try ended, and return whether the row is finished.
+
+        `outcome` is None if the try was lost because another row of the same block stopped the worker.
+        """
         failed = outcome is not None and outcome.failed is not None
         self.failures[number] += failed
         if outcome is None or (failed and self.failures[number] < TRIES):
@@ -53,9 +56,10 @@ class RolloutPool:
     policies.
 
     An episode whose environment raises, returns what is not finite, hangs, or takes its worker with it, is played
-    again, in a fresh environment and at last in a fresh worker. Where that does not help, it has failed; where it fails
-    for several episodes of a task one after the other, the task is given up until there is another policy: its episodes
-    fail without being played. What is played here can be neither timed nor survived.
+    again, in a fresh environment and at last in a fresh worker. An episode that goes wrong `TRIES` times has failed.
+    After `GIVEN_UP` failed episodes of a task in a row, the task is given up: until the next `with_policy`, its
+    episodes count as failed without being played. With 0 workers, a simulator that hangs cannot be stopped, and one
+    that crashes ends this process.
 
     Args:
         workers: processes, each with one torch thread.
@@ -78,8 +82,9 @@ class RolloutPool:
 
         Args:
             policy: must not change while the function is used. Workers play with it on the CPU, wherever it is.
-            on_outcomes: given the rows and outcomes of each block when it has been played, and none every second of
-                waiting: for a progress bar, and for whoever keeps them or wants to stop.
+            on_outcomes: called with the rows and outcomes of each block when it has been played and, with workers, with
+                empty lists at least once a second while waiting. Progress bars, the journal and requests to stop use
+                it.
         """
         frozen = None
         if self.workers:
@@ -101,7 +106,7 @@ class RolloutPool:
         lost = "".join(f" {task} was given up: {why}." for task, why in self.given_up.items())
         return f"Episodes went wrong and were played again, each at most {TRIES - 1} times: {kinds}.{lost}"
 
-    def _judge(self, task: str, failed: str | None) -> None:
+    def _count_failures(self, task: str, failed: str | None) -> None:
         """Count the task's failed episodes, and give it up where there is no hope."""
         self._failing[task] = self._failing[task] + 1 if failed else 0
         if failed and self._failing[task] == GIVEN_UP:
@@ -127,16 +132,16 @@ class RolloutPool:
                 self.close()
             for numbers, played in self._played(policy, frozen, rows, waiting):
                 ended = [n for n, outcome in zip(numbers, played, strict=True) if tries.ended(n, outcome)]
-                self.faults.update(one.failed.partition(":")[0] for one in played if one and one.failed)
+                self.faults.update(outcome.failed.partition(":")[0] for outcome in played if outcome and outcome.failed)
                 over(ended)
         for n, row in enumerate(rows):
-            self._judge(row.task.id, tries.outcomes[n].failed)
+            self._count_failures(row.task.id, tries.outcomes[n].failed)
         return [tries.outcomes[n] for n in range(len(rows))]
 
     def _played(
         self, policy: Policy, frozen: Frozen | None, rows: Sequence[Row], waiting: Sequence[int]
     ) -> Iterator[Played]:
-        """Each block when it has been played; none every second."""
+        """Each block when it has been played, and empty lists at least once a second while waiting for workers."""
         blocks = deque(list(waiting[first : first + self.width]) for first in range(0, len(waiting), self.width))
         if frozen is None:
             for numbers in blocks:
@@ -149,19 +154,19 @@ class RolloutPool:
                     worker = self._idle_worker()
                     at_work[worker] = blocks.popleft()
                     worker.start(frozen, [rows[n] for n in at_work[worker]])
-                wait([sign for worker in at_work for sign in worker.signs], timeout=1)
+                wait([waitable for worker in at_work for waitable in worker.waitables], timeout=1)
                 yield [], []
                 for worker, numbers in list(at_work.items()):
-                    news = worker.news(self.step_timeout)
-                    if isinstance(news, list):
-                        yield at_work.pop(worker), list(news)
-                    elif news is not None:
+                    ended = worker.poll(self.step_timeout)
+                    if isinstance(ended, list):
+                        yield at_work.pop(worker), list(ended)
+                    elif ended is not None:
                         self._end(worker)
-                        guilty, how = news
-                        fell = Outcome(0.0, None, 0, how)
+                        culprit, how = ended
+                        failed = Outcome(0.0, None, 0, how)
                         yield (
                             at_work.pop(worker),
-                            [fell if guilty in (None, place) else None for place in range(len(numbers))],
+                            [failed if culprit in (None, place) else None for place in range(len(numbers))],
                         )
         finally:
             for worker in at_work:  # whoever asked wants no more

@@ -12,7 +12,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 
 from pdt_lightning.core.errors import NotFoundError, UserError
 from pdt_lightning.data.segments import Prompt
-from pdt_lightning.model.actions import Choices
+from pdt_lightning.model.actions import DiscreteActions
 from pdt_lightning.model.checkpoints import load_module
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.rollouts.policy import Policy
@@ -147,7 +147,7 @@ def _action_space(facts: Mapping[str, Any], model: PromptDecisionTransformer) ->
     """The space of the task's actions, as far as it is known."""
     if facts.get("action_space"):
         return from_text(facts["action_space"])
-    if isinstance(model.actions, Choices):  # without facts: numbers from 0
+    if isinstance(model.actions, DiscreteActions):  # without facts: numbers from 0
         options = model.actions.options
         return MultiDiscrete(options) if len(options) > 1 else Discrete(options[0])
     bounds = (np.asarray(facts.get(name, bound)) for name, bound in (("action_low", -np.inf), ("action_high", np.inf)))

@@ -13,7 +13,7 @@ import torch
 from pdt_lightning.core.plain import plain
 from pdt_lightning.data.minari import Demonstration
 from pdt_lightning.data.segments import Prompt
-from pdt_lightning.rollouts.environments import Environments
+from pdt_lightning.rollouts.environment_cache import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tasks.actions import as_type
 from pdt_lightning.tasks.base import Task

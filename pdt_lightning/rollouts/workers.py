@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from pdt_lightning.core.processes import begin
-from pdt_lightning.rollouts.environments import Environments
+from pdt_lightning.rollouts.environment_cache import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 
@@ -43,7 +43,7 @@ class Worker:
         self.busy = False
 
     @property
-    def signs(self) -> list[Any]:
+    def waitables(self) -> list[Any]:
         """What to wait on for news of it."""
         return [self._connection, self._process.sentinel]
 
@@ -52,10 +52,10 @@ class Worker:
         self.busy = True
         policy = None if frozen is self._frozen else frozen
         self._frozen = frozen
-        with suppress(OSError):  # it is dead, as `news` will say
+        with suppress(OSError):  # it is dead, as `poll` will say
             self._connection.send_bytes(pickle.dumps((policy, block)))
 
-    def news(self, timeout: float | None) -> list[Outcome] | tuple[int | None, str] | None:
+    def poll(self, timeout: float | None) -> list[Outcome] | tuple[int | None, str] | None:
         """What has become of the block.
 
         It is its outcomes; or the number of the row that ended the worker, and how; or nothing yet.

@@ -1,10 +1,11 @@
 """What chooses: tuners that ask for prompts, are told how they did, and recommend one.
 
-To add a tuner, write a file with a class derived from `Tuner` (`base.py`) and name it in `TUNERS` below. The parts of
-a bandit are added in the same way: a reward model in `reward_models.py`, an exploration in `exploration.py`, features
-of segments in `features.py`, each with a name in the table at the end of its file. What tuners propose are points of
-a space (`spaces.py`), and another kind of prompts is another space, whose points become returns-to-go, states and
-actions. A class of your own needs no table: every option takes its path.
+To add a tuner, write a file with a class derived from `Tuner` (`base.py`) and name it in `TUNERS` below. If
+`compare --tuners all` is to run it, name it also in `ALL` of `comparison/plan.py`. The parts of a bandit are added in
+the same way: a reward model in `reward_models.py`, an exploration in `exploration.py`, features of segments in
+`features.py`, each with a name in the table at the end of its file. What tuners propose are points of a space
+(`spaces.py`), and another kind of prompts is another space, whose points become returns-to-go, states and actions. A
+class of your own needs no table: every option takes its path.
 
 To change when a search ends early, see `Tuner.ask` and `SURE` (`base.py`), and for the bandit `confidence.py`.
 """

@@ -86,7 +86,7 @@ class Tuner(ABC):
         check_range("slots", slots, 1)
         check_range("budget", budget, 0)
         self.segments, self.budget, self.rng, self.slots = segments, budget, rng, slots
-        self.exploring = budget  # rollouts before those, if any, that try prompts again to tell the best of them
+        self.exploring = budget  # rollouts that explore; later ones, if any, try the best prompts again
         self.asked = 0
         self.pending: dict[int, Any] = {}  # proposals by id
         self.told: list[int] = []  # ids and values of the outcomes, in the order told
@@ -97,10 +97,11 @@ class Tuner(ABC):
     def make(
         cls, segments: Segments, budget: int, rng: np.random.Generator, slots: int, policy: Policy, **options: Any
     ) -> Self:
-        """A tuner from all that any of them may need.
+        """Make a tuner from all that any of them may need.
 
-        The policy is for a constructor that takes a `policy` after `slots`. A tuner that needs what follows from the
-        policy does this itself, and takes its own options by name.
+        A constructor with a parameter `policy` after `slots` is given the policy. A tuner that needs something computed
+        from the policy, such as features, overrides this method and names its own options as parameters.
+
 
         Args:
             segments: see the class.
@@ -174,9 +175,9 @@ class Tuner(ABC):
 
     @classmethod  # noqa: B027  # most have nothing to do
     def prepare(cls, tuners: Sequence[Self]) -> None:
-        """Do what many tuners of this kind do faster together, once they have been told.
+        """Do work for many tuners of this kind at once, which is faster; called after `tell`.
 
-        Alone each would do the same later.
+        A tuner for which it was not called does the same work later, by itself.
         """
 
     def best(self) -> Candidate:
@@ -265,7 +266,7 @@ class SegmentTuner(Tuner):
         super().__init__(segments, budget, rng, slots)
         self.space = Choices(segments, slots)
         self.choices: list[Choice] = []  # of the outcomes
-        self.pick: Choice = ()  # what is recommended whatever was told, or before; of some tuners
+        self.pick: Choice = ()  # a recommendation fixed before any outcome; empty for most tuners
 
     def _learn(self, proposal: Choice, value: float) -> None:
         self.choices.append(proposal)

@@ -1,8 +1,8 @@
 """How sure it is that a prompt is as good as any, so that a search ends when there is nothing left to find out.
 
-What is to be reached is what the best demonstrations show. A prompt's worth is its mean outcome, in doubt as by a
-normal distribution whose variance has a scaled inverse chi-squared prior: a few outcomes that are all alike do not yet
-make a prompt reliable, the less so where others have failed.
+What is to be reached is what the best demonstrations show. The mean of a prompt's outcomes is uncertain: they are
+taken to be normal, with a scaled inverse chi-squared prior on their variance. A few equal outcomes do not yet make a
+prompt reliable, even less if other prompts have failed.
 
 Source: Gelman et al. 2013, section 3.3, for the posterior; MoPPS (arXiv 2507.04632) for sparing rollouts by it. The
 constants were set on goals of the sparse point that were left out of training for this alone.
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtr
 
-PRIOR_OUTCOMES = 2.0  # as much as so many outcomes, the prior counts for a prompt's spread and mean
-PRIOR_SPREAD = 4.0  # of single outcomes, in tolerances
-COMMON = 0.2  # share of the mean square by which all outcomes missed the best, that counts as a prompt's own spread
+PRIOR_OUTCOMES = 2.0  # the prior weighs as much as this many outcomes, in the variance and in the mean's standard error
+PRIOR_SPREAD = 4.0  # prior standard deviation of one outcome, in units of the tolerance
+COMMON = 0.2  # share of all outcomes' mean squared shortfall from the best that is added to the prior variance
 
 
 def confidence(own: Sequence[float], outcomes: Sequence[float], best: float, tolerance: float) -> float:

@@ -13,9 +13,9 @@ from pdt_lightning.tuners.features import made_once
 from pdt_lightning.tuners.references import References, least_loss
 from pdt_lightning.tuners.reward_models import RewardModel
 
-SLOPE = 0.5  # standard deviations of the outcomes that one of the score is worth before any outcome
-DOUBT = 1.0  # standard deviation of that
-FARTHEST = 2.0  # standard deviations from the mean score, beyond which one is as good as another
+SLOPE = 0.5  # prior mean of the slope: standard deviations of the outcome per standard deviation of the score
+DOUBT = 1.0  # prior standard deviation of that slope
+FARTHEST = 2.0  # scores are clipped at this many standard deviations from their mean
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def standardised(scores: np.ndarray) -> np.ndarray:
 class Informed(RewardModel):
     """A reward model around a prior: returns are expected to rise with the score, and how much it is worth is learned.
 
-    A score that misleads is found out, since it is one of the features that the model inside learns from: its weight
-    there is what the outcomes say against `SLOPE`.
+    The score is also a feature of the model inside, whose weight for it corrects `SLOPE`. So the outcomes can show that
+    a score misleads.
 
     Args:
         model: makes the reward model inside from features `(N, F)`.

@@ -128,14 +128,21 @@ class StructuredBandit(Finalists):
         return confidence(own, self.outcomes, self._to_reach(float(np.mean(own))), self._tolerated())
 
     def _may_end(self) -> bool:
-        """Before the budget is spent: where it is known what is to be reached."""
+        """Whether the search may end before the budget is spent.
+
+        It needs a tolerance, an outcome, and a known value of the demonstrations.
+        """
         return bool(self.tolerance and self.choices) and not np.isnan(self.outlook.demonstrated)
 
     def _tolerated(self) -> float:
         return self.tolerance * self.outlook.size
 
     def _to_reach(self, value: float) -> float:
-        """Value of the best: what was demonstrated or, where a prompt worth `value` does better, what may yet be."""
+        """The value that counts as the best.
+
+        It is the demonstrations' value. If a prompt worth `value` exceeds that by more than the tolerance, it is the
+        highest sum, over the slots, of the model's mean plus one standard deviation, and at least `value`.
+        """
         if value <= self.outlook.demonstrated + self._tolerated():
             return self.outlook.demonstrated
         terms = (self.model.mean() + self.model.deviation()).max(axis=1).sum()

@@ -13,10 +13,10 @@ from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row
 
 
 class Journal:
-    """Outcomes by what they depend on: the weights, the precision, the width, and the row.
+    """Outcomes on disk, found again by all that they depend on: the weights, the precision, the width, and the row.
 
-    One is written by each rank, and all there are are read, so that a phase may go on with another number of ranks. A
-    line that was cut short by a kill is left out.
+    Each rank writes its own file and reads all files, so that a phase may go on with another number of ranks. A line
+    that was cut short by a kill is left out.
 
     Args:
         path: a file of JSON lines, of a rank of its own. Its neighbours in the folder are read too.
@@ -37,10 +37,10 @@ class Journal:
         for file in sorted(path.parent.glob("*.jsonl")):
             for line in file.read_text().splitlines():
                 try:
-                    key, known = json.loads(line)
+                    key, outcome = json.loads(line)
                 except ValueError:
                     continue
-                self.outcomes[key] = Outcome.restored(known)
+                self.outcomes[key] = Outcome.restored(outcome)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: IO[str] = path.open("a")
         if path.stat().st_size:
@@ -57,10 +57,10 @@ class Journal:
         """`play` only what is not known yet; `on_known` is told how many are known."""
 
         def replayed(rows: Sequence[Row]) -> list[Outcome]:
-            known = [self.outcomes.get(self._key(row)) for row in rows]
-            on_known(sum(outcome is not None for outcome in known))
-            missing = iter(play([row for row, outcome in zip(rows, known, strict=True) if outcome is None]))
-            return [next(missing) if outcome is None else outcome for outcome in known]
+            kept = [self.outcomes.get(self._key(row)) for row in rows]
+            on_known(sum(outcome is not None for outcome in kept))
+            missing = iter(play([row for row, outcome in zip(rows, kept, strict=True) if outcome is None]))
+            return [next(missing) if outcome is None else outcome for outcome in kept]
 
         return replayed
 

@@ -24,8 +24,7 @@ class Objective:
 
     Args:
         kind: `return`; `success`, ties broken by return; `success_only`.
-        reports_success: whether the environment reports success; an episode of one that does is not won where it
-            reports none.
+        reports_success: whether the environment reports success; if so, an episode that reports none counts as lost.
         scale: of the task's returns, > 0.
         outlook: what the demonstrations tell of the values to come; `worst` is that of an episode that is not won and
             brings the lowest demonstrated return.
@@ -68,7 +67,8 @@ class Objective:
 def decide(option: Option, subject: Subject, plays: bool = True) -> Objective:
     """The objective of a task, by the option and by whether its environment reports success.
 
-    Demonstrations tell that too, some of which report it and others none: where it appears only when it happens.
+    Demonstrations can show this too: if some of them report success and others do not, the environment reports it only
+    when it happens.
 
     Args:
         option: what the user asked for; `auto` is `success` where success is reported, else `return`.

@@ -28,8 +28,9 @@ class TuningOptions:
         tuner_options: of that tuner, such as `{exploration: ucb}`. `structured` takes `features` (`encoded` by the
             transformer, or `raw` values), `reward_model` (`linear`), `exploration` (`thompson`, `ucb`,
             `epsilon_greedy`, `sparsemax`), `credit` (each slot of a prompt has its `own` share of the return, or the
-            `whole`, as published) and `prior` (what the `demonstrations` tell before the first rollout, or `none`);
-            `flat` the first three. What they name may be yours too, by its path.
+            `whole`, as published), `prior` (what the `demonstrations` tell before the first rollout, or `none`) and
+            `tolerance` (how near to the best a prompt has to be for the search to end early; 0: it never does); `flat`
+            takes the first three. What they name may be yours too, by its path.
         rounds: rollouts that the tuner may spend on a task; 0: prompts are chosen from what the demonstrations tell.
         parallel: rollouts of a task between two fits of the tuner.
         objective: `return`; `success`, the highest of an episode, ties broken by return; `success_only`, without that;
@@ -37,10 +38,10 @@ class TuningOptions:
             rollout.
         yardstick_episodes: untuned episodes of a task before tuning, each with a random prompt.
         verdict_episodes: fresh episodes on which the recommended prompt is judged, and as many untuned ones; 0: none.
-        oracle_candidates: random prompts tried at the end of a run, which with all that tuning has tried compete for
+        oracle_candidates: random prompts tried at the end of a run, which compete with all that tuning has tried for
             the best found; 0: none.
-        oracle_episodes: of each random prompt; of these and all others a quarter as many stay and get as many more,
-            twice.
+        oracle_episodes: episodes of each random prompt. Then a quarter as many prompts, the best of these and of all
+            that tuning tried, get as many again; at last a sixteenth as many get twice as many.
         videos: held-out tasks to film at the end of a run, untuned and tuned side by side; 0: none.
         seed: of tuning and of its episodes.
         verdict_seed: of the fresh episodes of the verdict, whatever `seed` is: judge what was chosen by its tables with

@@ -21,8 +21,8 @@ NAME = "best found"  # in tables and figures
 def stages(candidates: int) -> list[tuple[int, int]]:
     """(prompts, times the episodes) of each stage, for so many that were not tried before.
 
-    First those; then, of these and of all that was tried, the best, a quarter as many; then a quarter of them, twice as
-    long.
+    First every new prompt is tried. Then a quarter as many prompts are, the best of these and of all that were tried
+    before. At last a sixteenth as many are, with twice the episodes.
 
     >>> stages(100)
     [(100, 1), (25, 1), (7, 2)]
@@ -31,11 +31,14 @@ def stages(candidates: int) -> list[tuple[int, int]]:
 
 
 def planned_rollouts(candidates: int, episodes: int) -> int:
-    """Rollouts of one task, where all that was recommended has been tried."""
+    """Rollouts of one task.
+
+    A recommended prompt that was never tried takes `episodes` more, which are not counted here.
+    """
     return sum(count * episodes * factor for count, factor in stages(candidates))
 
 
-class Pool:
+class TriedPrompts:
     """Prompts of one task among which the best is looked for, each with the values of its rollouts so far.
 
     A value of None says that the rollout failed.
@@ -63,29 +66,29 @@ class Pool:
 
     def untried(self) -> list[int]:
         """Numbers of those without a rollout."""
-        return [number for number, own in enumerate(self.values) if not own]
+        return [number for number, outcomes in enumerate(self.values) if not outcomes]
 
     def best(self, count: int) -> list[int]:
         """Numbers of so many of the best; of equals those that were added first.
 
         Each by the mean of its rollouts, drawn towards that of all, as a tuner draws it.
         """
-        everything = counted([value for own in self.values for value in own], [self.objective.outlook.worst])
+        everything = counted([value for outcomes in self.values for value in outcomes], [self.objective.outlook.worst])
         mean = sum(everything) / max(1, len(everything))
         worst = min([self.objective.outlook.worst, *everything])
-        scores = [worth(mean, counted(own, [worst])) for own in self.values]
+        scores = [worth(mean, counted(outcomes, [worst])) for outcomes in self.values]
         return sorted(range(len(scores)), key=lambda number: -scores[number])[:count]
 
 
 def best_of(
-    pools: Sequence[Pool], play: Rollout, candidates: int, episodes: int, seed: int, phase: int
+    tried: Sequence[TriedPrompts], play: Rollout, candidates: int, episodes: int, seed: int, phase: int
 ) -> list[tuple[Prompt, str]]:
     """The best prompt of each task, and in words where it comes from.
 
     Args:
-        pools: of each task, with all that was tried and what is to be tried now.
+        tried: the prompts of each task, with all that was tried and what is to be tried now.
         play: rows → outcomes.
-        candidates: how many random prompts are in a pool.
+        candidates: how many random prompts there are for each task.
         episodes: of each prompt without rollouts, in the first stage.
         seed: of the episodes, together with `phase`.
         phase: number of the phase.
@@ -94,17 +97,17 @@ def best_of(
     for stage, (count, factor) in enumerate(stages(candidates)):
         numbers = range(first, first + factor * episodes)
         first = numbers.stop
-        chosen = [pool.best(count) if stage else pool.untried() for pool in pools]
+        chosen = [of_task.best(count) if stage else of_task.untried() for of_task in tried]
         plan = [
             [
-                Row(pool.task, pool.prompts[c], integer(seed, "oracle", phase, pool.task.id, c, n))
-                for c in own
+                Row(of_task.task, of_task.prompts[c], integer(seed, "oracle", phase, of_task.task.id, c, n))
+                for c in finalists
                 for n in numbers
             ]
-            for pool, own in zip(pools, chosen, strict=True)
+            for of_task, finalists in zip(tried, chosen, strict=True)
         ]
-        for pool, own, outcomes in zip(pools, chosen, play_groups(play, plan), strict=True):
+        for of_task, finalists, outcomes in zip(tried, chosen, play_groups(play, plan), strict=True):
             for place, outcome in enumerate(outcomes):
-                pool.values[own[place // len(numbers)]].append(pool.objective.value(outcome))
-    best = [pool.best(1)[0] for pool in pools]
-    return [(pool.prompts[number], pool.origins[number]) for pool, number in zip(pools, best, strict=True)]
+                of_task.values[finalists[place // len(numbers)]].append(of_task.objective.value(outcome))
+    best = [of_task.best(1)[0] for of_task in tried]
+    return [(of_task.prompts[number], of_task.origins[number]) for of_task, number in zip(tried, best, strict=True)]

@@ -18,10 +18,10 @@ from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, one_thread, play_groups
 from pdt_lightning.tuners import Tuner, make_tuner
 from pdt_lightning.tuning import oracle
-from pdt_lightning.tuning.draws import Draws
 from pdt_lightning.tuning.objective import Objective, decide
 from pdt_lightning.tuning.options import TuningOptions
-from pdt_lightning.tuning.record import Record, record
+from pdt_lightning.tuning.phase_episodes import PhaseEpisodes
+from pdt_lightning.tuning.record import Record, record_of_search
 from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
 from pdt_lightning.tuning.search import Cell, TaskGivenUp, search
 from pdt_lightning.tuning.subject import Subject
@@ -83,10 +83,10 @@ def tune(
         TaskGivenUp: if all of them were.
         UserError: if the objective is success and a task reports none.
     """
-    draws, left = Draws.of(options, slots, phase), list(subjects)
+    episodes, left = PhaseEpisodes.from_options(options, slots, phase), list(subjects)
     while True:
         try:
-            return _tuned(policy, left, play, options, draws, with_oracle, chosen)
+            return _tuned(policy, left, play, options, episodes, with_oracle, chosen)
         except TaskGivenUp as lost:
             left = [subject for subject in left if subject.task.id != lost.task]
             say(f"{lost.task} is given up: {lost}.{' The other tasks go on.' if left else ''}")
@@ -99,7 +99,7 @@ def _tuned(
     subjects: Sequence[Subject],
     play: Rollout,
     options: TuningOptions,
-    draws: Draws,
+    episodes: PhaseEpisodes,
     with_oracle: bool,
     chosen: Mapping[str, Recommendation] | None,
 ) -> list[TaskResult]:
@@ -107,27 +107,27 @@ def _tuned(
     # Where nothing is played no environment is asked for: prompts are chosen from demonstrations alone.
     plays = bool(options.rounds or options.verdict_episodes)
     objectives = [decide(options.objective, subject, plays) for subject in subjects]
-    with ExitStack() as held:
+    with ExitStack() as contexts:
         # Encoding and the bandit's linear algebra too run on one thread, or ranks with other numbers of threads would
         # differ.
-        held.enter_context(torch.autocast(policy.model.state_mean.device.type, enabled=False))
-        held.enter_context(one_thread())
-        held.enter_context(threadpool_limits(1))
+        contexts.enter_context(torch.autocast(policy.model.state_mean.device.type, enabled=False))
+        contexts.enter_context(one_thread())
+        contexts.enter_context(threadpool_limits(1))
         before: list[list[Outcome]] = [[] for _ in subjects]
         cells: list[Cell] = []
         if chosen is None:
             if options.rounds:
                 before = play_groups(
-                    play, [draws.untuned(s, "yardstick", options.yardstick_episodes) for s in subjects]
+                    play, [episodes.untuned(s, "yardstick", options.yardstick_episodes) for s in subjects]
                 )
-            cells = searched(policy, subjects, objectives, play, options, draws)
-            chosen = {cell.task.id: recommended(cell.tuner) for cell in cells}
-        found = [chosen[subject.task.id] for subject in subjects]
-        tuned = play_groups(play, [draws.judged(s, own.prompt) for s, own in zip(subjects, found, strict=True)])
-        untuned = play_groups(play, [draws.untuned(s, "verdict", options.verdict_episodes) for s in subjects])
+            cells = run_searches(policy, subjects, objectives, play, options, episodes)
+            chosen = {cell.task.id: recommend(cell.tuner) for cell in cells}
+        recommendations = [chosen[subject.task.id] for subject in subjects]
+        tuned = play_groups(play, [episodes.evaluation_rows(s, chosen[s.task.id].prompt) for s in subjects])
+        untuned = play_groups(play, [episodes.untuned(s, "verdict", options.verdict_episodes) for s in subjects])
         best: Sequence[list[Outcome] | None] = [None] * len(subjects)
         if with_oracle and options.oracle_candidates:
-            best = oracle_episodes(subjects, objectives, found, cells, play, options, draws)
+            best = oracle_episodes(subjects, objectives, recommendations, cells, play, options, episodes)
 
     results = []
     for number, (subject, objective) in enumerate(zip(subjects, objectives, strict=True)):
@@ -138,16 +138,19 @@ def _tuned(
             "tuned": tuned[number],
             "oracle": best[number] or [],
         }
-        everything = [*(trial.outcome for trial in trials), *(outcome for own in groups.values() for outcome in own)]
-        known = [
+        everything = [
+            *(trial.outcome for trial in trials),
+            *(outcome for outcomes in groups.values() for outcome in outcomes),
+        ]
+        returns = [
             *subject.segments.episodes.index.returns,
             *(outcome.total for outcome in everything if outcome.failed is None),
         ]
         judged = {
-            kind: EpisodeStatistics.of(own, subject.task.id, objective.reports_success, known)
-            if own
+            kind: EpisodeStatistics.of(outcomes, subject.task.id, objective.reports_success, returns)
+            if outcomes
             else EpisodeStatistics()
-            for kind, own in groups.items()
+            for kind, outcomes in groups.items()
         }
         result = TaskResult(
             task=subject.task.id,
@@ -158,39 +161,41 @@ def _tuned(
             tuned=judged["tuned"],
             oracle=judged["oracle"] if groups["oracle"] else None,
             trials=trials,
-            prompt=found[number].prompt,
-            origin=found[number].origin,
-            recommended_value=found[number].value,
+            prompt=recommendations[number].prompt,
+            origin=recommendations[number].origin,
+            recommended_value=recommendations[number].value,
             budget=cells[number].tuner.budget if cells else 0,
             confidence=cells[number].tuner.confidence() if cells else math.nan,
         )
         if cells and options.verdict_episodes:
-            result.record = recorded(result, subject, cells[number], options)
+            result.record = make_record(result, subject, cells[number], options)
         results.append(result)
     return results
 
 
-def searched(
+def run_searches(
     policy: Policy,
     subjects: Sequence[Subject],
     objectives: Sequence[Objective],
     play: Rollout,
     options: TuningOptions,
-    draws: Draws,
+    episodes: PhaseEpisodes,
 ) -> list[Cell]:
     """The tuner's rounds on every task, side by side."""
     cells = []
     for subject, objective in zip(subjects, objectives, strict=True):
-        key = draws.key(subject, options.tuner)
+        key = episodes.seed_key(subject, options.tuner)
         rng = generator(options.seed, "tuner", *key)
-        given = options.tuner_options or {}
-        tuner = make_tuner(options.tuner, subject.segments, options.rounds, rng, draws.slots, policy, **given)
+        tuner_options = options.tuner_options or {}
+        tuner = make_tuner(
+            options.tuner, subject.segments, options.rounds, rng, episodes.slots, policy, **tuner_options
+        )
         cells.append(Cell(subject.task, tuner, key, objective))
     search(cells, play, options.seed, options.parallel)
     return cells
 
 
-def recommended(tuner: Tuner) -> Recommendation:
+def recommend(tuner: Tuner) -> Recommendation:
     """What the tuner of a finished search puts forward."""
     best = tuner.best()
     return Recommendation(best.prompt, best.origin, tuner.best_value())
@@ -199,32 +204,36 @@ def recommended(tuner: Tuner) -> Recommendation:
 def oracle_episodes(
     subjects: Sequence[Subject],
     objectives: Sequence[Objective],
-    found: Sequence[Recommendation],
+    recommendations: Sequence[Recommendation],
     cells: Sequence[Cell],
     play: Rollout,
     options: TuningOptions,
-    draws: Draws,
+    episodes: PhaseEpisodes,
 ) -> list[list[Outcome]]:
     """The evaluation's episodes with the best prompt of each task that was found, by tuning or among random ones."""
-    pools = []
+    tried = []
     for number, (subject, objective) in enumerate(zip(subjects, objectives, strict=True)):
-        pool = oracle.Pool(subject.task, objective)
-        pool.add(found[number].prompt, found[number].origin)
+        prompts = oracle.TriedPrompts(subject.task, objective)
+        prompts.add(recommendations[number].prompt, recommendations[number].origin)
         for cell in cells[number : number + 1]:
             for trial in cell.trials:
-                pool.add(trial.candidate.prompt, trial.candidate.origin, [objective.value(trial.outcome)])
-        for prompt, origin in draws.prompts(subject, "oracle", options.oracle_candidates):
-            pool.add(prompt, origin)
-        pools.append(pool)
-    best = oracle.best_of(pools, play, options.oracle_candidates, options.oracle_episodes, options.seed, draws.phase)
-    return play_groups(play, [draws.judged(s, prompt) for s, (prompt, _) in zip(subjects, best, strict=True)])
+                prompts.add(trial.candidate.prompt, trial.candidate.origin, [objective.value(trial.outcome)])
+        for prompt, origin in episodes.prompts(subject, "oracle", options.oracle_candidates):
+            prompts.add(prompt, origin)
+        tried.append(prompts)
+    best = oracle.best_of(tried, play, options.oracle_candidates, options.oracle_episodes, options.seed, episodes.phase)
+    return play_groups(
+        play, [episodes.evaluation_rows(s, prompt) for s, (prompt, _) in zip(subjects, best, strict=True)]
+    )
 
 
-def recorded(result: TaskResult, subject: Subject, cell: Cell, options: TuningOptions) -> Record:
+def make_record(result: TaskResult, subject: Subject, cell: Cell, options: TuningOptions) -> Record:
     """What the figures of a task are drawn from."""
     verdicts = {
         kind: figures.returns if cell.objective.unit == "return" else figures.successes
         for kind, figures in (("untuned", result.untuned), ("tuned", result.tuned), ("oracle", result.oracle))
         if figures is not None
     }
-    return record(subject.task, subject.segments, options.tuner, cell.tuner, cell.trials, cell.objective, verdicts)
+    return record_of_search(
+        subject.task, subject.segments, options.tuner, cell.tuner, cell.trials, cell.objective, verdicts
+    )

@@ -22,8 +22,8 @@ from pdt_lightning.tuning.search import Trial
 class Record:
     """One task in one phase: `R` rollouts of a tuner, `J` slots, `N` segments of `E` demonstrations, `M` steps in all.
 
-    All values are in the objective's unit: the return, or success from 0 to 1; those that a tuner thinks of have a
-    trace of the return in them, where it breaks ties.
+    All values are in the objective's unit: the return, or success from 0 to 1. If the return breaks ties of success, a
+    tuner's estimates also contain its small share.
 
     Args:
         task: its id.
@@ -83,9 +83,9 @@ class Record:
     def save(self, path: Path) -> None:
         """Write to a `.safetensors` file, atomically; equal records become equal files."""
         arrays = {
-            name: np.ascontiguousarray(given) for name, given in vars(self).items() if isinstance(given, np.ndarray)
+            name: np.ascontiguousarray(value) for name, value in vars(self).items() if isinstance(value, np.ndarray)
         }
-        words = {name: given for name, given in vars(self).items() if isinstance(given, str | int | tuple)}
+        words = {name: value for name, value in vars(self).items() if isinstance(value, str | int | tuple)}
         write_atomically(path, save(arrays, metadata={"record": json.dumps(words)}))
 
     @classmethod
@@ -97,14 +97,14 @@ class Record:
         """
         try:
             with safe_open(path, framework="numpy") as file:
-                found: dict[str, Any] = json.loads(file.metadata()["record"])
-            found["axes"] = tuple(found["axes"])
-            return cls(**{"path": None, "estimates": None, "oracle": None, **found, **load_file(path)})
+                words: dict[str, Any] = json.loads(file.metadata()["record"])
+            words["axes"] = tuple(words["axes"])
+            return cls(**{"path": None, "estimates": None, "oracle": None, **words, **load_file(path)})
         except Exception as error:  # safetensors raises its own kinds, which differ between versions
             raise ValueError(f"{path} is no record of a phase saved by pdt_lightning: {error}") from error
 
 
-def record(
+def record_of_search(
     task: Task,
     segments: Segments,
     name: str,

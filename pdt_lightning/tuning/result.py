@@ -15,7 +15,7 @@ from pdt_lightning.tuning.search import TaskGivenUp, Trial
 
 @dataclass
 class EpisodeStatistics:
-    """Episodes that speak for one way of prompting.
+    """Returns and successes of episodes that were played with one kind of prompt, or demonstrated.
 
     Args:
         returns: of each episode; of one that failed the lowest known of the task.
@@ -32,15 +32,16 @@ class EpisodeStatistics:
 
     @classmethod
     def of(
-        cls, outcomes: Sequence[Outcome], task: str, reports_success: bool, known: Iterable[float] = ()
+        cls, outcomes: Sequence[Outcome], task: str, reports_success: bool, other_returns: Iterable[float] = ()
     ) -> "EpisodeStatistics":
         """From outcomes.
 
         Args:
             outcomes: of episodes.
             task: its id.
-            reports_success: whether the environment does; an episode without any then was not won.
-            known: returns of other episodes of the task, played or demonstrated: a failed one counts as no better.
+            reports_success: whether the environment reports success; if so, an episode that reports none counts as
+                lost.
+            other_returns: of other episodes of the task, played or demonstrated: a failed one counts as no better.
 
         Raises:
             TaskGivenUp: if all have failed.
@@ -49,7 +50,7 @@ class EpisodeStatistics:
         if all(failed):
             raise TaskGivenUp(task, f"every episode of {task} failed; the last one: {outcomes[-1].failed}")
         returns = counted(
-            [None if out else outcome.total for outcome, out in zip(outcomes, failed, strict=True)], known
+            [None if out else outcome.total for outcome, out in zip(outcomes, failed, strict=True)], other_returns
         )
         if not reports_success:
             return cls(returns, failed=sum(failed))

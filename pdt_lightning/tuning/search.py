@@ -16,7 +16,7 @@ from pdt_lightning.tuning.objective import Objective
 
 
 class TaskGivenUp(RuntimeError):
-    """No episode of a task could be played, whether alone among others or as one of them.
+    """Every rollout of a task's search, or every episode of one of its evaluations, failed.
 
     Args:
         task: its id.
@@ -126,16 +126,16 @@ def search(
             with cell.timed():
                 cell.tell([(candidate, outcome) for candidate, _, outcome in played[id(cell)]])
         for kind in dict.fromkeys(type(cell.tuner) for cell in active):
-            own = [cell for cell in active if type(cell.tuner) is kind]
+            same_kind = [cell for cell in active if type(cell.tuner) is kind]
             start = time.perf_counter()
-            kind.prepare([cell.tuner for cell in own])
-            for cell in own:
-                cell.seconds += (time.perf_counter() - start) / len(own)
+            kind.prepare([cell.tuner for cell in same_kind])
+            for cell in same_kind:
+                cell.seconds += (time.perf_counter() - start) / len(same_kind)
         for cell in active:
             with cell.timed():
-                known = cell.tuner.best_value()
+                value = cell.tuner.best_value()
             cell.trials += [  # of which an episode is no part: only the tuner keeps what it needs of it
-                Trial(candidate, replace(outcome, episode=None), known, row.seed)
+                Trial(candidate, replace(outcome, episode=None), value, row.seed)
                 for candidate, row, outcome in played[id(cell)]
             ]
     for cell in cells:

@@ -7,7 +7,7 @@ import numpy as np
 
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.data.segments import Prompt, Segments
-from pdt_lightning.rollouts.environments import reports_success
+from pdt_lightning.rollouts.environment_cache import reports_success
 from pdt_lightning.tasks.base import Task
 
 REPLAYED = 3  # demonstrations
@@ -20,7 +20,8 @@ class Subject:
     Args:
         task: with horizon, target and scale settled.
         segments: its arms, whose demonstrations say what an expert gets.
-        held_out: whether it is reported, or was trained on and serves to choose a checkpoint by.
+        held_out: True for a held-out task, which is reported; False for a training task, tuned to choose a checkpoint
+            by.
     """
 
     task: Task
@@ -37,7 +38,7 @@ class Subject:
         offsets = episodes.index.offsets
         executed = slice(episodes.state_size, episodes.state_size + episodes.action_size)
         best = episodes.ranked()[:REPLAYED]
-        actions = [np.array(episodes.steps[offsets[one] : offsets[one + 1], executed]) for one in best]
+        actions = [np.array(episodes.steps[offsets[number] : offsets[number + 1], executed]) for number in best]
         return reports_success(self.task, actions)
 
 

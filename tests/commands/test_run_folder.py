@@ -12,7 +12,16 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from pdt_lightning.commands.run_folder import TOLD, find_run, hold, make_version, requeued, sign, tell, told
+from pdt_lightning.commands.run_folder import (
+    RUN_VARIABLE,
+    export_run_folder,
+    find_run,
+    inherited_run_folder,
+    lock_run_folder,
+    make_version,
+    record_slurm_job,
+    requeued,
+)
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.model.checkpoints import FROM_DATA
 from tests.conftest import POINT_FLAGS
@@ -138,26 +147,26 @@ def test_last_is_the_newest_run_with_a_checkpoint(tmp_path):
 
 
 def test_only_the_processes_that_a_run_starts_are_told(tmp_path, monkeypatch):
-    monkeypatch.delenv(TOLD, raising=False)
+    monkeypatch.delenv(RUN_VARIABLE, raising=False)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert told() is None
-    monkeypatch.setenv(TOLD, "")
-    monkeypatch.delenv(TOLD)
-    tell(tmp_path, None)
-    assert told() is None  # this process told it, and was not told
-    monkeypatch.setenv(TOLD, json.dumps([os.getppid(), str(tmp_path), None]))
-    assert told() == (tmp_path, None)
+    assert inherited_run_folder() is None
+    monkeypatch.setenv(RUN_VARIABLE, "")
+    monkeypatch.delenv(RUN_VARIABLE)
+    export_run_folder(tmp_path, None)
+    assert inherited_run_folder() is None  # this process told it, and was not told
+    monkeypatch.setenv(RUN_VARIABLE, json.dumps([os.getppid(), str(tmp_path), None]))
+    assert inherited_run_folder() == (tmp_path, None)
 
 
 def test_a_job_that_slurm_starts_again_finds_its_own_folder(tmp_path, monkeypatch):
     folders = [make_version(tmp_path) for _ in range(3)]
     for name in ("SLURM_ARRAY_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_JOB_ID"):
         monkeypatch.delenv(name, raising=False)
-    sign(folders[2], ["--a"])
+    record_slurm_job(folders[2], ["--a"])
     assert not any(folders[2].iterdir())
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    sign(folders[0], ["--seed=1"])
-    sign(folders[1], ["--seed=2"])
+    record_slurm_job(folders[0], ["--seed=1"])
+    record_slurm_job(folders[1], ["--seed=2"])
     assert requeued(tmp_path, ["--seed=1"]) is None  # it is the first time
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert requeued(tmp_path, ["--seed=1"]) == folders[0]
@@ -246,8 +255,8 @@ def test_last_is_the_newest_that_can_be_read_and_why(tmp_path):
 
 
 def test_a_folder_is_one_process_s_at_a_time(tmp_path):
-    first = hold(tmp_path)
+    first = lock_run_folder(tmp_path)
     with pytest.raises(UserError, match=rf"{tmp_path} is in use by process {os.getpid()} on "):
-        hold(tmp_path)
+        lock_run_folder(tmp_path)
     first.close()
-    hold(tmp_path).close()
+    lock_run_folder(tmp_path).close()

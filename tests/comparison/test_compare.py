@@ -16,7 +16,16 @@ from benchmarks import informative, rivals
 from pdt_lightning import compare
 from pdt_lightning.comparison import figures, report
 from pdt_lightning.comparison import summary as summaries
-from pdt_lightning.comparison.plan import ALL, BUDGETS, DEFAULT, WITHOUT_ROLLOUTS, Plan, claim, named, variant
+from pdt_lightning.comparison.plan import (
+    ALL,
+    BUDGETS,
+    DEFAULT,
+    WITHOUT_ROLLOUTS,
+    Plan,
+    claim_folder,
+    tuner_names,
+    variant_options,
+)
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.results.figures import pixels
@@ -298,7 +307,7 @@ def plan(**changes):
     given = {
         "checkpoints": ("a",),
         "tasks": ("t", "u"),
-        "names": named(["structured", "random_search"]),
+        "names": tuner_names(["structured", "random_search"]),
         "seeds": 2,
         "slots": 1,
     }
@@ -309,33 +318,33 @@ def test_budgets_end_with_all_rounds():
     assert plan().budgets == [10, 25, 50]
     assert plan(options=TuningOptions(rounds=250)).budgets == list(BUDGETS)
     assert plan(options=TuningOptions(rounds=30)).budgets == [10, 25, 30]
-    assert plan(options=TuningOptions(rounds=30), after=(1, 3, 100)).budgets == [1, 3, 30]
+    assert plan(options=TuningOptions(rounds=30), evaluate_after=(1, 3, 100)).budgets == [1, 3, 30]
     with pytest.raises(ValueError, match="budgets`=0"):
-        plan(after=(0,))
+        plan(evaluate_after=(0,))
 
 
 def test_variants_are_the_options_they_name():
-    assert variant("structured:credit=whole,features=raw", TuningOptions()) == TuningOptions(
+    assert variant_options("structured:credit=whole,features=raw", TuningOptions()) == TuningOptions(
         tuner_options={"credit": "whole", "features": "raw"}
     )
-    assert variant("finetune", TuningOptions(tuner="flat")).tuner == "flat"
+    assert variant_options("finetune", TuningOptions(tuner="flat")).tuner == "flat"
 
 
 def test_a_folder_belongs_to_one_plan(tmp_path):
     for name in "ab":
         (tmp_path / name).write_text(name)
     first = plan(checkpoints=(str(tmp_path / "a"),))
-    claim(tmp_path / "out", first)
-    claim(tmp_path / "out", first)
+    claim_folder(tmp_path / "out", first)
+    claim_folder(tmp_path / "out", first)
     shutil.copy(tmp_path / "a", tmp_path / "moved")
-    claim(tmp_path / "out", plan(checkpoints=(str(tmp_path / "moved"),)))  # it is what it holds that counts
+    claim_folder(tmp_path / "out", plan(checkpoints=(str(tmp_path / "moved"),)))  # it is what it holds that counts
     for other, name in (
         (plan(checkpoints=(str(tmp_path / "b"),)), "checkpoints"),
         (plan(checkpoints=first.checkpoints, options=TuningOptions(rounds=51)), "rounds"),
         (plan(checkpoints=first.checkpoints, family_options={"expert_share": 0.5}), "family_options"),
     ):
         with pytest.raises(UserError, match=f"with other {name}"):
-            claim(tmp_path / "out", other)
+            claim_folder(tmp_path / "out", other)
 
 
 class Known(summaries.Results):
@@ -397,7 +406,7 @@ KNOWN = {
 def test_a_summary_by_hand(monkeypatch):
     options = {"rounds": 50, "verdict_episodes": 7, "oracle_candidates": 9}
     plan = {"options": options, "seeds": 2, "slots": 1, "checkpoints": ["a"]}
-    monkeypatch.setattr(Plan, "described", lambda self: {"tasks": self.tasks, **plan})
+    monkeypatch.setattr(Plan, "as_json", lambda self: {"tasks": self.tasks, **plan})
     results = Known(KNOWN)
     found = summaries.summarise(results)
     ours = found["tuners"]["structured"]

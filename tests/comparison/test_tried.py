@@ -9,11 +9,11 @@ import pytest
 from pdt_lightning.comparison.plan import Job, Plan
 from pdt_lightning.comparison.summary import Results
 from pdt_lightning.comparison.tried import add_tried, save_prompts
-from pdt_lightning.comparison.work import _draws
+from pdt_lightning.comparison.work import _phase_episodes
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.tuning.objective import Objective
 from pdt_lightning.tuning.options import TuningOptions
-from pdt_lightning.tuning.oracle import Pool
+from pdt_lightning.tuning.oracle import TriedPrompts
 from pdt_lightning.tuning.subject import Subject
 
 
@@ -66,7 +66,7 @@ def test_the_pool_has_what_was_tried_and_what_was_recommended_whatever_it_is_mad
     which = [1, 2, 2, 3, 4]
     save_prompts(rows, [prompts[[n]] for n in which], Job(0, "uniform").file(tmp_path).with_suffix(".safetensors"))
     leave(plan, tmp_path, "uniform", rows[:1], rows[1:])
-    pool = Pool(point_data.heldout_tasks[0], Objective())
+    pool = TriedPrompts(point_data.heldout_tasks[0], Objective())
     add_tried(pool, plan, 0, tmp_path)
     expected = [moved[[0]], prompts[[1]], prompts[[2]], prompts[[3]]]
     assert [prompt.tobytes() for prompt in pool.prompts] == [prompt.tobytes() for prompt in expected]
@@ -95,6 +95,6 @@ def test_fresh_episodes_differ_between_checkpoints_and_seeds(plan, segments, poi
         row.seed
         for checkpoint in (0, 1)
         for seed in (0, 1)
-        for row in _draws(plan, checkpoint, seed).judged(subject, prompt)
+        for row in _phase_episodes(plan, checkpoint, seed).evaluation_rows(subject, prompt)
     ]
     assert len(set(seeds)) == 2 * 2 * 4

@@ -22,7 +22,7 @@ from pdt_lightning.core.errors import UserError
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.data.facts import Facts
 from pdt_lightning.data.minari import path_of
-from pdt_lightning.rollouts.environments import reports_success
+from pdt_lightning.rollouts.environment_cache import reports_success
 from pdt_lightning.rollouts.prompted import PromptedPolicy
 from pdt_lightning.rollouts.replay import replayed
 from pdt_lightning.tasks import Task, make_family

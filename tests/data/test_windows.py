@@ -3,8 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdt_lightning.data.episodes import Episodes, Statistics
+from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.minari import Demonstration
+from pdt_lightning.data.normalisation import Statistics
 from pdt_lightning.data.windows import Steps, context_windows
 
 LENGTHS = [4, 1, 7, 3]

@@ -10,7 +10,7 @@ from pdt_lightning.core.errors import UserError
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.data.windows import context_windows
 from pdt_lightning.model import checkpoints
-from pdt_lightning.model.actions import Choices, Vectors, actions_of
+from pdt_lightning.model.actions import BoxActions, DiscreteActions, actions_of
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.rollouts.finetuning import finetuned
 from pdt_lightning.rollouts.policy import Policy
@@ -46,7 +46,7 @@ def two(request, tmp_path, monkeypatch):
 
 def test_predictions_and_errors_by_hand():
     kind = actions_of([2, 3])
-    assert isinstance(actions_of(()), Vectors)
+    assert isinstance(actions_of(()), BoxActions)
     outputs = torch.tensor([[0.0, np.log(3.0), 0.0, 0.0, np.log(2.0)]])
     predicted = kind.predicted(outputs, torch.zeros(5), torch.ones(5))
     assert predicted.exp().tolist()[0] == pytest.approx([1 / 4, 3 / 4, 1 / 4, 1 / 4, 1 / 2])
@@ -122,7 +122,7 @@ def test_every_kind_of_action_is_learned(tmp_path, monkeypatch, moves, choices):
     with torch.inference_mode():
         predicted = module.eval().model(batch.context, batch.prompt)
     kind = module.model.actions
-    assert isinstance(kind, Choices)
+    assert isinstance(kind, DiscreteActions)
     right = (kind.chosen(predicted) == kind.chosen(batch.labels))[batch.context.mask]
     assert found["val/action_accuracy"] == pytest.approx(float(right.float().mean()), abs=1e-6)
 

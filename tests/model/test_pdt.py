@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdt_lightning.data.episodes import Statistics
+from pdt_lightning.data.normalisation import Statistics
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.data.windows import Steps
 from pdt_lightning.model.pdt import PromptDecisionTransformer

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pdt_lightning.core import processes
-from pdt_lightning.rollouts.environments import Environments
+from pdt_lightning.rollouts.environment_cache import Environments
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Row, rollout
 from pdt_lightning.tasks.metaworld import ML1Env, _idle_simulators

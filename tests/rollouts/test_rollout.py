@@ -4,7 +4,7 @@ import torch
 
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.data.windows import Steps
-from pdt_lightning.rollouts.environments import Environments
+from pdt_lightning.rollouts.environment_cache import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Row, rollout

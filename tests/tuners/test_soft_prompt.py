@@ -11,7 +11,7 @@ import torch
 from pdt_lightning.data.episodes import Index
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.data.windows import context_windows
-from pdt_lightning.model.actions import Choices, Vectors
+from pdt_lightning.model.actions import BoxActions, DiscreteActions
 from pdt_lightning.rollouts.finetuning import finetuned
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners import make_tuner
@@ -140,8 +140,8 @@ def test_a_model_that_ignores_prompts_leaves_the_segments_as_they_are(segments, 
 
 def test_predictions_are_nearest_to_themselves_as_labels():
     one = torch.tensor([[0.25, 0.75]])
-    assert torch.equal(Vectors().as_labels(one), one)
-    choices = Choices([2])
+    assert torch.equal(BoxActions().as_labels(one), one)
+    choices = DiscreteActions([2])
     labels = choices.as_labels(one.log())
     assert labels.numpy() == pytest.approx(one.numpy())
     entropy = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))

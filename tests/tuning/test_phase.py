@@ -79,7 +79,7 @@ def test_without_rollouts_and_verdict_prompts_are_chosen_and_no_environment_is_a
     def no(*args, **kwargs):
         raise AssertionError("nothing is to be played")
 
-    monkeypatch.setattr("pdt_lightning.rollouts.environments.gym.make", no)
+    monkeypatch.setattr("pdt_lightning.rollouts.environment_cache.gym.make", no)
     options = TuningOptions(rounds=0, verdict_episodes=0)
     results = tune(point_policy, subjects, lambda rows: [] if not rows else no(), options, 2, 0)
     assert planned_rollouts(options, 3, with_oracle=False) == 0
@@ -113,7 +113,7 @@ def test_the_number_of_threads_changes_nothing(subjects):
 
 def test_an_episode_that_failed_was_not_won_and_brought_the_least_that_is_known():
     won, failed = Outcome(9.0, 1.0, 5, last_success=1.0), Outcome(0.0, None, 1, failed="OSError")
-    figures = EpisodeStatistics.of([won, failed, failed, won], "x", True, known=[10.0, -3.0])
+    figures = EpisodeStatistics.of([won, failed, failed, won], "x", True, other_returns=[10.0, -3.0])
     assert figures == EpisodeStatistics([9.0, -3.0, -3.0, 9.0], [1.0, 0.0, 0.0, 1.0], 2, [1.0, 0.0, 0.0, 1.0])
 
 
@@ -190,7 +190,7 @@ def test_a_lucky_rollout_is_not_the_best_found():
         Prompt(*(torch.full((1, 3, 1), kind) for _ in range(3)), torch.zeros(1, 3).long(), torch.ones(1, 3).bool())
         for kind in (0.0, 1.0)
     )
-    pool = oracle.Pool(Task("t", "e"), Objective(outlook=Outlook(worst=0.0)))
+    pool = oracle.TriedPrompts(Task("t", "e"), Objective(outlook=Outlook(worst=0.0)))
     for prompt, values in ((lucky, [1.0, None]), (good, [1.0]), (lucky, [1.0])):
         pool.add(prompt, "here", values)
     assert (pool.values, pool.untried()) == ([[1.0, None, 1.0], [1.0]], [])
