@@ -13,6 +13,10 @@ from pdt_lightning.tuning.record import Record
 CHOSEN = "#e4002b"
 UNKNOWN = "#e6e6e6"  # no segment starts there, or none was tried
 MOST_STRIPS = 12  # demonstrations in one figure
+HALF = 0.38  # of a strip's height; strips are 1 apart
+SCORED = 0.16  # of this height, the part above a strip that shows the scores, and the gap below it
+GAP = 0.02
+SCORES = "Greys"
 
 
 def worth_of_segments(record: Record) -> tuple[np.ndarray, str]:
@@ -42,18 +46,30 @@ def to_be_drawn(record: Record, values: np.ndarray) -> list[int]:
 
 
 def draw_strips(axis: Axes, record: Record, values: np.ndarray, norm: Normalize, shown: list[int]) -> None:
-    """Each demonstration as a strip in time; what the recommended prompt takes of it is framed."""
+    """Each demonstration as a strip in time; what the recommended prompt takes of it is framed.
+
+    Where segments had scores before the first rollout, a thin strip above shows them: the darker, the better.
+    """
     episode, start = windows_of(record.lengths, record.steps)
-    colours = colormaps["viridis"].with_extremes(bad=UNKNOWN)
-    for row, number in enumerate(shown):
-        strip = np.full((record.slots, int(record.lengths[number])), np.nan)
-        own = episode == number
-        strip[:, start[own]] = values[:, own]
-        extent = (0.5, record.lengths[number] + 0.5, row + 0.38, row - 0.38)
-        axis.imshow(strip, cmap=colours, norm=norm, extent=extent, aspect="auto", interpolation="none", origin="upper")
+    upper = HALF if record.scores is None else HALF - SCORED - GAP
+
+    def draw(row: int, shades: np.ndarray, colours: str, scale: Normalize, above: float, below: float) -> None:
+        number = shown[row]
+        strip = np.full((len(shades), int(record.lengths[number])), np.nan)
+        in_episode = episode == number
+        strip[:, start[in_episode]] = shades[:, in_episode]
+        extent = (0.5, record.lengths[number] + 0.5, row + below, row - above)
+        shading = colormaps[colours].with_extremes(bad=UNKNOWN)
+        axis.imshow(strip, cmap=shading, norm=scale, extent=extent, aspect="auto", interpolation="none", origin="upper")
+
+    for row in range(len(shown)):
+        draw(row, values, "viridis", norm, upper, HALF)
+        if record.scores is not None:
+            scale = Normalize(record.scores.min(), record.scores.max() + 1e-9)
+            draw(row, record.scores[None], SCORES, scale, HALF, SCORED - HALF)
     for slot, segment in enumerate(record.best):
-        row, height = shown.index(int(episode[segment])), 0.76 / record.slots
-        corner = (start[segment] + 0.5, row - 0.38 + slot * height)
+        row, height = shown.index(int(episode[segment])), (upper + HALF) / record.slots
+        corner = (start[segment] + 0.5, row - upper + slot * height)
         axis.add_patch(Rectangle(corner, record.steps, height, fill=False, ec=CHOSEN, lw=2.2, zorder=3))
     axis.set_xlim(0.5, record.lengths[shown].max() + 0.5)
     axis.set_ylim(len(shown) - 0.5, -0.5)

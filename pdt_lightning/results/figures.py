@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -23,6 +24,7 @@ from PIL import Image
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.results.demonstration_plots import (
     CHOSEN,
+    SCORES,
     UNKNOWN,
     draw_plane,
     draw_strips,
@@ -154,6 +156,9 @@ def segments(record: Record) -> Figure:
             (0, 0), 1, 1, fc=UNKNOWN, label="no segment starts there" if record.estimates is not None else "never tried"
         ),
     ]
+    if record.scores is not None:
+        told = "thin strips: what the demonstrations told before the first rollout, the darker the better"
+        handles.append(Rectangle((0, 0), 1, 1, fc=colormaps[SCORES](0.7), label=told))
     figure.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False)
     _title(figure, f"{record.task}: where good prompts come from")
     return figure

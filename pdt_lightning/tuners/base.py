@@ -205,6 +205,10 @@ class Tuner(ABC):
         """
         return None
 
+    def scores(self) -> np.ndarray | None:
+        """`(N,)` how well each segment is thought of before the first rollout, in any unit; None if nothing is."""
+        return None
+
     def _predict(self, proposals: Sequence[Any]) -> Sequence[float]:
         """What a model of the outcomes expects of proposals; NaN without one."""
         return [float("nan")] * len(proposals)

@@ -22,7 +22,7 @@ from pdt_lightning.tuners.confidence import confidence
 from pdt_lightning.tuners.exploration import ExplorationName, best_choice, exploration_class
 from pdt_lightning.tuners.features import FeaturesName, feature_maker
 from pdt_lightning.tuners.features import features as features_of_segments
-from pdt_lightning.tuners.prior import Informed, Prior, PriorName, prior_maker
+from pdt_lightning.tuners.prior import Informed, Prior, PriorName, prior_maker, standardised
 from pdt_lightning.tuners.recommend import Finalists, by_choice, worth
 from pdt_lightning.tuners.reward_models import Apart, RewardModel, RewardModelName, reward_model_class
 
@@ -205,6 +205,10 @@ class StructuredBandit(Finalists):
         terms = self.model.mean()
         averages = terms.mean(axis=1, keepdims=True)
         return self._outcome(terms - averages + averages.sum())
+
+    def scores(self) -> np.ndarray | None:
+        """Those of the prior, in standard deviations."""
+        return standardised(self._prior.scores) if self._prior else None
 
     def state_dict(self) -> dict[str, Any]:
         """As for every tuner; the model is fitted again from the outcomes."""

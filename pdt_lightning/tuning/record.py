@@ -52,6 +52,8 @@ class Record:
         origin: of the recommended prompt, in words.
         way: `(J·H, 2)` float32 the same two coordinates of the recommended prompt's states, as those of `path`; None
             where there are none.
+        scores: `(N,)` float64 how well each segment was thought of before the first rollout, in any unit; None if
+            nothing was.
     """
 
     task: str
@@ -74,6 +76,7 @@ class Record:
     oracle: np.ndarray | None
     origin: str = ""
     way: np.ndarray | None = None
+    scores: np.ndarray | None = None
 
     @property
     def slots(self) -> int:
@@ -126,7 +129,7 @@ def record_of_search(
     """
     recommended = tuner.best()
     slots = recommended.prompt.mask.shape[1] // segments.steps
-    estimates, none = tuner.estimates(), (-1,) * slots
+    estimates, scores, none = tuner.estimates(), tuner.scores(), (-1,) * slots
     coordinates = [number for number, _ in task.plane]
     return Record(
         task=task.id,
@@ -149,4 +152,5 @@ def record_of_search(
         oracle=np.array(verdicts["oracle"], np.float64) if "oracle" in verdicts else None,
         origin=recommended.origin,
         way=recommended.prompt.states[0, :, coordinates].float().numpy() if coordinates else None,
+        scores=None if scores is None else np.asarray(scores, np.float64)[: len(segments)],
     )

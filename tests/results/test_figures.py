@@ -108,6 +108,20 @@ def test_each_demonstration_is_a_strip_coloured_by_what_its_segments_are_worth()
     assert {(strip.norm.vmin, strip.norm.vmax) for strip in drawn} == {(made.estimates.min(), made.estimates.max())}
 
 
+def test_scores_are_thin_strips_above_those_of_the_estimates():
+    scores = np.arange(12.0)
+    drawn = strips(figures.segments(record(scores=scores)))
+    assert len(drawn) == 6
+    for number, (strip, thin) in enumerate(zip(drawn[::2], drawn[1::2], strict=True)):
+        in_episode = [n for n, owner in enumerate(OWNERS) if owner == number]
+        shown = np.ma.masked_invalid(thin.get_array())
+        assert shown[0, [STARTS[n] for n in in_episode]].tolist() == scores[in_episode].tolist()
+        assert thin.get_extent()[2] < strip.get_extent()[3]  # above it, without touching
+        assert thin.get_extent()[3] == pytest.approx(number - 0.38)
+    legend = figures.segments(record(scores=scores)).legends[0].get_texts()
+    assert sum("before the first rollout" in text.get_text() for text in legend) == 1
+
+
 def test_the_recommended_segments_are_marked_in_their_slots():
     marks = [patch for patch in figures.segments(record()).axes[0].patches if isinstance(patch, Rectangle)]
     boxes = [(*mark.get_xy(), mark.get_width(), mark.get_height()) for mark in marks]
