@@ -11,6 +11,7 @@ import yaml
 
 from pdt_lightning.core.errors import UserError, check_range
 from pdt_lightning.core.files import write_atomically
+from pdt_lightning.model.checkpoints import weights_of
 from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.options import TuningOptions
 
@@ -126,7 +127,9 @@ class Plan:
 
     def described(self) -> dict[str, Any]:
         """As JSON, with a digest of each checkpoint in place of where it lies."""
-        digests = [hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest() for path in self.checkpoints]
+        digests = [
+            hashlib.blake2b(weights_of(path).read_bytes(), digest_size=8).hexdigest() for path in self.checkpoints
+        ]
         return json.loads(json.dumps({**asdict(self), "checkpoints": digests}))
 
 

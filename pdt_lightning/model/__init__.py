@@ -2,8 +2,10 @@
 
 `pdt.py` is the whole model, `lit_pdt.py` the training around it, and `transformer.py` its blocks with their attention,
 which `folded.py` and `memory.py` compute again, faster, for rollouts: change them together. `attention_maps.py` only
-shows where a model looks. To exchange the transformer, derive from `PromptDecisionTransformer` and name the class in
-`TRANSFORMERS` (`guests.py`), or give its path as `model.transformer`.
+shows where a model looks. `checkpoints.py` reads what a user names, be it a file of Lightning's, a folder that
+`exported.py` wrote, or a model that `pretrained.py` finds by name; `program.py` writes a policy for torch alone. To
+exchange the transformer, derive from `PromptDecisionTransformer` and name the class in `TRANSFORMERS` (`guests.py`), or
+give its path as `model.transformer`.
 """
 
 from typing import TYPE_CHECKING, Any
