@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit test bench check format clean
+.PHONY: help setup fit test bench docs check format clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test: setup  ## Run all tests
 bench: setup  ## Measure speed and memory against the plain way; about 17 minutes on two cores with nothing else running
 	$(BIN)/python -m benchmarks $(ARGS)
 
+docs: setup  ## Build the site into site/; a warning is an error
+	$(BIN)/zensical build --strict --clean
+
 check: setup  ## Check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,4 +45,4 @@ format: setup  ## Put the code into the project's format
 	$(BIN)/ruff format .
 
 clean:  ## Remove .venv and caches; runs and demonstrations stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) site .cache .pytest_cache .ruff_cache .hypothesis *.egg-info
