@@ -55,7 +55,8 @@ from safetensors import safe_open
 
 step = torch.export.load("policy.pt2").module()
 with safe_open("prompts/{task}.safetensors", framework="pt") as file:
-    prompt = {{name: file.get_tensor(name) for name in file.keys()}}
+    names = ("returns_to_go", "states", "actions", "timesteps", "mask")  # in this order
+    prompt = {{name: file.get_tensor(name) for name in names}}
     facts = json.loads(file.metadata()["facts"])
 sizes = {{"returns_to_go": 1, "states": {states}, "actions": {actions}}}
 memory = {{name: torch.zeros(1, {steps}, size, dtype=prompt[name].dtype) for name, size in sizes.items()}}

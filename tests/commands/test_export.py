@@ -38,7 +38,7 @@ def run(tmp_path_factory, point_data):
 def model(run, tmp_path_factory):
     """The folder of the exported model."""
     folder = tmp_path_factory.mktemp("exported") / "small_point"
-    export.main([f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", f"--out={folder}"])
+    export.main([f"--ckpt_path={run / 'checkpoints' / 'last.ckpt'}", f"--out={folder}", "--torch_export=true"])
     return folder
 
 
@@ -73,7 +73,7 @@ def total(policy):
 
 def test_it_holds_what_the_checkpoint_holds_and_nothing_that_could_run(run, model):
     assert {path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()} == {
-        *("README.md", "config.yaml", "model.safetensors", "summary.json"),
+        *("README.md", "config.yaml", "model.safetensors", "policy.pt2", "summary.json"),
         *(f"prompts/{task}.safetensors" for task in TASKS),
     }
     checkpoint = run / "checkpoints" / "last.ckpt"
@@ -92,7 +92,7 @@ def test_it_holds_what_the_checkpoint_holds_and_nothing_that_could_run(run, mode
         assert (model / name).read_bytes() == (run / name).read_bytes()
 
 
-def test_the_card_says_what_the_model_is_and_its_example_runs(model, installed):
+def test_the_card_says_what_the_model_is_and_its_examples_run(model, installed, monkeypatch):
     card = (model / "README.md").read_text()
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["library_name"] == "pdt-lightning"
@@ -102,10 +102,15 @@ def test_the_card_says_what_the_model_is_and_its_example_runs(model, installed):
     summary = json.loads((model / "summary.json").read_text())
     assert f"success {summary['tasks']['point/03']['tuned']['success']:.2f}" in card
     assert all(f"| `{task}` |" in card for task in TASKS)
-    (block,) = re.findall(r"```python\n(.*?)```", card, re.S)
+    loads, alone = re.findall(r"```python\n(.*?)```", card, re.S)
     shown: dict = {}
-    exec(compile(block, "README.md", "exec"), shown)
+    exec(compile(loads, "README.md", "exec"), shown)
     assert shown["over"]
+    monkeypatch.chdir(model)
+    exec(compile(alone, "README.md", "exec"), shown)
+    policy = shown["policy"]
+    policy.reset()
+    assert shown["action"][0].numpy() == pytest.approx(policy.act(np.zeros(2)), abs=1e-5)
     commands = re.findall(r"^python -m pdt_lightning\.(.*)", card, re.M)
     assert commands[0] == "tune --ckpt_path small_point --rounds 60"
     assert commands[1].startswith("collect point '--family_options={")
