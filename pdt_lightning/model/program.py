@@ -36,7 +36,7 @@ class Step(nn.Module):
         """Act, and remember.
 
         Args:
-            prompt: the tensors of `B` prompts by name, in the order of the fields of `Prompt`: torch tells them apart by
+            prompt: the tensors of `B` prompts by name, in the order of `Prompt`: torch tells them apart by
                 that.
             memory: as it came from the step before; zeros before the first one: `returns_to_go (B, R - 1, 1)`,
                 `states (B, R - 1, S)` and `actions (B, R - 1, A)`.
