@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fit test bench study check format clean
+.PHONY: help setup fit test bench study docs check format clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ bench: setup  ## Measure speed and memory against the plain way; about 17 minute
 study: setup  ## Make the evidence anew: pretrainings, comparisons, pages; a day on two cores, and it goes on where it was
 	$(BIN)/python -m benchmarks.study --docs docs/studies $(ARGS)
 
+docs: setup  ## Build the site into site/; a warning is an error
+	$(BIN)/zensical build --strict --clean
+
 check: setup  ## Check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,4 +48,4 @@ format: setup  ## Put the code into the project's format
 	$(BIN)/ruff format .
 
 clean:  ## Remove .venv and caches; runs and demonstrations stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) site .cache .pytest_cache .ruff_cache .hypothesis *.egg-info

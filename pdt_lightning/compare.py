@@ -46,7 +46,12 @@ def parser() -> Explaining:
     """The parser of this command."""
     parser = checkpoint_parser("compare", "--ckpt_path FILE --out FOLDER", __doc__)
     add = parser.add_argument
-    add("--ckpt_path", nargs="+", required=True, help="One checkpoint, or several of pretrainings by other seeds.")
+    add(
+        "--ckpt_path",
+        nargs="+",
+        required=True,
+        help="One checkpoint, or several of pretrainings by other seeds: files, or exported models.",
+    )
     add(
         "--tuners",
         nargs="+",

@@ -21,7 +21,8 @@ from pdt_lightning.core.processes import cores
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import quiet, say
 from pdt_lightning.data.segments import Prompt
-from pdt_lightning.model.checkpoints import load
+from pdt_lightning.model.checkpoints import load, results_of
+from pdt_lightning.model.pretrained import located
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import film_results
 from pdt_lightning.rollouts.policy import Policy, Precision
@@ -39,15 +40,20 @@ def parser() -> Explaining:
     """The parser of this command."""
     parser = checkpoint_parser("tune", "--ckpt_path FILE", __doc__)
     add = parser.add_argument
-    add("--ckpt_path", type=str, required=True, help="The checkpoint whose prompts are tuned.")
+    add(
+        "--ckpt_path",
+        type=str,
+        required=True,
+        help="The checkpoint whose prompts are tuned: a file, or the folder or the name of an exported model.",
+    )
     add("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks to tune. Null means all.")
     add("--prompts", type=str | None, default=None, help="A folder of saved prompts to judge; it needs --rounds 0.")
     add(
         "--out",
         type=str | None,
         default=None,
-        help="The folder for the results. Null means tune_N in the run's folder. From what is there a search goes on: "
-        "after a stop, or with more --rounds.",
+        help="The folder for the results. Null means tune_N in the run's folder; of an exported model in runs/<name>. "
+        "From what is there a search goes on: after a stop, or with more --rounds.",
     )
     add("--oracle", type=bool, default=False, help="Whether to look for the best that can be found too.")
     add("--workers", type=Workers | None, default=0, help="How many processes play. 0 means this one, null one a core.")
@@ -86,7 +92,7 @@ def main(args: list[str]) -> None:
             f"--prompts={config.prompts}: there is no such folder. Name one that a run has left, such as {EXAMPLE}."
         )
     pool = RolloutPool(cores() if config.workers is None else config.workers, config.width, config.step_timeout)
-    folder = Path(config.out) if config.out else new_folder(Path(config.ckpt_path).resolve().parent.parent)
+    folder = Path(config.out) if config.out else new_folder(config.ckpt_path)
     check_writable("--out", folder)
     print("Reading the checkpoint and laying out the tasks ...", file=sys.stderr, flush=True)
     module, data = load(config.ckpt_path, config.family_options)
@@ -157,9 +163,10 @@ def saved_prompts(folder: Path, names: Sequence[str]) -> dict[str, Recommendatio
         raise UserError(f"--prompts={folder}: {error}") from error
 
 
-def new_folder(run: Path) -> Path:
-    """The next folder `tune_N` in the run's folder that does not exist yet."""
-    number = 0
+def new_folder(checkpoint: str) -> Path:
+    """The next folder `tune_N` in the run's folder that does not exist yet; of an exported model in `runs/<name>`."""
+    place, number = located(checkpoint), 0
+    run = Path("runs") / place.name if place.is_dir() else results_of(place)
     while (run / f"tune_{number}").exists():
         number += 1
     return run / f"tune_{number}"

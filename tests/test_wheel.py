@@ -86,9 +86,24 @@ def test_its_commands_run_in_an_empty_folder(environment, tmp_path):
     assert "Written to runs/debug/version_0" in said
 
 
+def test_the_package_of_pretrained_models_is_found_by_name(environment, tmp_path):
+    shutil.copytree(ROOT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    bare = ["--no-deps", "--no-index", "--no-build-isolation"]
+    done(*PIP, "wheel", *bare, "--wheel-dir", tmp_path, tmp_path / "models", folder=tmp_path)
+    (path,) = tmp_path.glob("pdt_lightning_models-*.whl")
+    done(*PIP, "--python", environment / "python", "install", *bare[:2], path, folder=tmp_path)
+    use = "import pdt_lightning; print(pdt_lightning.load('point', prompt='point/03').facts['task'])"
+    assert done(environment / "python", "-c", use, folder=tmp_path).strip() == "point/03"
+    with zipfile.ZipFile(path) as opened:
+        held = {name for name in opened.namelist() if ".dist-info/" not in name}
+    package = ROOT / "models" / "pdt_lightning_models"
+    files = {path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert held == {path.relative_to(ROOT / "models").as_posix() for path in files}
+
+
 def test_every_command_is_installed(environment):
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert sorted(scripts) == ["pdt-collect", "pdt-compare", "pdt-fit", "pdt-info", "pdt-tune"]
+    assert sorted(scripts) == ["pdt-collect", "pdt-compare", "pdt-export", "pdt-fit", "pdt-info", "pdt-tune"]
     for name, value in scripts.items():
         assert (environment / name).exists()
         assert callable(EntryPoint(name, value, "console_scripts").load())

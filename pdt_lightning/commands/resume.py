@@ -42,6 +42,11 @@ def check_same(path: Path | str, model: LitPDT, data: MultiTaskDataModule, found
         UserError: naming the options that differ, with both values.
     """
     content = read(path)
+    if "optimizer_states" not in content:
+        raise UserError(
+            f"--ckpt_path={path} holds no state of training, from which a run could go on. Begin new training with its "
+            f"weights: --init_from={path}."
+        )
     shapes = [
         {name: tuple(values.shape) for name, values in weights.items()}
         for weights in (content["state_dict"], model.state_dict())

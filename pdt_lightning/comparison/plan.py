@@ -11,6 +11,7 @@ import yaml
 
 from pdt_lightning.core.errors import UserError, check_range
 from pdt_lightning.core.files import write_atomically
+from pdt_lightning.model.checkpoints import weights_of
 from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.options import TuningOptions
 
@@ -133,7 +134,9 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         """As JSON, with a digest of each checkpoint in place of where it lies."""
-        digests = [hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest() for path in self.checkpoints]
+        digests = [
+            hashlib.blake2b(weights_of(path).read_bytes(), digest_size=8).hexdigest() for path in self.checkpoints
+        ]
         fields = {**asdict(self), "checkpoints": digests}
         fields["after"] = fields.pop("evaluate_after")  # its name in the files of all versions
         return json.loads(json.dumps(fields))

@@ -10,8 +10,10 @@ import torch
 
 from pdt_lightning.core.errors import NotFoundError, UserError
 from pdt_lightning.data.datamodule import MultiTaskDataModule
+from pdt_lightning.model import exported
 from pdt_lightning.model.guests import transformer_class
 from pdt_lightning.model.lit_pdt import LitPDT
+from pdt_lightning.model.pretrained import located, none_of
 
 EXAMPLE = "runs/<name>/version_0/checkpoints/last.ckpt"
 FROM_DATA = ("state_size", "action_size", "max_timesteps", "action_choices")
@@ -32,10 +34,10 @@ NEEDED = {"hyper_parameters": FROM_DATA[:3], "state_dict": (), "datamodule_hyper
 
 
 def read(path: Path | str, option: str = "ckpt_path", parts: Sequence[str] = tuple(NEEDED)) -> dict[str, Any]:
-    """The content of a checkpoint that Lightning wrote of our model and data; tensors are mapped from the file.
+    """The content of a checkpoint of our model and data, which Lightning or `pdt_lightning.export` wrote.
 
     Args:
-        path: of the file.
+        path: of the file, whose tensors are mapped; of an exported folder; or the name of an installed model.
         option: that names it, for messages.
         parts: what has to be in it.
 
@@ -43,12 +45,16 @@ def read(path: Path | str, option: str = "ckpt_path", parts: Sequence[str] = tup
         NotFoundError: if there is no such file.
         UserError: if it is something else, or not whole.
     """
-    path = Path(path)
+    path = located(path)
+    if exported.is_exported(path):
+        return exported.read(path, option)
     if path.is_dir():
         inside = next(iter(sorted(path.rglob("last.ckpt"))), EXAMPLE)
         raise UserError(f"`{option}`={path} is a folder. Name a checkpoint, such as {inside}.")
     if not path.is_file():
-        raise NotFoundError(f"`{option}`={path}: there is no such file. Name a checkpoint, such as {EXAMPLE}.")
+        raise NotFoundError(
+            f"`{option}`={path}: there is no such file. Name a checkpoint, such as {EXAMPLE}.{none_of(path)}"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises many kinds, all of them on account of the file
@@ -69,6 +75,18 @@ def read(path: Path | str, option: str = "ckpt_path", parts: Sequence[str] = tup
                 f"pdt_lightning.fit wrote, such as {EXAMPLE}."
             )
     return content
+
+
+def weights_of(path: Path | str) -> Path:
+    """The file that holds the weights of a checkpoint that can be read."""
+    place = located(path)
+    return place / exported.WEIGHTS if place.is_dir() else place
+
+
+def results_of(path: Path | str) -> Path:
+    """The folder in which the results of a checkpoint lie, its prompts among them: its run's, or the exported one."""
+    place = located(path)
+    return place if place.is_dir() else place.resolve().parent.parent
 
 
 def _strange(path: Path) -> list[str]:

@@ -158,7 +158,7 @@ class Attention:
         if prefix is not None:
             before = prefix.layers[0][0].shape[2]
             given = torch.ones(1, before, dtype=torch.bool, device=device) if prefix.valid is None else prefix.valid
-            rows = max(len(allowed), len(given))
+            rows = max(allowed.shape[0], given.shape[0])
             given = given[:, None, None].expand(rows, self.pieces, piece, -1)
             allowed = torch.cat([given, allowed.expand(rows, -1, -1, -1)], dim=-1)
         self.forbidden = ~allowed[:, None]  # (B or 1, 1, pieces, queries, P + keys)

@@ -13,7 +13,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from pdt_lightning.core.errors import NotFoundError, UserError
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model.actions import DiscreteActions
-from pdt_lightning.model.checkpoints import load_module
+from pdt_lightning.model.checkpoints import load_module, results_of
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tasks.actions import as_action, choices_of
@@ -174,9 +174,11 @@ def load(
     """A policy from a checkpoint and a prompt.
 
     Args:
-        checkpoint: of a run, such as `runs/point/version_0/checkpoints/last.ckpt`.
-        prompt: a saved prompt, such as `runs/point/version_0/prompts/point/03.safetensors`, or a `Prompt`; None only
-            for a model that was trained without prompts.
+        checkpoint: of a run, such as `runs/point/version_0/checkpoints/last.ckpt`; a folder that
+            `pdt_lightning.export` wrote; or the name of an installed pretrained model, such as `half_cheetah_vel`.
+        prompt: a saved prompt, such as `runs/point/version_0/prompts/point/03.safetensors`; the id of a task whose
+            prompt lies with the checkpoint, such as `point/03`; or a `Prompt`. None only for a model that was trained
+            without prompts.
         target_return: return to ask for, in the environment's unit; None: the one kept with the prompt.
         return_scale: of the task, by which the model was trained to divide returns; None: the one kept with the prompt.
 
@@ -192,13 +194,11 @@ def load(
     choices = tuple(module.hparams["action_choices"] or ())
     facts: dict[str, Any] = {}
     if isinstance(prompt, Path | str):
-        if not Path(prompt).is_file():
-            raise NotFoundError(f"prompt={prompt}: there is no such file. A run keeps its prompts under prompts/.")
-        prompt, facts = Prompt.load_with_facts(prompt)
+        prompt, facts = Prompt.load_with_facts(_prompt_file(checkpoint, prompt))
     if prompt is None:
         if model.use_prompt:
-            raise UserError(f"{checkpoint} needs a prompt: give prompt=, such as a file under the run's prompts/.")
-        prompt = _no_prompt(model.state_mean.numel(), model.action_mid.numel())
+            raise UserError(f"{checkpoint} needs a prompt: give prompt=, {_prompts_there(checkpoint)}.")
+        prompt = no_prompt(model.state_mean.numel(), model.action_mid.numel())
     if len(prompt) != 1:
         raise UserError(f"prompt holds {len(prompt)} prompts: give one of them, such as prompt[[0]].")
     for name, given, known in (
@@ -226,7 +226,25 @@ def load(
     return PromptedPolicy(Policy(model, int(module.hparams["context_steps"])), prompt, facts)
 
 
-def _no_prompt(state_size: int, action_size: int) -> Prompt:
+def _prompt_file(checkpoint: Path | str, prompt: Path | str) -> Path:
+    """The file of a prompt that was named by its path, or by its task where it lies with the checkpoint."""
+    of_task = results_of(checkpoint) / "prompts" / f"{prompt}.safetensors"
+    for path in (Path(prompt), of_task):
+        if path.is_file():
+            return path
+    raise NotFoundError(f"prompt={prompt}: there is no such file. Give {_prompts_there(checkpoint)}.")
+
+
+def _prompts_there(checkpoint: Path | str) -> str:
+    """What `prompt=` may be, in words."""
+    folder = results_of(checkpoint) / "prompts"
+    tasks = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.safetensors"))
+    kept = f", or a task whose prompt lies with the checkpoint: {', '.join(tasks)}" if tasks else ""
+    return f"a file under the prompts/ of a run{kept}"
+
+
+def no_prompt(state_size: int, action_size: int) -> Prompt:
+    """What stands for a prompt where a model ignores it."""
     sizes = {"returns_to_go": 1, "states": state_size, "actions": action_size}
     return Prompt(
         **{name: torch.zeros(1, 1, size) for name, size in sizes.items()},
