@@ -101,7 +101,6 @@ def _point(slots: int) -> Study:
         # An episode is a coin: with two of each, the best found would be a lucky prompt and not the best.
         compare=("--objective=return", "--parallel=1", "--oracle_episodes=20"),
         tuners=("all",),
-        rounds=250,
         episodes=60,
         seeds=5,
         published=f"Rietz et al. 2025 report, after 250 rollouts: {_PUBLISHED_POINT[slots]}. Their layout is not "

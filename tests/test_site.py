@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from pdt_lightning import collect, compare, export, fit, tune
-from pdt_lightning.comparison.plan import named, variant
+from pdt_lightning.comparison.plan import tuner_names, variant_options
 from pdt_lightning.data import minari
 from pdt_lightning.data.collect import demonstrate
 from pdt_lightning.model import pretrained
@@ -75,8 +75,8 @@ def options_of(command):
         config = tune.parser().parse_args(flags)
         TuningOptions(**{option: config[option] for option in TuningOptions.__dataclass_fields__})
     elif name == "compare":
-        for tuner in named(compare.parser().parse_args(flags).tuners):
-            variant(tuner, TuningOptions())
+        for tuner in tuner_names(compare.parser().parse_args(flags).tuners):
+            variant_options(tuner, TuningOptions())
     else:
         assert name == "export"
         export.parser().parse_args(flags)
