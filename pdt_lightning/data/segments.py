@@ -1,6 +1,7 @@
 """Segments, all the candidates of one task, and Prompt, what the model is given."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,20 @@ def windows_of(lengths: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]
     return episode, np.arange(len(episode)) - np.repeat(np.cumsum(per_episode) - per_episode, per_episode)
 
 
+@dataclass(frozen=True)
+class Training:
+    """Segments of the training tasks, for what learns from all tasks together.
+
+    Args:
+        source: what their demonstrations follow from, as JSON can write it.
+        draw: random segments of random tasks, as `B` prompts of `H` steps, from `(B, 2)` numbers uniform in [0, 1). The
+            first draw may have to read or collect the demonstrations.
+    """
+
+    source: Any
+    draw: Callable[[np.ndarray], Prompt]
+
+
 class Segments:
     """All windows of `H` steps of one task's candidate demonstrations: the arms of the bandit.
 
@@ -95,12 +110,16 @@ class Segments:
         episodes: the candidate demonstrations of one task.
         steps: `H`.
         name: of the task, for errors.
+        training: segments of the tasks that the transformer was trained on; None where they are not known.
+
+    Attributes:
+        demonstrated: how many of the arms are windows of demonstrations; these come first.
 
     Raises:
         UserError: if no demonstration is long enough.
     """
 
-    def __init__(self, episodes: Episodes, steps: int, name: str = "the task"):
+    def __init__(self, episodes: Episodes, steps: int, name: str = "the task", training: Training | None = None):
         self.episode, self.start = windows_of(episodes.lengths, steps)
         if not len(self.episode):
             raise UserError(
@@ -109,6 +128,8 @@ class Segments:
             )
         self.episodes = episodes
         self.steps = steps
+        self.training = training
+        self.demonstrated = len(self.episode)
 
     def __len__(self) -> int:
         """`N`, the number of arms."""

@@ -17,6 +17,7 @@ from pdt_lightning.core.guests import find
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import Candidate, SegmentTuner, Tuner
+from pdt_lightning.tuners.diffuser import Diffuser
 from pdt_lightning.tuners.features import FEATURES, features
 from pdt_lightning.tuners.flat import FlatBandit
 from pdt_lightning.tuners.hill_climbing import HillClimbing
@@ -40,6 +41,7 @@ TUNERS: dict[str, type[Tuner]] = {
     "demonstration_loss": DemonstrationLoss,
     "best_demonstration": BestDemonstration,
     "soft_prompt": SoftPrompt,
+    "diffuser": Diffuser,
     "uniform": Uniform,
 }
 
@@ -67,6 +69,7 @@ __all__ = [
     "Candidate",
     "Choices",
     "DemonstrationLoss",
+    "Diffuser",
     "FlatBandit",
     "HillClimbing",
     "PublishedBandit",

@@ -195,6 +195,10 @@ class Tuner(ABC):
         """
         return None
 
+    def curves(self) -> Mapping[str, np.ndarray]:
+        """What the tuner learned by before the first rollout, each `(steps,)` by its name; none of most."""
+        return {}
+
     def _predict(self, proposals: Sequence[Any]) -> Sequence[float]:
         """What a model of the outcomes expects of proposals; NaN without one."""
         return [float("nan")] * len(proposals)

@@ -99,6 +99,6 @@ class Listed(Choices):
         """One of them."""
         return (int(rng.integers(len(self.choices))),)
 
-    def made_of(self, point: Choice) -> Choice:
+    def arms(self, point: Choice) -> Choice:
         """In terms of segments, as for others."""
         return tuple(self.choices[point[0]].tolist())

@@ -163,6 +163,7 @@ def _tuned(
             recommended_value=found[number].value,
             budget=cells[number].tuner.budget if cells else 0,
             confidence=cells[number].tuner.confidence() if cells else math.nan,
+            curves=cells[number].tuner.curves() if cells else {},
         )
         if cells and options.verdict_episodes:
             result.record = recorded(result, subject, cells[number], options)
