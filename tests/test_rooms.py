@@ -22,7 +22,7 @@ ROOMS = [
     "callbacks",
     "commands",
 ]
-COMMANDS = {"fit", "tune", "compare", "collect", "info"}
+COMMANDS = {"fit", "tune", "compare", "transfer", "collect", "info"}
 LONGEST = 300  # lines of a file
 
 

@@ -88,7 +88,7 @@ def test_its_commands_run_in_an_empty_folder(environment, tmp_path):
 
 def test_every_command_is_installed(environment):
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert sorted(scripts) == ["pdt-collect", "pdt-compare", "pdt-fit", "pdt-info", "pdt-tune"]
+    assert sorted(scripts) == ["pdt-collect", "pdt-compare", "pdt-fit", "pdt-info", "pdt-transfer", "pdt-tune"]
     for name, value in scripts.items():
         assert (environment / name).exists()
         assert callable(EntryPoint(name, value, "console_scripts").load())
