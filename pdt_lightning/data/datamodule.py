@@ -28,7 +28,7 @@ from pdt_lightning.data.episodes import Episodes, Statistics
 from pdt_lightning.data.facts import Facts
 from pdt_lightning.data.mapped import open_episodes
 from pdt_lightning.data.option_types import Attention, Count, Share, Steps, Workers
-from pdt_lightning.data.segments import Prompt, Segments, Training
+from pdt_lightning.data.segments import Segments, Training
 from pdt_lightning.data.streams import FixedBatches, UpdateStream
 from pdt_lightning.tasks.actions import choices_of
 from pdt_lightning.tasks.base import Task, make_family
@@ -231,14 +231,14 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         """All candidate segments of one tuned task."""
         number = list(self.prompt_tasks).index(task_id)
         known = ("family", "family_options", "segment_steps", "prompt_sampling", "validation_share", "seed")
-        training = Training([self.hparams[name] for name in known], self.training_segments)
+        training = Training([self.hparams[name] for name in known], self.open_training)
         return Segments(self._prompt_episodes.of_task(number), self.hparams["segment_steps"], task_id, training)
 
-    def training_segments(self, u: np.ndarray) -> Prompt:
-        """Random segments of random training tasks, which are mapped now if they are not; see `segments.Training`."""
+    def open_training(self) -> Pool:
+        """What is trained on, which is collected and mapped now if only candidates were asked for before."""
         self.prepare_data()
         self.setup()
-        return self.training_pool.prompts(u[:, 1:], (u[:, 0] * len(self.training_tasks)).astype(np.int64))
+        return self.training_pool
 
     def batch(self, update: int, rank: int = 0, world_size: int = 1) -> Batch:
         """This rank's share of the global batch of one update; sample i of it depends on (seed, update, i) alone."""

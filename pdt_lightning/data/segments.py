@@ -91,16 +91,15 @@ def windows_of(lengths: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Training:
-    """Segments of the training tasks, for what learns from all tasks together.
+    """The demonstrations of the training tasks, for what learns from all tasks together.
 
     Args:
-        source: what their demonstrations follow from, as JSON can write it.
-        draw: random segments of random tasks, as `B` prompts of `H` steps, from `(B, 2)` numbers uniform in [0, 1). The
-            first draw may have to read or collect the demonstrations.
+        source: what they follow from, as JSON can write it.
+        open: gives them as a `batches.Pool`; the first time they may have to be read or collected.
     """
 
     source: Any
-    draw: Callable[[np.ndarray], Prompt]
+    open: Callable[[], Any]  # of `batches.Pool`, which stands on segments itself
 
 
 class Segments:
@@ -110,7 +109,7 @@ class Segments:
         episodes: the candidate demonstrations of one task.
         steps: `H`.
         name: of the task, for errors.
-        training: segments of the tasks that the transformer was trained on; None where they are not known.
+        training: demonstrations of the tasks that the transformer was trained on; None where they are not known.
 
     Attributes:
         demonstrated: how many of the arms are windows of demonstrations; these come first.

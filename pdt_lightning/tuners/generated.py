@@ -33,7 +33,8 @@ from pdt_lightning.tuners.spaces import as_prompts, as_values
 
 SAMPLE = 4096  # segments whose mean and spread stand for all
 BATCH = 128  # segments of an update
-UPDATES, RATE = 2000, 1e-3  # on the training tasks' segments
+UPDATES, RATE = 2000, 1e-3  # on the training tasks' segments, at most
+PASSES = 100  # through them, at most: few segments are soon learned by heart
 FIT_UPDATES, FIT_RATE = 100, 3e-4  # on a task's own
 GUIDED, WINDOWS = 8, 16  # prompts and windows of demonstrations in each of the latter
 COUNT = 64  # segments that are drawn
@@ -102,19 +103,20 @@ def learned(segments: Segments, policy: Policy) -> tuple[Denoiser, np.ndarray]:
             "know. Take them from MultiTaskDataModule.segments, or choose another tuner."
         )
     statistics = {name: getattr(model, name).tolist() for name in STATISTICS}
-    constants = [SAMPLE, BATCH, UPDATES, RATE, denoising.STEPS, denoising.WIDTH]
+    constants = [SAMPLE, BATCH, UPDATES, RATE, PASSES, denoising.STEPS, denoising.WIDTH]
 
     def made() -> bytes:
-        say(f"Learning to generate segments from those of the training tasks, {UPDATES} updates, once for all ...")
-        rng = generator(0, "generated segments", "learning")
-        vectors, known = as_values(sample := training.draw(rng.random((SAMPLE, 2))), model), conditions(sample)
-        denoiser = Denoiser(vectors, known)
+        pool, rng = training.open(), generator(0, "generated segments", "learning")
+        updates = min(UPDATES, PASSES * int(pool.window_offsets[-1]) // BATCH)
+        say(f"Learning to generate segments from those of the training tasks, {updates} updates, once for all ...")
 
-        def examples() -> tuple[Tensor, Tensor]:
-            drawn = training.draw(rng.random((BATCH, 2)))
+        def examples(count: int = BATCH) -> tuple[Tensor, Tensor]:
+            u = rng.random((count, 2))
+            drawn = pool.prompts(u[:, 1:], (u[:, 0] * len(pool.first_member)).astype(np.int64))
             return as_values(drawn, model), conditions(drawn)
 
-        losses = learn(denoiser, examples, UPDATES, RATE, rng)
+        denoiser = Denoiser(*examples(SAMPLE))
+        losses = learn(denoiser, examples, updates, RATE, rng)
         return save({**denoiser.state_dict(), "losses": torch.from_numpy(losses)})
 
     def write(folder: Path) -> None:

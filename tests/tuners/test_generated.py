@@ -10,6 +10,7 @@ import torch
 
 from pdt_lightning.core import cache
 from pdt_lightning.core.errors import UserError
+from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.finetuning import finetuned
 from pdt_lightning.rollouts.policy import Policy
@@ -20,7 +21,7 @@ from pdt_lightning.tuners.references import References, best_demonstrations
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import tune
 from pdt_lightning.tuning.subject import Subject
-from tests.conftest import untrained
+from tests.conftest import POINT, untrained
 
 
 @pytest.fixture(scope="module")
@@ -114,27 +115,32 @@ def test_two_that_learn_it_at_once_end_with_the_same(point_data, policy, monkeyp
     """The second one begins and ends while the first one is at work."""
     monkeypatch.setenv("PDT_LIGHTNING_CACHE", str(tmp_path))
     segments, found = fresh(point_data), []
-    draw = segments.training.draw
 
-    def interrupted(u):
-        if not found:
-            found.append(None)
-            found[0] = learned(fresh(point_data), policy)[0]
-        return draw(u)
+    def interrupted():
+        found.append(learned(fresh(point_data), policy)[0])
+        return point_data.training_pool
 
-    segments.training = replace(segments.training, draw=interrupted)
+    segments.training = replace(segments.training, open=interrupted)
     first, _ = learned(segments, policy)
     assert np.array_equal(values(first), values(found[0]))
     assert [path.name for path in tmp_path.iterdir()] == [files()[0].parent.name]
 
 
-def test_training_segments_are_those_of_the_training_tasks(point_data, segments):
-    rng = np.random.default_rng(0)
-    drawn = segments.training.draw(rng.random((50, 2)))
-    assert drawn.states.shape == (50, 3, 2)
-    pool = point_data.training_pool
-    known = {pool.episodes.steps[row, :2].tobytes() for row in range(len(pool.episodes.steps))}
-    assert {state.numpy().tobytes() for state in drawn.states.flatten(0, 1)} <= known
+def test_few_training_segments_are_not_learned_by_heart(point_data, segments, policy, monkeypatch, tmp_path):
+    monkeypatch.setenv("PDT_LIGHTNING_CACHE", str(tmp_path))
+    monkeypatch.setattr(generated, "PASSES", 2)
+    pool = segments.training.open()
+    assert pool is point_data.training_pool
+    windows = int((pool.episodes.lengths_of(pool.members) - 2).sum())
+    _, losses = learned(segments, policy)
+    assert len(losses) == 2 * windows // generated.BATCH < 20
+
+
+def test_where_only_candidates_were_asked_for_the_training_tasks_are_mapped_now(policy):
+    data = MultiTaskDataModule(**POINT)
+    data.prepare_candidates()
+    assert data.statistics is None
+    assert len(data.segments("point/03").training.open().members) == 13 * 3
 
 
 def test_without_the_training_tasks_nothing_is_generated(segments, policy):
