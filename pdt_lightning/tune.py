@@ -6,7 +6,6 @@ python -m pdt_lightning.tune --ckpt_path runs/metaworld/version_0/checkpoints/la
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, 
 from pdt_lightning.core.processes import cores
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import quiet, say
-from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model.checkpoints import load, results_of
 from pdt_lightning.model.pretrained import located
 from pdt_lightning.results import report
@@ -29,7 +27,7 @@ from pdt_lightning.rollouts.policy import Policy, Precision
 from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
 from pdt_lightning.tuning.journal import path_of
 from pdt_lightning.tuning.options import TuningOptions
-from pdt_lightning.tuning.phase import Recommendation
+from pdt_lightning.tuning.phase import saved_prompts
 from pdt_lightning.tuning.subject import Subject, check_prompt
 
 EXAMPLE = "runs/<name>/version_0/prompts"
@@ -143,24 +141,6 @@ def main(args: list[str]) -> None:
         *(f"{name}/" for name in ("prompts", "figures", "videos") if (folder / name).is_dir()),
     ]
     say(f"Written to {folder}: {', '.join(left)}.")
-
-
-def saved_prompts(folder: Path, names: Sequence[str]) -> dict[str, Recommendation]:
-    """The prompt of each task in a folder, and where it comes from.
-
-    Raises:
-        UserError: if one is missing or broken.
-    """
-    paths = {name: folder / f"{name}.safetensors" for name in names}
-    if missing := [name for name, path in paths.items() if not path.is_file()]:
-        raise NotFoundError(
-            f"--prompts={folder} has no prompt of {missing[0]}: {paths[missing[0]]} is missing. Name the tasks that it "
-            "has prompts of with --tasks, or the prompts of a run with this checkpoint's tasks."
-        )
-    try:
-        return {name: Recommendation(*Prompt.load_with_origin(path)) for name, path in paths.items()}
-    except UserError as error:
-        raise UserError(f"--prompts={folder}: {error}") from error
 
 
 def new_folder(checkpoint: str) -> Path:

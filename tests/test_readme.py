@@ -20,6 +20,7 @@ FITS = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 COLLECTS = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.collect")]
 COMPARES = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.compare")]
+TRANSFERS = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.transfer")]
 TUNES = [shlex.split(line)[3:] for line in COMMANDS if line.startswith("python -m pdt_lightning.tune")]
 # Of a user's file; see test_own_data.py.
 OWN = [flags for flags in (*FITS, *TUNES, *COLLECTS) if "own_data" in " ".join(flags)]
@@ -31,7 +32,7 @@ def test_all_commands_are_known():
     # The test of the wheel tries these.
     installed = [line for line in COMMANDS if line.startswith(("pip install", "pdt-fit"))]
     assert len(installed) == 2
-    assert len(COMMANDS) == 2 + len(installed) + sum(map(len, (FITS, TUNES, COLLECTS, COMPARES, OWN)))
+    assert len(COMMANDS) == 2 + len(installed) + sum(map(len, (FITS, TUNES, COLLECTS, COMPARES, TRANSFERS, OWN)))
     assert len(OWN) == 3
     targets = re.findall(r"^(\w+):.*## ", (ROOT / "Makefile").read_text(), re.M)
     assert {"setup", "fit", "test", "check", "help"} <= set(targets)
@@ -91,6 +92,13 @@ def test_a_compare_command_runs(runs, flags, tmp_path):
     listed = re.findall(r"^\| `(\w+)` \|", README, re.M)
     named = {name for name in flags if name in TUNERS or ":" in name}
     assert found == (set(listed) & {*TUNERS, "finetune"} if "all" in flags else {*named, "uniform"})
+
+
+@pytest.mark.parametrize("flags", TRANSFERS, ids=" ".join)
+def test_a_transfer_command_runs(runs, flags, tmp_path):
+    there = [re.sub("runs/point/version_[01]", f"{runs}/runs/metaworld/version_0", flag) for flag in flags]
+    command("transfer", *there, "--episodes=1", "--tasks=[point/03]", f"--out={tmp_path}")
+    assert (tmp_path / "figures" / "transfer.png").exists()
 
 
 def test_the_resuming_command_goes_on_where_the_run_stopped(runs):

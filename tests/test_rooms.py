@@ -22,7 +22,7 @@ ROOMS = [
     "callbacks",
     "commands",
 ]
-COMMANDS = {"fit", "tune", "compare", "collect", "export", "info"}
+COMMANDS = {"fit", "tune", "compare", "transfer", "collect", "export", "info"}
 LONGEST = 300  # lines of a file
 
 

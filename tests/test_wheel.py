@@ -103,7 +103,9 @@ def test_the_package_of_pretrained_models_is_found_by_name(environment, tmp_path
 
 def test_every_command_is_installed(environment):
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert sorted(scripts) == ["pdt-collect", "pdt-compare", "pdt-export", "pdt-fit", "pdt-info", "pdt-tune"]
+    assert [name.removeprefix("pdt-") for name in sorted(scripts)] == [
+        *("collect", "compare", "export", "fit", "info", "transfer", "tune"),
+    ]
     for name, value in scripts.items():
         assert (environment / name).exists()
         assert callable(EntryPoint(name, value, "console_scripts").load())

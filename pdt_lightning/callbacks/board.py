@@ -164,6 +164,9 @@ def write_curves(folder: Path, results: Sequence[TaskResult]) -> None:
         for result in results:
             by_success = result.record is not None and result.record.objective == "success"
             untuned = result.yardstick.successes if by_success else result.yardstick.returns
+            for name, values in result.curves.items():
+                for step, value in enumerate(values.tolist()):
+                    writer.add_scalar(f"{name.replace(' ', '_')}/{result.task}", value, step)
             for trial in result.trials:
                 if trial.outcome.failed is None:
                     seen = (trial.outcome.success or 0.0) if by_success else trial.outcome.total

@@ -1,4 +1,4 @@
-"""What `tune` and `compare` share: both take a checkpoint, and begin with the options that its run was tuned with."""
+"""What `tune`, `compare` and `transfer` share: they take a checkpoint, and the first two its run's options too."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -32,9 +32,10 @@ ALL = (
     "demonstration_loss",
     "best_demonstration",
     "soft_prompt",
+    "diffuser",
     UNTUNED,
 )
-WITHOUT_ROLLOUTS = (FINETUNE, "demonstration_loss", "best_demonstration", "soft_prompt")
+WITHOUT_ROLLOUTS = (FINETUNE, "demonstration_loss", "best_demonstration", "soft_prompt", "diffuser")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from pdt_lightning.core import cache
-from pdt_lightning.core.errors import UserError, check_memory
+from pdt_lightning.core.errors import UserError, check_memory, suggestion
 from pdt_lightning.data import minari
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.segments import Segments
@@ -221,3 +221,21 @@ def check_segments(episodes: Episodes, members: np.ndarray, steps: int, tasks: S
             f"{tasks[worst].id} has fewer than 2 training episodes of `data.segment_steps`={steps} steps. Lower it or "
             "collect longer episodes."
         )
+
+
+def chosen_tasks(names: Sequence[str] | None, held_out: list[str]) -> list[str]:
+    """Ids of the held-out tasks to tune: all where `names` is None.
+
+    Raises:
+        UserError: if `names` is empty or has others in it.
+    """
+    if names is None:
+        return held_out
+    if unknown := [name for name in names if name not in held_out]:
+        raise UserError(
+            f"`tuning.tasks`: {unknown[0]} is not a held-out task. They are: "
+            f"{', '.join(held_out)}.{suggestion(unknown[0], held_out)}"
+        )
+    if not names:
+        raise UserError(f"`tuning.tasks`=[] names no task. Leave it out for all, or choose of: {', '.join(held_out)}.")
+    return [name for name in held_out if name in names]

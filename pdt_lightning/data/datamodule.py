@@ -20,6 +20,7 @@ from pdt_lightning.data.checks import (
     check_environments,
     check_rows,
     check_segments,
+    chosen_tasks,
     validation_episodes,
 )
 from pdt_lightning.data.collect import collect
@@ -28,7 +29,7 @@ from pdt_lightning.data.facts import Facts
 from pdt_lightning.data.mapped import open_episodes
 from pdt_lightning.data.normalisation import Statistics
 from pdt_lightning.data.option_types import Attention, Count, Share, Steps, Workers
-from pdt_lightning.data.segments import Segments
+from pdt_lightning.data.segments import Segments, Training
 from pdt_lightning.data.streams import FixedBatches, UpdateStream
 from pdt_lightning.tasks.actions import choices_of
 from pdt_lightning.tasks.base import Task, make_family
@@ -121,19 +122,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         Raises:
             UserError: if `names` is empty or has others in it.
         """
-        held_out = [task.id for task in self.family.heldout_tasks]
-        if names is None:
-            return held_out
-        if unknown := [name for name in names if name not in held_out]:
-            raise UserError(
-                f"`tuning.tasks`: {unknown[0]} is not a held-out task. They are: "
-                f"{', '.join(held_out)}.{suggestion(unknown[0], held_out)}"
-            )
-        if not names:
-            raise UserError(
-                f"`tuning.tasks`=[] names no task. Leave it out for all, or choose of: {', '.join(held_out)}."
-            )
-        return [name for name in held_out if name in names]
+        return chosen_tasks(names, [task.id for task in self.family.heldout_tasks])
 
     def check(self, ranks: int = 1) -> None:
         """Refuse what can be told before anything is collected or trained.
@@ -242,7 +231,15 @@ class MultiTaskDataModule(lightning.LightningDataModule):
     def segments(self, task_id: str) -> Segments:
         """All candidate segments of one tuned task."""
         number = list(self.prompt_tasks).index(task_id)
-        return Segments(self._prompt_episodes.of_task(number), self.hparams["segment_steps"], task_id)
+        known = ("family", "family_options", "segment_steps", "prompt_sampling", "validation_share", "seed")
+        training = Training([self.hparams[name] for name in known], self.open_training)
+        return Segments(self._prompt_episodes.of_task(number), self.hparams["segment_steps"], task_id, training)
+
+    def open_training(self) -> Pool:
+        """What is trained on, which is collected and mapped now if only candidates were asked for before."""
+        self.prepare_data()
+        self.setup()
+        return self.training_pool
 
     def batch(self, update: int, rank: int = 0, world_size: int = 1) -> Batch:
         """This rank's share of the global batch of one update; sample i of it depends on (seed, update, i) alone."""

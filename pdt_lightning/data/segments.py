@@ -1,6 +1,7 @@
 """Segments, all the candidates of one task, and Prompt, what the model is given."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,19 @@ def windows_of(lengths: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]
     return episode, np.arange(len(episode)) - np.repeat(np.cumsum(per_episode) - per_episode, per_episode)
 
 
+@dataclass(frozen=True)
+class Training:
+    """The demonstrations of the training tasks, for what learns from all tasks together.
+
+    Args:
+        source: what they follow from, as JSON can write it.
+        open: gives them as a `batches.Pool`; the first time they may have to be read or collected.
+    """
+
+    source: Any
+    open: Callable[[], Any]  # of `batches.Pool`, which stands on segments itself
+
+
 class Segments:
     """All windows of `H` steps of one task's candidate demonstrations: the arms of the bandit.
 
@@ -95,12 +109,16 @@ class Segments:
         episodes: the candidate demonstrations of one task.
         steps: `H`.
         name: of the task, for errors.
+        training: demonstrations of the tasks that the transformer was trained on; None where they are not known.
+
+    Attributes:
+        demonstrated: how many of the arms are windows of demonstrations; these come first.
 
     Raises:
         UserError: if no demonstration is long enough.
     """
 
-    def __init__(self, episodes: Episodes, steps: int, name: str = "the task"):
+    def __init__(self, episodes: Episodes, steps: int, name: str = "the task", training: Training | None = None):
         self.episode, self.start = windows_of(episodes.lengths, steps)
         if not len(self.episode):
             raise UserError(
@@ -109,6 +127,8 @@ class Segments:
             )
         self.episodes = episodes
         self.steps = steps
+        self.training = training
+        self.demonstrated = len(self.episode)
 
     def __len__(self) -> int:
         """`N`, the number of arms."""

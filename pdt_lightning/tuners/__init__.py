@@ -19,6 +19,7 @@ from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import Candidate, SegmentTuner, Tuner
 from pdt_lightning.tuners.cma_es import CMAES
+from pdt_lightning.tuners.diffuser import Diffuser
 from pdt_lightning.tuners.elite import Elite
 from pdt_lightning.tuners.features import FEATURES, features
 from pdt_lightning.tuners.flat import FlatBandit
@@ -49,6 +50,7 @@ TUNERS: dict[str, type[Tuner]] = {
     "demonstration_loss": DemonstrationLoss,
     "best_demonstration": BestDemonstration,
     "soft_prompt": SoftPrompt,
+    "diffuser": Diffuser,
     "uniform": Uniform,
 }
 
@@ -78,6 +80,7 @@ __all__ = [
     "Choices",
     "ClusteredHalving",
     "DemonstrationLoss",
+    "Diffuser",
     "Elite",
     "FlatBandit",
     "HillClimbing",

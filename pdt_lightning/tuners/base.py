@@ -209,6 +209,10 @@ class Tuner(ABC):
         """`(N,)` how well each segment is thought of before the first rollout, in any unit; None if nothing is."""
         return None
 
+    def curves(self) -> Mapping[str, np.ndarray]:
+        """What the tuner learned by before the first rollout, each `(steps,)` by its name; none of most."""
+        return {}
+
     def _predict(self, proposals: Sequence[Any]) -> Sequence[float]:
         """What a model of the outcomes expects of proposals; NaN without one."""
         return [float("nan")] * len(proposals)

@@ -134,10 +134,10 @@ def least_loss(references: References, losses: np.ndarray, slots: int) -> Choice
 
     Args:
         references: of the task.
-        losses: `(N,)` of every segment in all slots at once.
+        losses: `(N,)` of every segment in all slots at once; of one that is no candidate infinite.
         slots: `J`.
     """
-    finalists = np.argsort(losses, kind="stable")[:FINALISTS]
+    finalists = np.argsort(losses, kind="stable")[: min(FINALISTS, np.isfinite(losses).sum())]
     best = np.full(slots, finalists[0])
     for slot in list(range(slots)) * SWEEPS if slots > 1 else ():
         tried = np.repeat(best[None], len(finalists), axis=0)

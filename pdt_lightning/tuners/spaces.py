@@ -53,17 +53,22 @@ class Choices(Space):
         """Segments drawn uniformly over all windows."""
         return tuple(rng.integers(len(self.segments), size=self.slots).tolist())
 
-    def made_of(self, point: Choice) -> Choice:
-        """The point itself."""
+    def arms(self, point: Choice) -> Choice:
+        """The number of each slot's segment: the point itself."""
         return point
+
+    def made_of(self, point: Choice) -> Choice:
+        """The same where all of them are the task's own."""
+        arms = self.arms(point)
+        return arms if max(arms) < self.segments.demonstrated else ()
 
     def prompt(self, point: Choice) -> Prompt:
         """The segments, one after the other."""
-        return self.segments.gather(np.array([self.made_of(point)]))
+        return self.segments.gather(np.array([self.arms(point)]))
 
     def describe(self, point: Choice) -> str:
-        """Each segment's steps and demonstration."""
-        return "; ".join(self.segments.describe(segment) for segment in self.made_of(point))
+        """Each segment in words."""
+        return "; ".join(self.segments.describe(segment) for segment in self.arms(point))
 
     def restored(self, values: Sequence[int]) -> Choice:
         """As a tuple again."""
@@ -95,9 +100,32 @@ class Listed(Choices):
         """One of them."""
         return (int(rng.integers(len(self.choices))),)
 
-    def made_of(self, point: Choice) -> Choice:
+    def arms(self, point: Choice) -> Choice:
         """In terms of segments, as for others."""
         return tuple(self.choices[point[0]].tolist())
+
+
+def as_values(prompts: Prompt, model: PromptDecisionTransformer) -> Tensor:
+    """`(B, n)` returns-to-go, states and actions of each prompt, in the units that the model normalises by, on CPU."""
+    prompts = prompts.to(model.state_mean.device)
+    states, actions = model.normalise_states(prompts.states), model.normalise_actions(prompts.actions)
+    return torch.cat([part.flatten(1) for part in (prompts.returns_to_go, states, actions)], dim=1).cpu()
+
+
+def as_prompts(values: Tensor, like: Prompt, model: PromptDecisionTransformer) -> Prompt:
+    """The prompts that `as_values` makes such values of, through which gradients pass.
+
+    Args:
+        values: `(B, n)` float32, on the CPU.
+        like: `B` prompts with their timesteps and mask, and with states of their type.
+        model: says what states and actions are normalised by.
+    """
+    parts = (like.returns_to_go, like.states, like.actions)
+    split = values.split([part[0].numel() for part in parts], dim=1)
+    to_go, states, actions = (own.view_as(part) for own, part in zip(split, parts, strict=True))
+    states = states.to(like.states.dtype) * model.state_std.cpu() + model.state_mean.cpu()
+    actions = actions * model.action_half.cpu() + model.action_mid.cpu()
+    return Prompt(to_go, states, actions, like.timesteps, like.mask)
 
 
 class Values(Space):
@@ -120,10 +148,7 @@ class Values(Space):
 
     def point(self, prompt: Prompt) -> np.ndarray:
         """`(n,)` float64 of one prompt."""
-        prompt, model = prompt.to(self.model.state_mean.device), self.model
-        states, actions = model.normalise_states(prompt.states), model.normalise_actions(prompt.actions)
-        parts = (prompt.returns_to_go, states, actions)
-        return torch.cat([part.flatten() for part in parts]).double().cpu().numpy()
+        return as_values(prompt, self.model)[0].double().numpy()
 
     def neighbour(self, point: np.ndarray, rng: np.random.Generator, size: float) -> np.ndarray:
         """A point with Gaussian noise of standard deviation `size` on every value."""
@@ -135,13 +160,7 @@ class Values(Space):
 
     def of_tensor(self, point: Tensor) -> Prompt:
         """The same of a tensor `(n,)` on the CPU, through which gradients pass."""
-        model, first = self.model, self.first
-        parts = (first.returns_to_go, first.states, first.actions)
-        split = point.float().split([part.numel() for part in parts])
-        to_go, states, actions = (values.view_as(part) for values, part in zip(split, parts, strict=True))
-        states = states.to(first.states.dtype) * model.state_std.cpu() + model.state_mean.cpu()
-        actions = actions * model.action_half.cpu() + model.action_mid.cpu()
-        return Prompt(to_go, states, actions, first.timesteps, first.mask)
+        return as_prompts(point.float()[None], self.first, self.model)
 
     def describe(self, point: np.ndarray) -> str:
         """Where they began, and how far away a value is from there (root mean square)."""

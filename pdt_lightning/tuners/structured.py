@@ -13,15 +13,16 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from pdt_lightning.core.ranges import NonNegativeFloat, check_types
+from pdt_lightning.core.ranges import NonNegativeFloat, NonNegativeInt, check_types
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import OPTIONS, Choice
 from pdt_lightning.tuners.confidence import confidence
 from pdt_lightning.tuners.exploration import ExplorationName, best_choice, exploration_class
-from pdt_lightning.tuners.features import FeaturesName, feature_maker
+from pdt_lightning.tuners.features import FeaturesName, feature_maker, made_once
 from pdt_lightning.tuners.features import features as features_of_segments
+from pdt_lightning.tuners.generated import enlarged
 from pdt_lightning.tuners.prior import Informed, Prior, PriorName, prior_maker, standardised
 from pdt_lightning.tuners.recommend import Finalists, by_choice, worth
 from pdt_lightning.tuners.reward_models import Apart, RewardModel, RewardModelName, reward_model_class
@@ -47,6 +48,9 @@ class StructuredBandit(Finalists):
             tell, or `none`.
         tolerance: the search is over when the recommended prompt is surely within this of the best: a share of success,
             or of the best demonstrations' return. 0: only when the budget is spent.
+
+    `make` also takes, as an option, how many segments are `generated` by the denoiser of `Diffuser` and tried like the
+    others; 0: none.
     """
 
     def __init__(
@@ -92,8 +96,20 @@ class StructuredBandit(Finalists):
         credit: Credit = "own",
         prior: PriorName = "demonstrations",
         tolerance: NonNegativeFloat = 0.05,
+        generated: NonNegativeInt = 0,
     ) -> Self:
-        """With the features and the prior of the segments that the policy's transformer gives."""
+        """With the features and the prior of the segments that the policy's transformer gives.
+
+        Where segments are `generated`, tuners of all budgets and seeds have the same ones among their arms.
+        """
+        if generated:
+            own = segments
+            segments, _ = made_once(
+                ("generated", slots, generated),
+                own,
+                policy,
+                lambda: enlarged(own, policy, slots, generated, 1.0, generator(0, "generated segments", "drawing")),
+            )
         known, held = features_of_segments(features, segments, policy), prior_maker(prior)(segments, policy, slots)
         return cls(segments, budget, rng, slots, known, reward_model, exploration, credit, held, tolerance)
 

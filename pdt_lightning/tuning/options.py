@@ -23,14 +23,15 @@ class TuningOptions:
     Args:
         tuner: `structured`, the bandit; `uniform`, no tuning; or a rival: `published`, `random_search`,
             `hill_climbing`, `zo_rank_sgd`, `cma_es`, `elite`, `triple`, `neural_ucb`, `flat`; or one that spends no
-            rollout: `demonstration_loss`, `best_demonstration`, `soft_prompt`; or one of your own, by the path of its
-            class, such as `my_package.Mine`.
+            rollout: `demonstration_loss`, `best_demonstration`, `soft_prompt`, `diffuser`; or one of your own, by the
+            path of its class, such as `my_package.Mine`.
         tuner_options: of that tuner, such as `{exploration: ucb}`. `structured` takes `features` (`encoded` by the
             transformer, or `raw` values), `reward_model` (`linear`), `exploration` (`thompson`, `ucb`,
             `epsilon_greedy`, `sparsemax`), `credit` (each slot of a prompt has its `own` share of the return, or the
-            `whole`, as published), `prior` (what the `demonstrations` tell before the first rollout, or `none`) and
-            `tolerance` (how near to the best a prompt has to be for the search to end early; 0: it never does); `flat`
-            takes the first three. What they name may be yours too, by its path.
+            `whole`, as published), `prior` (what the `demonstrations` tell before the first rollout, or `none`),
+            `tolerance` (how near to the best a prompt has to be for the search to end early; 0: it never does) and
+            `generated` (segments drawn by the denoiser of `diffuser` that are tried too); `flat` takes the first three.
+            What they name may be yours too, by its path.
         rounds: rollouts that the tuner may spend on a task; 0: prompts are chosen from what the demonstrations tell.
         parallel: rollouts of a task between two fits of the tuner.
         objective: `return`; `success`, the highest of an episode, ties broken by return; `success_only`, without that;

@@ -7,10 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from threadpoolctl import threadpool_limits
 
+from pdt_lightning.core.errors import NotFoundError, UserError
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.core.terminal import say
 from pdt_lightning.data.segments import Prompt
@@ -40,6 +42,24 @@ class Recommendation:
     prompt: Prompt
     origin: str
     value: float = math.nan
+
+
+def saved_prompts(folder: Path, names: Sequence[str]) -> dict[str, Recommendation]:
+    """The prompt of each task in a folder, and where it comes from.
+
+    Raises:
+        UserError: if one is missing or broken.
+    """
+    paths = {name: folder / f"{name}.safetensors" for name in names}
+    if missing := [name for name, path in paths.items() if not path.is_file()]:
+        raise NotFoundError(
+            f"`tuning.prompts`={folder} has no prompt of {missing[0]}: {paths[missing[0]]} is missing. Name the tasks "
+            "that it has prompts of with `tuning.tasks`, or the prompts of a run with this checkpoint's tasks."
+        )
+    try:
+        return {name: Recommendation(*Prompt.load_with_origin(path)) for name, path in paths.items()}
+    except UserError as error:
+        raise UserError(f"`tuning.prompts`={folder}: {error}") from error
 
 
 def planned_rollouts(options: TuningOptions, tasks: int, with_oracle: bool, judged_only: bool = False) -> int:
@@ -166,6 +186,7 @@ def _tuned(
             recommended_value=recommendations[number].value,
             budget=cells[number].tuner.budget if cells else 0,
             confidence=cells[number].tuner.confidence() if cells else math.nan,
+            curves=cells[number].tuner.curves() if cells else {},
         )
         if cells and options.verdict_episodes:
             result.record = make_record(result, subject, cells[number], options)

@@ -146,7 +146,8 @@ def record_of_search(
         recommended=np.array([trial.recommended_value for trial in trials], np.float64),
         retried=min(tuner.exploring, len(trials)),
         best=np.array(recommended.choice, np.int64),
-        estimates=None if estimates is None else np.asarray(estimates, np.float64),
+        # Generated segments come after the task's own, along whose demonstrations estimates are drawn.
+        estimates=None if estimates is None else np.asarray(estimates, np.float64)[:, : len(segments)],
         untuned=np.array(verdicts["untuned"], np.float64),
         tuned=np.array(verdicts["tuned"], np.float64),
         oracle=np.array(verdicts["oracle"], np.float64) if "oracle" in verdicts else None,

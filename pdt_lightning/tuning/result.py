@@ -1,6 +1,6 @@
 """What a phase finds out about one task."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -87,6 +87,7 @@ class TaskResult:
         budget: rollouts that the tuner might have spent; it may have been sure before.
         confidence: how sure it was at the end; NaN of a tuner that does not say.
         record: what the figures are drawn from; None where no prompt was searched.
+        curves: what the tuner learned by before the first rollout, by name.
     """
 
     task: str
@@ -103,3 +104,4 @@ class TaskResult:
     budget: int = 0
     confidence: float = float("nan")
     record: Record | None = None
+    curves: Mapping[str, np.ndarray] = field(default_factory=dict)

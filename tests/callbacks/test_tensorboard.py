@@ -10,8 +10,10 @@ import urllib.request
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pdt_lightning.callbacks.board import KINDS, SHARED
+from pdt_lightning.callbacks.board import KINDS, SHARED, write_curves
+from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
 from tests.browser import chromium, crop, look
 from tests.conftest import POINT_FLAGS
 from tests.processes import command
@@ -198,3 +200,12 @@ def test_the_browser_shows_the_hyper_parameters(board):
     found, page = look(f"{board}#hparams", table)
     assert found
     assert crop(page, found[0]).std() > 5
+
+
+def test_what_a_tuner_learned_by_is_a_curve_of_its_phase(tmp_path):
+    episodes = EpisodeStatistics([1.0])
+    curves = {"guidance": np.array([0.5, 0.25]), "denoising of all tasks": np.array([1.0])}
+    write_curves(tmp_path, [TaskResult("a/1", True, *[episodes] * 4, None, [], None, "", 0.0, curves=curves)])
+    board = EventAccumulator(str(tmp_path)).Reload()
+    assert set(board.Tags()["scalars"]) == {"guidance/a/1", "denoising_of_all_tasks/a/1"}
+    assert [(one.step, one.value) for one in board.Scalars("guidance/a/1")] == [(0, 0.5), (1, 0.25)]

@@ -15,7 +15,7 @@ from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.rollouts.finetuning import finetuned
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Row, rollout
-from pdt_lightning.tuners import make_tuner
+from pdt_lightning.tuners import generated, make_tuner
 from pdt_lightning.tuners.references import References
 from tests.conftest import untrained
 from tests.walks import record, walk
@@ -141,8 +141,11 @@ def test_demonstrations_compare_prompts_by_cross_entropy(two):
     assert np.isfinite(References(segments, policy).of_segments(2)).all()
 
 
-@pytest.mark.parametrize("name", ["structured", "hill_climbing", "zo_rank_sgd", "demonstration_loss", "soft_prompt"])
-def test_tuners_propose_prompts_that_can_be_played(two, name):
+@pytest.mark.parametrize(
+    "name", ["structured", "hill_climbing", "zo_rank_sgd", "demonstration_loss", "soft_prompt", "diffuser"]
+)
+def test_tuners_propose_prompts_that_can_be_played(two, name, monkeypatch):
+    monkeypatch.setattr(generated, "UPDATES", 20)
     data, module = two
     segments, policy, task = data.segments("walk/2"), Policy(module.model, 5), data.heldout_tasks[0]
     tuner = make_tuner(name, segments, 6, np.random.default_rng(0), 2, policy)
@@ -150,7 +153,12 @@ def test_tuners_propose_prompts_that_can_be_played(two, name):
         outcomes = rollout(policy, [Row(task, candidate.prompt, 5) for candidate in candidates])
         assert [outcome.failed for outcome in outcomes] == [None] * len(candidates)
         tuner.tell([(one.id, outcome.total) for one, outcome in zip(candidates, outcomes, strict=True)])
-    assert tuner.best().prompt.actions.shape == (1, 6, 6)
+    actions = tuner.best().prompt.actions
+    assert actions.shape == (1, 6, 6)
+    if name == "diffuser":  # what it generates is what can be done
+        parts = actions.split(module.model.actions.options, -1)
+        assert all(sorted(set(part.flatten().tolist())) == [0.0, 1.0] for part in parts)
+        assert all(bool((part.sum(-1) == 1).all()) for part in parts)
 
 
 def test_fine_tuning_lowers_the_cross_entropy(two):
