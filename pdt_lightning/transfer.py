@@ -18,6 +18,8 @@ from pdt_lightning.core.processes import cores
 from pdt_lightning.core.ranges import PositiveInt
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import progress_bar, quiet, say
+from pdt_lightning.model.checkpoints import results_of
+from pdt_lightning.model.pretrained import located
 from pdt_lightning.rollouts.policy import Precision
 from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
 
@@ -26,7 +28,7 @@ def parser() -> Explaining:
     """The parser of this command."""
     parser = checkpoint_parser("transfer", "--ckpt_path FILE --out FOLDER", __doc__)
     add = parser.add_argument
-    add("--ckpt_path", nargs="+", required=True, help="One checkpoint, or several whose prompts have the same shape.")
+    add("--ckpt_path", nargs="+", required=True, help="Checkpoints, or exported models, whose prompts have one shape.")
     add(
         "--prompts",
         nargs="+",
@@ -56,7 +58,7 @@ def main(args: list[str]) -> None:
     config = parser().parse_args(args)
     folder = Path(config.out)
     folders = [Path(own) for own in config.prompts or ()]
-    folders = folders or [Path(path).resolve().parent.parent / "prompts" for path in config.ckpt_path]
+    folders = folders or [results_of(path) / "prompts" for path in config.ckpt_path]
     if len(folders) != len(config.ckpt_path):
         raise UserError(
             f"--prompts names {len(folders)} folders, and --ckpt_path {len(config.ckpt_path)} checkpoints. Name one "
@@ -66,7 +68,7 @@ def main(args: list[str]) -> None:
     print("Reading the checkpoints and laying out the tasks ...", file=sys.stderr, flush=True)
     places = []
     for path, prompts in zip(config.ckpt_path, folders, strict=True):
-        if Path(path).is_file() and not prompts.is_dir():
+        if located(path).exists() and not prompts.is_dir():
             raise NotFoundError(f"--prompts: {prompts}, for {path}, is no folder. Name one that a run has left.")
         places.append(opened(path, prompts, config.tasks, config.precision, config.family_options))
     check_places(places)

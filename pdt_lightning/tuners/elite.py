@@ -11,7 +11,7 @@ from pdt_lightning.core.plain import plain
 from pdt_lightning.core.ranges import NonNegativeFloat, PositiveInt
 from pdt_lightning.data.episodes import Episodes, Index, step_rows
 from pdt_lightning.data.minari import Demonstration
-from pdt_lightning.data.segments import Prompt, Segments
+from pdt_lightning.data.segments import Segments
 from pdt_lightning.tuners.base import SegmentTuner
 from pdt_lightning.tuners.recommend import as_shares, by_choice, worth
 from pdt_lightning.tuners.spaces import Choice, Choices
@@ -148,10 +148,6 @@ class Grown(Choices):
     def made_of(self, point: Choice) -> Choice:
         """The point itself, where all of it was demonstrated."""
         return point if max(point) < self._demonstrated else ()
-
-    def prompt(self, point: Choice) -> Prompt:
-        """The segments, one after the other."""
-        return self.segments.gather(np.array([point]))
 
     def describe(self, point: Choice) -> str:
         """Each segment's steps, and its demonstration or rollout, counted from 1."""

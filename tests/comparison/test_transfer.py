@@ -172,6 +172,14 @@ def test_stopped_it_goes_on_and_a_prompt_may_come_from_another_folder(runs, tmp_
     assert "Checkpoint" not in (tmp_path / "part" / "summary.md").read_text()
 
 
+def test_an_exported_model_brings_its_prompts(runs, tmp_path):
+    command("export", "--ckpt_path", checkpoints(runs)[0], "--out", tmp_path / "exported")
+    flags = ["--episodes=2", "--tasks=[point/03]"]
+    transfer.main(["--ckpt_path", str(tmp_path / "exported"), "--out", str(tmp_path / "a"), *flags])
+    transfer.main(["--ckpt_path", checkpoints(runs)[0], "--out", str(tmp_path / "b"), *flags])
+    assert (tmp_path / "a" / "transfer.csv").read_text() == (tmp_path / "b" / "transfer.csv").read_text()
+
+
 @pytest.mark.parametrize(
     ("which", "flags", "words"),
     [
