@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint
 import pytest
 import yaml
 
-from pdt_lightning import collect, compare, export, fit, tune
+from pdt_lightning import collect, compare, export, fit, transfer, tune
 from pdt_lightning.comparison.plan import tuner_names, variant_options
 from pdt_lightning.data import minari
 from pdt_lightning.data.collect import demonstrate
@@ -78,8 +78,7 @@ def options_of(command):
         for tuner in tuner_names(compare.parser().parse_args(flags).tuners):
             variant_options(tuner, TuningOptions())
     else:
-        assert name == "export"
-        export.parser().parse_args(flags)
+        {"export": export, "transfer": transfer}[name].parser().parse_args(flags)
 
 
 @pytest.mark.parametrize("command", OURS)

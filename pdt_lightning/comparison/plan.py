@@ -111,9 +111,10 @@ class Plan:
 
     def budgets_of(self, name: str) -> list[int]:
         """The same for one way of prompting: 0 where it needs no rollouts, all where it recommends nothing."""
-        if name in (*WITHOUT_ROLLOUTS, ORACLE):
+        tuner = name.partition(":")[0]  # of a variant too
+        if tuner in (*WITHOUT_ROLLOUTS, ORACLE):
             return [0]
-        return [self.options.rounds] if name == UNTUNED else self.budgets
+        return [self.options.rounds] if tuner == UNTUNED else self.budgets
 
     def oracles(self) -> list[Job]:
         """The jobs that start when all others are finished, since they start from what those have tried."""

@@ -70,7 +70,7 @@ def read(folder: Path, option: str) -> dict[str, Any]:
         if config["format"] > FORMAT:
             raise UserError(
                 f"`{option}`={folder} has format {config['format']}, but this version reads formats up to {FORMAT}. "
-                "Install a newer one with pip install --upgrade pdt-lightning."
+                "Install a newer version of pdt-lightning."
             )
         return {
             **{key: config[part] for part, key in OPTIONS.items()},

@@ -131,11 +131,13 @@ def _data(data: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]) -> st
             text += f"{what} {len(tasks)} tasks: {', '.join(f'`{task}`' for task in tasks)}. "
     if data["family"] == "minari":
         return text + "The Minari datasets are listed in `config.yaml`.\n"
-    given = [f"--family_options={yaml.safe_dump(dict(options), default_flow_style=True, width=10**6).strip()}"]
-    collected = shlex.join([data["family"], *(given if options else ())])
+    collected = f"python -m pdt_lightning.collect {data['family']}"
+    if options:
+        in_a_line = yaml.safe_dump(dict(options), default_flow_style=True, width=10**6).strip()
+        collected = f"python -m pdt_lightning.collect {data['family']} --family_options={shlex.quote(in_a_line)}"
     return text + (
         "The demonstrations are Minari datasets, whose ids are in `config.yaml`. This command collects them:\n\n"
-        f"```console\npython -m pdt_lightning.collect {collected}\n```\n"
+        f"```console\n{collected}\n```\n"
     )
 
 

@@ -330,6 +330,11 @@ def test_variants_are_the_options_they_name():
     assert variant_options("finetune", TuningOptions(tuner="flat")).tuner == "flat"
 
 
+def test_variants_of_what_needs_no_rollout_need_none_either():
+    assert plan().budgets_of("soft_prompt:agreement=0") == plan().budgets_of("soft_prompt") == [0]
+    assert plan().budgets_of("structured:prior=none") == [10, 25, 50]
+
+
 def test_a_folder_belongs_to_one_plan(tmp_path):
     for name in "ab":
         (tmp_path / name).write_text(name)
