@@ -13,6 +13,7 @@ from benchmarks.studies import EXPERTS, STUDIES
 from pdt_lightning import compare
 from pdt_lightning.core import terminal
 from pdt_lightning.tasks import make_family
+from tests.once import once
 
 SMALL = ("--oracle_candidates=2", "--oracle_episodes=1", "--workers=1")
 
@@ -31,8 +32,7 @@ def done(tmp_path_factory):
         seeds=2,
         compare=("--objective=return", *SMALL),
     )
-    out = tmp_path_factory.mktemp("study")
-    study.run(out, out / "docs", "point", own)
+    out = once(tmp_path_factory, "study", lambda folder: study.run(folder, folder / "docs", "point", own))
     return out, own
 
 

@@ -31,6 +31,7 @@ from pdt_lightning.data.segments import Prompt
 from pdt_lightning.results.figures import pixels
 from pdt_lightning.tuning.options import TuningOptions
 from tests.conftest import POINT_FLAGS
+from tests.once import once
 from tests.processes import ROOT, command
 
 # Lightning's use of jsonargparse, which in a process of its own nobody sees.
@@ -58,18 +59,26 @@ SOME = [
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory, point_data):
     """Of two pretrainings."""
-    folder = tmp_path_factory.mktemp("runs")
-    for seed in (0, 1):
-        flags = [f"--trainer.default_root_dir={folder}", "--trainer.max_epochs=1", f"--seed={seed}", "--name=p"]
-        command("fit", *POINT_FLAGS, *flags)
+
+    def make(folder):
+        for seed in (0, 1):
+            flags = [f"--trainer.default_root_dir={folder}", "--trainer.max_epochs=1", f"--seed={seed}", "--name=p"]
+            command("fit", *POINT_FLAGS, *flags)
+
+    folder = once(tmp_path_factory, "pretrainings", make)
     return [folder / "p" / f"version_{seed}" / "checkpoints" / "last.ckpt" for seed in (0, 1)]
 
 
 @pytest.fixture(scope="module")
 def whole(checkpoints, tmp_path_factory):
     """A finished comparison of all, and what was said."""
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, command("compare", "--ckpt_path", *checkpoints, "--out", folder, "--workers=2", *SMALL)
+
+    def make(folder):
+        done = command("compare", "--ckpt_path", *checkpoints, "--out", folder, "--workers=2", *SMALL)
+        (folder / "said.txt").write_text(done.stdout)
+
+    folder = once(tmp_path_factory, "whole_comparison", make)
+    return folder, (folder / "said.txt").read_text()
 
 
 def summary(folder):
@@ -82,7 +91,7 @@ def table(path):
 
 
 def test_all_tuners_are_compared_on_every_cell(whole):
-    folder, done = whole
+    folder, said = whole
     found = summary(folder)
     assert found["default"] == DEFAULT
     assert set(found["tuners"]) == set(ALL)
@@ -101,7 +110,7 @@ def test_all_tuners_are_compared_on_every_cell(whole):
     text = (folder / "summary.md").read_text()
     assert "python -m pdt_lightning.compare" in text
     assert all(f"| {name}" in text for name in (*ALL, "best found"))
-    assert "structured (default)" in done.stdout
+    assert "structured (default)" in said
     assert {path.name for path in (folder / "figures").iterdir()} == FIGURES
     for kind in ("random", "tuned"):
         known = found["attention"][kind]
@@ -190,8 +199,11 @@ def uninterrupted(checkpoints, tmp_path_factory):
     """Flags of a comparison that takes a while, and the folder of its results."""
     more = [*SMALL, "--verdict_episodes=60", "--tuners", "random_search"]
     flags = [str(flag) for flag in ("--ckpt_path", checkpoints[0], *more)]
-    folder = tmp_path_factory.mktemp("whole")
-    command("compare", *flags, "--workers=1", f"--out={folder}")
+    folder = once(
+        tmp_path_factory,
+        "uninterrupted_comparison",
+        lambda folder: command("compare", *flags, "--workers=1", f"--out={folder}"),
+    )
     return flags, folder
 
 

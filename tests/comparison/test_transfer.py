@@ -19,16 +19,20 @@ from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Row
 from tests.conftest import POINT_FLAGS, untrained
+from tests.once import once
 from tests.processes import command
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, point_data):
     """Two short runs, with prompts of two slots, and one with prompts of one."""
-    folder = tmp_path_factory.mktemp("runs")
-    for seed, more in enumerate(([], [], ["--data.segments=1"])):
-        flags = [f"--trainer.default_root_dir={folder}", "--trainer.max_epochs=1", "--name=p", "--tuning.rounds=2"]
-        command("fit", *POINT_FLAGS, *flags, f"--seed={seed}", *more)
+
+    def make(folder):
+        for seed, more in enumerate(([], [], ["--data.segments=1"])):
+            flags = [f"--trainer.default_root_dir={folder}", "--trainer.max_epochs=1", "--name=p", "--tuning.rounds=2"]
+            command("fit", *POINT_FLAGS, *flags, f"--seed={seed}", *more)
+
+    folder = once(tmp_path_factory, "transferred", make)
     return [folder / "p" / f"version_{number}" for number in range(3)]
 
 
