@@ -11,5 +11,5 @@ with which options it may, and `endings.py` has the messages at the end of `fit`
 
 To add an option of `fit`, add a parameter with its docstring to the class that uses it: `MultiTaskDataModule` for
 `data`, `LitPDT` for `model`, `TuningOptions` or `PromptTuning` for `tuning`. Options of the run itself, and the order
-of all options in `--help`, are in `run_options.py`. `tune.py`, `compare.py` and `collect.py` list their own.
+of the groups of options in `--help`, are in `run_options.py`. `tune.py`, `compare.py` and `collect.py` list their own.
 """

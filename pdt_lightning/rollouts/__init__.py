@@ -4,10 +4,11 @@
 plays them in worker processes. `workers.py` notices that a worker died or hangs, and `pool.py` decides what becomes of
 its episodes. `failures.py` only says what an episode that failed counts as.
 
-To add a way to play, such as a simulator that steps many episodes at once, write another function from a list of `Row`
-to a list of `Outcome` (the type `rollout.Rollout`), as `RolloutPool.with_policy` gives one. Use it where a
-`RolloutPool` is made: in `callbacks/prompt_tuning.py`, `tune.py` and `comparison/work.py`. Environments themselves
-belong to their task family, in the room `tasks`.
+To add a way to play, such as a simulator that steps many episodes at once, write a class in a file beside `pool.py`
+with the methods and attributes of `RolloutPool`: `with_policy`, which gives a function from a list of `Row` to a list
+of `Outcome`, `report`, `close`, `width` and `faults`. Make it where a `RolloutPool` is made now: in
+`callbacks/prompt_tuning.py`, `tune.py`, `transfer.py` and `comparison/work.py`. Environments themselves belong to their
+task family, in the room `tasks`.
 """
 
 from pdt_lightning.rollouts.policy import Policy

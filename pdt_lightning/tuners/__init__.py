@@ -7,7 +7,8 @@ the same way: a reward model in `reward_models.py`, an exploration in `explorati
 (`spaces.py`), and another kind of prompts is another space, whose points become returns-to-go, states and actions. A
 class of your own needs no table: every option takes its path.
 
-To change when a search ends early, see `Tuner.ask` and `SURE` (`base.py`), and for the bandit `confidence.py`.
+To change when a search ends early, see `Tuner.ask` and `SURE` (`base.py`). For the bandit the conditions are in
+`structured.py` (`_may_end`, `_to_reach`), and the probability is in `confidence.py`.
 """
 
 from typing import Any
