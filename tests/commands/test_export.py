@@ -113,7 +113,7 @@ def test_the_card_says_what_the_model_is_and_its_examples_run(model, installed, 
     assert shown["action"][0].numpy() == pytest.approx(policy.act(np.zeros(2)), abs=1e-5)
     commands = re.findall(r"^python -m pdt_lightning\.(.*)", card, re.M)
     assert commands[0] == "tune --ckpt_path small_point --rounds 60"
-    assert commands[1].startswith("collect point '--family_options={")
+    assert commands[1].startswith("collect point --family_options='{")
     assert "training_demonstrations: 4" in commands[1]
 
 
