@@ -118,7 +118,9 @@ def summary_of(results: Path, checkpoint: str, content: Mapping[str, Any]) -> di
             f"epoch {summary['epoch']}, not of this checkpoint. Export that one, or tune this one with "
             "pdt_lightning.tune and name the folder that it leaves with --results."
         )
-    return summary
+    # Where it lay is nobody's affair with whom the folder is shared.
+    place = Path(summary["checkpoint"])
+    return {**summary, "checkpoint": f"checkpoints/{place.name}" if place.parent.name == "checkpoints" else place.name}
 
 
 if __name__ == "__main__":

@@ -117,6 +117,16 @@ def test_the_card_says_what_the_model_is_and_its_examples_run(model, installed, 
     assert "training_demonstrations: 4" in commands[1]
 
 
+def test_it_does_not_say_where_the_checkpoint_lay(run, tmp_path):
+    checkpoint, results = run / "checkpoints" / "last.ckpt", tmp_path / "tuned"
+    tune.main([f"--ckpt_path={checkpoint}", "--rounds=0", "--verdict_episodes=1", f"--out={results}"])
+    assert str(run) in (results / "summary.json").read_text()
+    export.main([f"--ckpt_path={checkpoint}", f"--results={results}", f"--out={tmp_path / 'shared'}"])
+    written = "".join(path.read_text() for path in (tmp_path / "shared").iterdir() if path.suffix in (".json", ".md"))
+    assert str(run) not in written
+    assert json.loads((tmp_path / "shared" / "summary.json").read_text())["checkpoint"] == "checkpoints/last.ckpt"
+
+
 def test_it_acts_as_the_run_does_by_path_and_by_name(run, model, installed):
     checkpoint = run / "checkpoints" / "last.ckpt"
     expected = total(pdt_lightning.load(checkpoint, prompt=run / "prompts" / "point" / "07.safetensors"))
