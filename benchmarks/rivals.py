@@ -57,7 +57,7 @@ def tried(path: str, setting: Setting, every: int, seeds: int, episodes: int) ->
     data.prepare_data()
     data.setup()
     module = LitPDT.load_from_checkpoint(path, map_location="cpu")
-    policy = Policy(module.model.eval().requires_grad_(False), module.hparams["context_steps"])
+    policy = Policy.of(module)
     slots, pool = data.hparams["segments"], RolloutPool(0, 64)
     play = pool.with_policy(policy)
     with one_thread(), threadpool_limits(1):

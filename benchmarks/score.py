@@ -55,7 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     module, data = load(options.ckpt_path, options.family_options)
     data.prepare_candidates()
-    policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]))
+    policy = Policy.of(module)
     slots = data.hparams["segments"]
     table = Table(title=f"Scoring segments, {torch.get_num_threads()} threads", title_justify="left")
     for column in ("task", "segments", "demonstrations", "ours, s", "plain, s", "times as fast", "rank correlation"):

@@ -100,7 +100,7 @@ def played_tasks(
     if data.hparams["segments"] != 1:
         raise UserError(f"--ckpt_path={path} has prompts of several segments. Name one of `data.segments`=1.")
     data.prepare_candidates()
-    policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]))
+    policy = Policy.of(module)
     found, pool = [], RolloutPool(workers, 64)
     names = [name for name in data.prompt_tasks if not tasks or name in tasks]
     with one_thread(), torch.inference_mode():

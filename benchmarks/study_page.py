@@ -2,14 +2,16 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.studies import Setting, Study
+from pdt_lightning.comparison.plan import UNTUNED
 from pdt_lightning.comparison.report import caption, difference, interval
 from pdt_lightning.comparison.summary import of_goal
 from pdt_lightning.core.files import write_atomically
+from pdt_lightning.results.markdown import markdown_table
 from pdt_lightning.tuning import oracle
 
 FIGURES = ("by_rollouts", "profiles")  # of a comparison's
@@ -49,42 +51,37 @@ def by_rollouts(summary: Mapping[str, Any]) -> str:
     goal, tuners = summary["goal"], summary["tuners"]
     budgets = sorted({int(budget) for own in tuners.values() for budget in own["by_rollouts"]} | {0})
     form = ".2f" if goal == "success" or abs(summary["oracle"]["return"]) < 100 else ".0f"
-    lines = [[f"mean {goal}, rollouts at most", *map(str, budgets), "interquartile mean", "rollouts spent"]]
-    lines.append(["---", *["---:"] * (len(budgets) + 2)])
+    header = [f"mean {goal}, rollouts at most", *map(str, budgets), "interquartile mean", "rollouts spent"]
+    lines = []
     for name in sorted(tuners, key=lambda name: -tuners[name][goal]):
         own, known = tuners[name], tuners[name]["by_rollouts"]
         # What is never tuned is judged beside the largest budget, and needs none.
-        values = [own] if name == "uniform" or "0" in known else [known.get(str(budget)) for budget in budgets]
+        free = name == UNTUNED or "0" in known
+        values = [own] if free else [known.get(str(budget)) for budget in budgets]
         row = ["" if one is None else interval(*of_goal(one, goal), form) for one in values]
         row += [""] * (len(budgets) - len(row))
-        spent = "0" if name == "uniform" or "0" in known else f"{own['rollouts_spent']:.1f}"
-        called = {"uniform": "untuned", summary["default"]: f"{name} (default)"}.get(name, name)
+        spent = "0" if free else f"{own['rollouts_spent']:.1f}"
+        called = {UNTUNED: "untuned", summary["default"]: f"{name} (default)"}.get(name, name)
         lines.append([called, *row, format(own["interquartile_mean"], form), spent])
     best = summary["oracle"]
     ends = ["", *[""] * (len(budgets) - 1)]
     middle = format(best["interquartile_mean"], form)
     lines.append([f"{oracle.NAME}: {interval(*of_goal(best, goal), form)}", *ends, middle, ""])
-    return _table(lines)
+    return markdown_table(header, lines, "---:")
 
 
 def differences(summary: Mapping[str, Any]) -> str:
     """Of the default and each rival, the paired difference, and the probability that the default's is better."""
     budgets = [budget for budget in JUDGED if str(budget) in next(iter(summary["default_minus"].values()))]
-    lines = [
-        ["default minus rival", *(f"{budget} rollouts" for budget in budgets), "probability that it is better"],
-        ["---"] * (len(budgets) + 2),
-    ]
+    header = ["default minus rival", *(f"{budget} rollouts" for budget in budgets), "probability that it is better"]
+    lines = []
     for name, against in summary["default_minus"].items():
         chances = (
             interval(own["improvement"], own["improvement_low"], own["improvement_high"])
             for own in (against[str(budget)] for budget in budgets)
         )
         lines.append([name, *(difference(against[str(budget)]) for budget in budgets), "; ".join(chances)])
-    return _table(lines)
-
-
-def _table(lines: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(header, lines)
 
 
 def _console(command: str) -> str:

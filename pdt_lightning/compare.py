@@ -30,7 +30,7 @@ from pdt_lightning.rollouts.policy import Precision
 from pdt_lightning.rollouts.pool import Width
 from pdt_lightning.tuning.objective import check_objective
 from pdt_lightning.tuning.options import TuningOptions
-from pdt_lightning.tuning.subject import Subject
+from pdt_lightning.tuning.subject import subjects_of
 
 NOT_COMPARED = {
     "tuner",
@@ -141,9 +141,7 @@ def planned(config: Namespace, options: TuningOptions) -> Plan:
         if number == 0:
             first = (names, trained)
             data.prepare_candidates()
-            check_objective(
-                options.objective, (Subject(data.prompt_tasks[name], data.segments(name)) for name in names)
-            )
+            check_objective(options.objective, subjects_of(data, names))
         elif (names, trained) != first:
             raise UserError(
                 f"--ckpt_path: {path} has other held-out tasks, or another number of segments in a prompt, than "

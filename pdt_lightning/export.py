@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pdt_lightning.commands.flags import TUNE, flags_of
-from pdt_lightning.commands.parser import DEBUG, Explaining, first_sentence
+from pdt_lightning.commands.parser import Explaining, command_parser
 from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, command
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.terminal import quiet, say
@@ -27,10 +27,7 @@ PROGRAM = "policy.pt2"
 
 def parser() -> Explaining:
     """The parser of this command."""
-    prog = "python -m pdt_lightning.export"
-    usage = f"{prog} --ckpt_path FILE --out FOLDER [--OPTION=VALUE ...]"
-    what = f"pdt_lightning: {first_sentence(__doc__)}"
-    parser = Explaining(prog=prog, usage=usage, description=what, epilog=DEBUG, allow_abbrev=False)
+    parser = command_parser("export", "--ckpt_path FILE --out FOLDER", __doc__)
     add = parser.add_argument
     add("--ckpt_path", type=str, required=True, help="The checkpoint to export.")
     add("--out", type=str, required=True, help="The folder to write, whose name becomes the model's.")

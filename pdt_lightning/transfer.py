@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from pdt_lightning.commands.checkpoint_options import checkpoint_parser
+from pdt_lightning.commands.checkpoint_options import add_playing, checkpoint_parser
 from pdt_lightning.commands.flags import TUNE, flags_of
 from pdt_lightning.commands.parser import Explaining
 from pdt_lightning.comparison import transfer_report
@@ -20,8 +20,7 @@ from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import progress_bar, quiet, say
 from pdt_lightning.model.checkpoints import results_of
 from pdt_lightning.model.pretrained import located
-from pdt_lightning.rollouts.policy import Precision
-from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
+from pdt_lightning.rollouts.pool import RolloutPool
 
 
 def parser() -> Explaining:
@@ -39,15 +38,7 @@ def parser() -> Explaining:
     add("--tasks", type=list[str] | None, default=None, help="Ids of the held-out tasks. Null means all.")
     add("--episodes", type=PositiveInt, default=25, help="How many fresh episodes each prompt is played for on a task.")
     add("--seed", type=int, default=0, help="The seed of these episodes.")
-    add("--workers", type=Workers | None, default=0, help="How many processes play. 0 means this one, null one a core.")
-    add(
-        "--step_timeout",
-        type=StepTimeout | None,
-        default=300.0,
-        help="Seconds after which an environment that a worker waits for is taken to hang. Null means never.",
-    )
-    add("--width", type=Width, default=8, help="How many rows a forward pass has.")
-    add("--precision", type=Precision, default="32-true", help="The precision of the transformer in rollouts.")
+    add_playing(parser)
     return parser
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from pdt_lightning.callbacks.share import tune_share
-from pdt_lightning.commands.checkpoint_options import checkpoint_parser, saved_options
+from pdt_lightning.commands.checkpoint_options import add_playing, checkpoint_parser, saved_options
 from pdt_lightning.commands.flags import TUNE, flags_of
 from pdt_lightning.commands.parser import Explaining
 from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, command
@@ -23,12 +23,12 @@ from pdt_lightning.model.checkpoints import load, results_of
 from pdt_lightning.model.pretrained import located
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import film_results
-from pdt_lightning.rollouts.policy import Policy, Precision
-from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
+from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.tuning.journal import path_of
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import saved_prompts
-from pdt_lightning.tuning.subject import Subject, check_prompt
+from pdt_lightning.tuning.subject import check_prompt, subjects_of
 
 EXAMPLE = "runs/<name>/version_0/prompts"
 PHASE = -1  # of no run, so that no episode is one that a run has tuned or judged with
@@ -54,15 +54,7 @@ def parser() -> Explaining:
         "From what is there a search goes on: after a stop, or with more --rounds.",
     )
     add("--oracle", type=bool, default=False, help="Whether to look for the best that can be found too.")
-    add("--workers", type=Workers | None, default=0, help="How many processes play. 0 means this one, null one a core.")
-    add(
-        "--step_timeout",
-        type=StepTimeout | None,
-        default=300.0,
-        help="Seconds after which an environment that a worker waits for is taken to hang. Null means never.",
-    )
-    add("--width", type=Width, default=8, help="How many rows a forward pass has.")
-    add("--precision", type=Precision, default="32-true", help="The precision of the transformer in rollouts.")
+    add_playing(parser)
     parser.add_class_arguments(TuningOptions)
     return parser
 
@@ -97,14 +89,14 @@ def main(args: list[str]) -> None:
     names = data.chosen(config.tasks)
     prompts = None if config.prompts is None else saved_prompts(Path(config.prompts), names)
     data.prepare_candidates()
-    subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in names]
+    subjects = subjects_of(data, names)
     if prompts is not None:
         for subject in subjects:
             try:
                 check_prompt(prompts[subject.task.id].prompt, subject, data.hparams["segments"])
             except UserError as error:
                 raise UserError(f"--prompts={config.prompts}: {error}") from error
-    policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), config.precision)
+    policy = Policy.of(module, config.precision)
     # What is played is kept, so that the same command with --out goes on: after a stop, or with more rounds.
     journal = path_of(folder / "journal", "tune", 0) if options.rounds or options.verdict_episodes else None
     slots, request = data.hparams["segments"], StopRequest()

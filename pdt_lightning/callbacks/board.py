@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from pdt_lightning.results import report
+from pdt_lightning.results.markdown import markdown_table
 from pdt_lightning.tuning.result import TaskResult
 
 # What a run is compared by. TensorBoard takes the last value of each curve; one without a curve stays empty.
@@ -133,11 +134,10 @@ def markdown(results: Sequence[TaskResult]) -> str:
     """The table that a run prints after a phase, as TensorBoard shows one."""
     summary = report.summarise(results)
     rows = [*summary["tasks"].items(), ("all", summary["aggregate"])]
-    lines = [["task", *report.KINDS], ["---"] * (1 + len(report.KINDS))]
-    lines += [
+    cells = (
         [name, *(report.cell(figures[kind]).replace("\n", "<br>") for kind in report.KINDS)] for name, figures in rows
-    ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    )
+    return markdown_table(["task", *report.KINDS], cells) + "\n"
 
 
 def write_kinds(folder: Path, results: Sequence[TaskResult], step: int) -> None:

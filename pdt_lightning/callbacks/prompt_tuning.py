@@ -32,7 +32,7 @@ from pdt_lightning.tuning.journal import forget, path_of
 from pdt_lightning.tuning.objective import check_objective
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.result import TaskResult
-from pdt_lightning.tuning.subject import Subject
+from pdt_lightning.tuning.subject import Subject, subjects_of
 
 
 class PromptTuning(lightning.Callback):
@@ -199,12 +199,8 @@ class PromptTuning(lightning.Callback):
 
     def subjects(self, data: MultiTaskDataModule) -> list[Subject]:
         """The tasks to tune: held-out ones, then validation tasks."""
-        names = data.chosen(self.tasks)
-        return [
-            Subject(data.prompt_tasks[name], data.segments(name), held_out)
-            for task_names, held_out in ((names, True), (self.validation_tasks, False))
-            for name in task_names
-        ]
+        held_out = subjects_of(data, data.chosen(self.tasks))
+        return [*held_out, *subjects_of(data, self.validation_tasks, held_out=False)]
 
     def _run_phase(self, trainer: lightning.Trainer, module: LitPDT, epoch: int, final: bool) -> dict[str, float]:
         data: MultiTaskDataModule = trainer.datamodule  # type: ignore[attr-defined]

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from pdt_lightning.commands.configurations import ConfigurationFile
-from pdt_lightning.commands.parser import DEBUG, Explaining, first_sentence
+from pdt_lightning.commands.parser import Explaining, command_parser
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.model import checkpoints
+from pdt_lightning.model.exported import tuning_options
+from pdt_lightning.rollouts.policy import Precision
+from pdt_lightning.rollouts.pool import StepTimeout, Width, Workers
 
 ASKS = ("-h", "--help", "--print_config")  # for something else than to run the command
 BEFORE_GUESTS = ("features", "reward_model", "exploration", "credit")  # which versions before 0.2 kept beside the tuner
@@ -20,11 +23,7 @@ def checkpoint_parser(command: str, usage: str, docstring: str | None) -> Explai
         usage: its most important options.
         docstring: of its module; the first sentence becomes the title of `--help`.
     """
-    prog = f"python -m pdt_lightning.{command}"
-    what = f"pdt_lightning: {first_sentence(docstring)}"
-    parser = Explaining(
-        prog=prog, usage=f"{prog} {usage} [--OPTION=VALUE ...]", description=what, epilog=DEBUG, allow_abbrev=False
-    )
+    parser = command_parser(command, usage, docstring)
     parser.add_argument(
         "-c", "--config", action=ConfigurationFile, help="A YAML file with options of this command. Flags after it win."
     )
@@ -36,6 +35,20 @@ def checkpoint_parser(command: str, usage: str, docstring: str | None) -> Explai
         "--family_options.expert_share=0.5, or other tasks, such as --family_options.split=training.",
     )
     return parser
+
+
+def add_playing(parser: Explaining) -> None:
+    """Add the options that say how episodes are played."""
+    add = parser.add_argument
+    add("--workers", type=Workers | None, default=0, help="How many processes play. 0 means this one, null one a core.")
+    add(
+        "--step_timeout",
+        type=StepTimeout | None,
+        default=300.0,
+        help="Seconds after which an environment that a worker waits for is taken to hang. Null means never.",
+    )
+    add("--width", type=Width, default=8, help="How many rows a forward pass has.")
+    add("--precision", type=Precision, default="32-true", help="The precision of the transformer in rollouts.")
 
 
 def saved_options(parser: Explaining, args: Sequence[str]) -> dict[str, Any]:
@@ -58,8 +71,7 @@ def saved_options(parser: Explaining, args: Sequence[str]) -> dict[str, Any]:
             return {}  # help comes without a checkpoint too
         raise
     path = options.ckpt_path[0] if isinstance(options.ckpt_path, list) else options.ckpt_path
-    callbacks = checkpoints.read(path).get("callbacks", {})
-    saved = dict(next((state["options"] for name, state in callbacks.items() if name.startswith("PromptTuning")), {}))
+    saved = dict(tuning_options(checkpoints.read(path)))
     earlier = {name: saved.pop(name) for name in BEFORE_GUESTS if name in saved}
     if "tuner_options" not in saved and saved.get("tuner") == "structured":
         saved["tuner_options"] = earlier

@@ -12,7 +12,7 @@ from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.core.errors import UserError, suggestion
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.tuning.objective import decide
-from pdt_lightning.tuning.subject import Subject
+from pdt_lightning.tuning.subject import subjects_of
 
 OF_EVERY_RUN = ("train/loss", "train/updates_per_second", "val/action_error", "epoch", "step")
 GIVEN_WITH = {"callbacks": "--trainer.callbacks", "lr_scheduler": "--lr_scheduler"}
@@ -55,8 +55,7 @@ def _reporting(data: MultiTaskDataModule, tasks: list[str]) -> list[str]:
     """
     if data.statistics is None:
         return tasks
-    subjects = {name: Subject(data.prompt_tasks[name], data.segments(name)) for name in tasks}
-    return [name for name, subject in subjects.items() if decide("auto", subject).reports_success]
+    return [subject.task.id for subject in subjects_of(data, tasks) if decide("auto", subject).reports_success]
 
 
 def check_monitors(

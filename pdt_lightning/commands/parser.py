@@ -25,6 +25,21 @@ def first_sentence(text: str | None) -> str:
     return first[:1].lower() + first[1:]
 
 
+def command_parser(command: str, usage: str, docstring: str | None) -> "Explaining":
+    """Make the parser of a command, without options yet.
+
+    Args:
+        command: its name, such as `tune`.
+        usage: its most important options.
+        docstring: of its module; the first sentence becomes the title of `--help`.
+    """
+    prog = f"python -m pdt_lightning.{command}"
+    what = f"pdt_lightning: {first_sentence(docstring)}"
+    return Explaining(
+        prog=prog, usage=f"{prog} {usage} [--OPTION=VALUE ...]", description=what, epilog=DEBUG, allow_abbrev=False
+    )
+
+
 class Explaining(ArgumentParser):
     """A parser whose errors name the option as it is typed and suggest the nearest one.
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from pdt_lightning.comparison.summary import Results, covers, of_goal, summarise
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.terminal import show
+from pdt_lightning.results.markdown import markdown_table
 from pdt_lightning.tuning import oracle
 
 RESULTS = (
@@ -129,10 +130,7 @@ def caption(summary: Mapping[str, Any]) -> str:
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """The table as Markdown, with the command that made it."""
-    header, rows = lines(summary)
-    table = [header, ["---"] * len(header), *rows]
-    text = "\n".join(f"| {' | '.join(row)} |" for row in table)
-    return f"{text}\n\n{caption(summary)}\n\n```console\n{summary['command']}\n```\n"
+    return f"{markdown_table(*lines(summary))}\n\n{caption(summary)}\n\n```console\n{summary['command']}\n```\n"
 
 
 def print_table(summary: Mapping[str, Any]) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import stats
-from threadpoolctl import threadpool_limits
 
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.core.seeding import generator, integer
@@ -27,13 +26,14 @@ from pdt_lightning.results.report import summary_of_episodes
 from pdt_lightning.results.statistics import mean_interval
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
-from pdt_lightning.rollouts.rollout import Outcome, Row, one_thread, play_groups
+from pdt_lightning.rollouts.rollout import Outcome, Row, play_groups
 from pdt_lightning.tuners.spaces import Choices
-from pdt_lightning.tuning.journal import Journal, path_of
+from pdt_lightning.tuning.journal import journaled, path_of
 from pdt_lightning.tuning.phase import Recommendation, saved_prompts
+from pdt_lightning.tuning.repeatable import repeatable
 from pdt_lightning.tuning.result import EpisodeStatistics
 from pdt_lightning.tuning.search import TaskGivenUp
-from pdt_lightning.tuning.subject import Subject, check_prompt
+from pdt_lightning.tuning.subject import Subject, check_prompt, subjects_of
 
 RANDOM = "random"  # in place of a prompt: another one of the task's own segments in each episode
 
@@ -76,9 +76,8 @@ def opened(
     names = data.chosen(tasks)
     found = saved_prompts(prompts, names)
     data.prepare_candidates()
-    subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in names]
-    policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), precision)
-    return Place(path, policy, subjects, found, data.hparams["segments"])
+    policy = Policy.of(module, precision)
+    return Place(path, policy, subjects_of(data, names), found, data.hparams["segments"])
 
 
 def check_places(places: Sequence[Place]) -> None:
@@ -136,27 +135,16 @@ def transferred(
     rows: list[dict[str, Any]] = []
     for number, place in enumerate(places):
         overlaps = overlaps_of(place.policy, [prompt for *_, prompt in prompts])
-        journal = Journal(path_of(folder / "journal", number, 0), place.policy, pool.width)
-
-        def played(some: Sequence[Row], outcomes: Sequence[Outcome], journal: Journal = journal) -> None:
-            journal.add(some, outcomes)
-            on_rollouts(len(outcomes))
-
+        groups = [
+            _episodes(subject, tried, episodes, seed)
+            for subject in place.subjects
+            for tried in [*([prompt] * episodes for *_, prompt in prompts), _random(subject, place, episodes, seed)]
+        ]
+        path = path_of(folder / "journal", number, 0)
         try:
-            with torch.autocast(place.policy.model.state_mean.device.type, enabled=False), one_thread():
-                play = journal.replay(pool.with_policy(place.policy, played), on_rollouts)
-                groups = [
-                    _episodes(subject, tried, episodes, seed)
-                    for subject in place.subjects
-                    for tried in [
-                        *([prompt] * episodes for *_, prompt in prompts),
-                        _random(subject, place, episodes, seed),
-                    ]
-                ]
-                with threadpool_limits(1):
-                    outcomes = iter(play_groups(play, groups))
+            with repeatable(place.policy), journaled(path, place.policy, pool, on_rollouts) as play:
+                outcomes = iter(play_groups(play, groups))
         finally:
-            journal.close()
             if pool.faults:
                 say(pool.report())
         for subject in place.subjects:

@@ -14,6 +14,7 @@ from pdt_lightning.comparison.report import interval
 from pdt_lightning.comparison.transfer import RANDOM, correlation, is_own
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.results.figures import DPI, TUNED, pixels, save_png
+from pdt_lightning.results.markdown import markdown_table
 
 MOST = 16  # rows and columns of a heat map that has its numbers written in it
 Rows = Sequence[Mapping[str, Any]]
@@ -70,10 +71,11 @@ def markdown(rows: Rows, checkpoints: Sequence[str], found: Mapping[str, Any], c
     """The matrix with 95 % intervals over episodes, and what foretells it."""
     prompts, places = labels(rows)
     names = ("success", "success_low", "success_high") if by_success(rows) else ("return", "low", "high")
-    lines = [["prompt of", *places], ["---"] * (1 + len(places))]
-    for name, own in zip(prompts, table(rows), strict=True):
-        lines.append([name, *(interval(*(row[part] for part in names)) for row in own)])
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = (
+        [name, *(interval(*(row[part] for part in names)) for row in cells)]
+        for name, cells in zip(prompts, table(rows), strict=True)
+    )
+    text = markdown_table(["prompt of", *places], lines)
     caption = (
         f"A row is a prompt, a column a task on which it was played: mean {names[0]} over {rows[0]['episodes']} fresh "
         "episodes [95 % interval over them]. An episode that could not be played counts as the worst."

@@ -10,9 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from threadpoolctl import threadpool_limits
-
 from pdt_lightning.comparison.plan import DEFAULT, FINETUNE, ORACLE, UNTUNED, Job, Plan, variant_options
 from pdt_lightning.comparison.tried import add_tried, save_prompts
 from pdt_lightning.core.files import write_atomically
@@ -23,15 +20,16 @@ from pdt_lightning.model.checkpoints import load
 from pdt_lightning.rollouts.finetuning import finetuned
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
-from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row, one_thread, play_groups
+from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row, play_groups
 from pdt_lightning.tuners import Candidate, make_tuner
 from pdt_lightning.tuning import oracle
-from pdt_lightning.tuning.journal import Journal, path_of
+from pdt_lightning.tuning.journal import journaled, path_of
 from pdt_lightning.tuning.objective import Objective, Option, decide
 from pdt_lightning.tuning.phase_episodes import PhaseEpisodes
+from pdt_lightning.tuning.repeatable import repeatable
 from pdt_lightning.tuning.result import EpisodeStatistics
 from pdt_lightning.tuning.search import Cell, search
-from pdt_lightning.tuning.subject import Subject
+from pdt_lightning.tuning.subject import Subject, subjects_of
 
 # Of the first checkpoint, -3 of the second: of no run and no `tune`, so that no episode is one that either has played.
 PHASE = -2
@@ -53,15 +51,9 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
     path, family_options = plan.checkpoints[job.checkpoint], json.dumps(plan.family_options)
     policy, subjects, objectives = _opened(path, plan.tasks, plan.precision, family_options, plan.options.objective)
     notes = folder / "journal" / job.file(folder).stem
-    pool, journal = RolloutPool(0, plan.width), Journal(path_of(notes, 0, 0), policy, plan.width)
-
-    def played(rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
-        journal.add(rows, outcomes)
-        on_rollouts(len(outcomes))
-
+    pool = RolloutPool(0, plan.width)
     try:
-        with torch.autocast(policy.model.state_mean.device.type, enabled=False), one_thread(), threadpool_limits(1):
-            play = journal.replay(pool.with_policy(policy, played), on_rollouts)
+        with repeatable(policy), journaled(path_of(notes, 0, 0), policy, pool, on_rollouts) as play:
             if job.name == ORACLE:
                 found = _oracle(plan, job, subjects, objectives, play, folder)
             elif job.name == FINETUNE:
@@ -69,7 +61,6 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
             else:
                 found = _tuned(plan, job, subjects, objectives, policy, play, folder)
     finally:
-        journal.close()
         pool.close()
     write_atomically(job.file(folder), json.dumps({"checkpoint": job.checkpoint, "tuner": job.name, **found}) + "\n")
     shutil.rmtree(notes, ignore_errors=True)
@@ -81,9 +72,8 @@ def _opened(
 ) -> tuple[Policy, list[Subject], dict[str, Objective]]:
     module, data = load(path, json.loads(family_options))
     data.prepare_candidates()
-    policy = Policy(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), precision)
-    subjects = [Subject(data.prompt_tasks[name], data.segments(name)) for name in tasks]
-    return policy, subjects, {subject.task.id: decide(objective, subject) for subject in subjects}
+    subjects = subjects_of(data, tasks)
+    return Policy.of(module, precision), subjects, {subject.task.id: decide(objective, subject) for subject in subjects}
 
 
 def _cells(plan: Plan, subjects: Sequence[Subject]) -> list[tuple[int, Subject]]:

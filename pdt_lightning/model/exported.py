@@ -27,6 +27,12 @@ def is_exported(path: Path) -> bool:
     return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
 
 
+def tuning_options(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options that the run of a checkpoint tuned prompts with; none of a run without tuning."""
+    callbacks = content.get("callbacks", {}).items()
+    return next((state["options"] for name, state in callbacks if name.startswith(TUNING)), {})
+
+
 def write(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     """Write weights and configuration of a checkpoint.
 
@@ -37,8 +43,6 @@ def write(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         The configuration.
     """
-    callbacks = content.get("callbacks", {}).items()
-    tuning: dict[str, Any] = next((state["options"] for name, state in callbacks if name.startswith(TUNING)), {})
     config = {
         "format": FORMAT,
         "updates": content.get("global_step", 0),
@@ -46,7 +50,7 @@ def write(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
             part: {name: value for name, value in content[key].items() if name != "_instantiator"}
             for part, key in OPTIONS.items()
         },
-        "tuning": tuning,
+        "tuning": tuning_options(content),
         "facts": content.get(FACTS, {}).get("facts", {}),
     }
     weights = {name: values.contiguous() for name, values in content["state_dict"].items()}

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from pdt_lightning.data.segments import Prompt
+from pdt_lightning.results.markdown import markdown_table
 from pdt_lightning.results.report import KINDS, cell
 from pdt_lightning.tuning import oracle
 
@@ -164,8 +165,7 @@ def _cell(figures: Mapping[str, Any] | None) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(_text(value) for value in line)} |\n" for line in lines)
+    return markdown_table(header, [[_text(value) for value in row] for row in rows]) + "\n"
 
 
 def _text(value: Any) -> str:

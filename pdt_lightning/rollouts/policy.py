@@ -3,7 +3,7 @@
 import copy
 import functools
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from pdt_lightning.data.segments import Prompt
 from pdt_lightning.data.windows import Steps
 from pdt_lightning.model.folded import FoldedTransformer
 from pdt_lightning.model.pdt import PromptDecisionTransformer
+
+if TYPE_CHECKING:
+    from pdt_lightning.model.lit_pdt import LitPDT
 
 # In a forward pass: so many tokens' activations stay in a processor's cache, and in memory that is not handed back each
 # time.
@@ -53,6 +56,11 @@ class Policy:
         self.model = model
         self.context_steps, self.precision = context_steps, precision
         self.threads = torch.get_num_threads()
+
+    @classmethod
+    def of(cls, module: "LitPDT", precision: str = "32-true") -> "Policy":
+        """The policy of a trained module, whose model is frozen."""
+        return cls(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), precision)
 
     @torch.inference_mode()
     def reset(self, prompts: Prompt, targets: np.ndarray, scales: np.ndarray) -> None:

@@ -4,7 +4,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -73,6 +73,7 @@ class Tuner(ABC):
         outlook: what is known of the outcomes before any rollout; whoever plays them sets it.
         wants_episodes: whether it is told what was seen and done in its rollouts too, which costs memory; a subclass
             sets it and says in `_learn_episode` what it does with them.
+        named: options whose values name something, each with what finds that; a wrong name is refused beforehand.
 
     Raises:
         UserError: on a negative budget, or no slots.
@@ -81,6 +82,7 @@ class Tuner(ABC):
     space: Space
     outlook = Outlook()
     wants_episodes: bool = False
+    named: ClassVar[Mapping[str, Callable[[Any], object]]] = {}
 
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int):
         check_range("slots", slots, 1)
@@ -101,7 +103,6 @@ class Tuner(ABC):
 
         A constructor with a parameter `policy` after `slots` is given the policy. A tuner that needs something computed
         from the policy, such as features, overrides this method and names its own options as parameters.
-
 
         Args:
             segments: see the class.
@@ -128,7 +129,11 @@ class Tuner(ABC):
         Raises:
             UserError: naming the option.
         """
-        return checked(OPTIONS, name, *cls.takes_options(), given)
+        options = checked(OPTIONS, name, *cls.takes_options(), given)
+        for option, find in cls.named.items():
+            if option in options:
+                find(options[option])
+        return options
 
     @classmethod
     def takes_options(cls) -> tuple[Callable[..., Any], str]:

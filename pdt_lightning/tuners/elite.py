@@ -13,7 +13,7 @@ from pdt_lightning.data.episodes import Episodes, Index, step_rows
 from pdt_lightning.data.minari import Demonstration
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.tuners.base import SegmentTuner
-from pdt_lightning.tuners.recommend import as_shares, by_choice, worth
+from pdt_lightning.tuners.recommend import as_shares, by_choice, worths
 from pdt_lightning.tuners.spaces import Choice, Choices
 
 
@@ -94,11 +94,9 @@ class Elite(SegmentTuner):
             self.space.add(number, episode)
 
     def _best(self) -> tuple[Choice, float]:
-        groups = by_choice(self.choices, self.outcomes)
-        average = float(np.mean(self.outcomes)) if self.outcomes else float("nan")
-        worths = {arm: worth(average, groups[arm]) for arm in self.arms if arm in groups}
-        best = max(worths, key=lambda arm: worths[arm], default=self.pick)
-        return best, worths.get(best, float("nan"))
+        tried = worths(self.choices, self.outcomes)
+        best = max((arm for arm in self.arms if arm in tried), key=lambda arm: tried[arm], default=self.pick)
+        return best, tried.get(best, float("nan"))
 
     def state_dict(self) -> dict[str, Any]:
         """As for every tuner, the arms, and the rollouts that they are cut from."""
@@ -127,7 +125,7 @@ class Grown(Choices):
 
     def __init__(self, segments: Segments, slots: int):
         super().__init__(segments, slots)
-        self._demonstrated, self._demonstrations = len(segments), len(segments.episodes)
+        self._demonstrations = len(segments.episodes)
         self.own: list[tuple[int, Demonstration]] = []
 
     def add(self, number: int, episode: Demonstration) -> None:
@@ -136,8 +134,8 @@ class Grown(Choices):
         fine = known.steps.shape[1] > known.state_size + 2 * known.action_size + 1
         steps = np.concatenate([known.steps, step_rows(episode, fine)])
         index = Index.joined([known.index, Index.of([episode])])
-        grown = Episodes(steps, index, np.zeros(len(known) + 1, np.int64), known.scales)
-        self.segments = Segments(grown, self.segments.steps)
+        grown = Segments(Episodes(steps, index, np.zeros(len(known) + 1, np.int64), known.scales), self.segments.steps)
+        grown.demonstrated, self.segments = self.segments.demonstrated, grown
         self.own.append((number, episode))
 
     def of_the_last(self, rng: np.random.Generator) -> Choice:
@@ -145,16 +143,12 @@ class Grown(Choices):
         (last,) = np.nonzero(self.segments.episode == len(self.segments.episodes) - 1)
         return tuple(np.sort(rng.choice(last, self.slots)).tolist())
 
-    def made_of(self, point: Choice) -> Choice:
-        """The point itself, where all of it was demonstrated."""
-        return point if max(point) < self._demonstrated else ()
-
     def describe(self, point: Choice) -> str:
         """Each segment's steps, and its demonstration or rollout, counted from 1."""
         return "; ".join(self._described(segment) for segment in point)
 
     def _described(self, segment: int) -> str:
-        if segment < self._demonstrated:
+        if segment < self.segments.demonstrated:
             return self.segments.describe(segment)
         number, _ = self.own[self.segments.episode[segment] - self._demonstrations]
         first = int(self.segments.start[segment]) + 1

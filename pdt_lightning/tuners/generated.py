@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -125,7 +126,7 @@ def learned(segments: Segments, policy: Policy) -> tuple[Denoiser, np.ndarray]:
     place = cache.keep("denoiser", [training.source, statistics, constants], write)
     try:
         return _loaded(place, segments, model)
-    except Exception:  # safetensors raises its own kinds: what is there is not whole
+    except (OSError, KeyError, RuntimeError, SafetensorError):  # what is there is not whole
         write(place)
         return _loaded(place, segments, model)
 

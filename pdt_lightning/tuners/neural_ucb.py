@@ -1,7 +1,7 @@
 """INSTINCT: upper confidence bounds by a wide perceptron on what the frozen transformer makes of prompts."""
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import Choice, SegmentTuner
 from pdt_lightning.tuners.features import FeaturesName, feature_maker
 from pdt_lightning.tuners.features import features as features_of_segments
-from pdt_lightning.tuners.recommend import as_shares, by_choice, worth
+from pdt_lightning.tuners.recommend import as_shares, worths
 from pdt_lightning.tuners.spaces import Listed
 
 HIDDEN = 100  # units
@@ -101,6 +101,7 @@ class NeuralUCB(SegmentTuner):
     """
 
     space: Listed
+    named: ClassVar = {"features": feature_maker}
 
     def __init__(
         self,
@@ -128,13 +129,6 @@ class NeuralUCB(SegmentTuner):
     ) -> Self:
         """With the features that the policy's transformer gives."""
         return cls(segments, budget, rng, slots, features_of_segments(features, segments, policy), starts)
-
-    @classmethod
-    def check(cls, name: str, given: Any) -> dict[str, Any]:
-        """As for every tuner, and what the options name."""
-        options = super().check(name, given)
-        feature_maker(options.get("features", "encoded"))
-        return options
 
     def _begin(self, seed: int) -> None:
         self.seed, rng = seed, generator(seed, "neural_ucb")
@@ -175,10 +169,9 @@ class NeuralUCB(SegmentTuner):
         return (int(scored[best]),)
 
     def _best(self) -> tuple[Choice, float]:
-        average = float(np.mean(self.outcomes)) if self.outcomes else float("nan")
-        worths = {choice: worth(average, own) for choice, own in by_choice(self.choices, self.outcomes).items()}
-        best = max(worths, key=lambda choice: worths[choice], default=self.pick)
-        return best, worths.get(best, float("nan"))
+        tried = worths(self.choices, self.outcomes)
+        best = max(tried, key=lambda choice: tried[choice], default=self.pick)
+        return best, tried.get(best, float("nan"))
 
     def state_dict(self) -> dict[str, Any]:
         """As for every tuner, the seed, and what narrows the bounds; the model is fitted again."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.tuners.base import Choice
-from pdt_lightning.tuners.recommend import Finalists, by_choice, worth
+from pdt_lightning.tuners.recommend import Finalists, worths
 
 
 class RandomSearch(Finalists):
@@ -18,10 +18,7 @@ class RandomSearch(Finalists):
         return self._random_choice()
 
     def _estimates(self) -> dict[Choice, float]:
-        if not self.outcomes:
-            return {}
-        mean = float(np.mean(self.outcomes))
-        return {choice: worth(mean, outcomes) for choice, outcomes in by_choice(self.choices, self.outcomes).items()}
+        return worths(self.choices, self.outcomes)
 
     def _best(self) -> tuple[Choice, float]:
         return super()._best() if self.outcomes else (self.pick, float("nan"))

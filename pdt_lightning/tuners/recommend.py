@@ -43,6 +43,12 @@ def by_choice(choices: list[Choice], outcomes: list[Value]) -> dict[Choice, list
     return groups
 
 
+def worths(choices: list[Choice], outcomes: list[float]) -> dict[Choice, float]:
+    """Estimated value of each prompt that was tried, without a model: all are predicted to bring the mean outcome."""
+    mean = float(np.mean(outcomes)) if outcomes else float("nan")
+    return {choice: worth(mean, tried) for choice, tried in by_choice(choices, outcomes).items()}
+
+
 def as_shares(outcomes: Sequence[float], outlook: Outlook) -> np.ndarray:
     """Outcomes between the lowest, 0, and the highest, 1, that is known, for bounds that hold for such values.
 

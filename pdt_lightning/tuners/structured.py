@@ -8,8 +8,8 @@ Source: Rietz et al. 2025 (arXiv 2502.06358), section 4; the prior, the joint fi
 are ours.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -52,6 +52,12 @@ class StructuredBandit(Finalists):
     `make` also takes, as an option, how many segments are `generated` by the denoiser of `Diffuser` and tried like the
     others; 0: none.
     """
+
+    named: ClassVar = {
+        "features": feature_maker,
+        "reward_model": reward_model_class,
+        "exploration": exploration_class,
+    }
 
     def __init__(
         self,
@@ -112,15 +118,6 @@ class StructuredBandit(Finalists):
             )
         known, held = features_of_segments(features, segments, policy), prior_maker(prior)(segments, policy, slots)
         return cls(segments, budget, rng, slots, known, reward_model, exploration, credit, held, tolerance)
-
-    @classmethod
-    def check(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """As for every tuner, and what the options name."""
-        options = super().check(name, given)
-        feature_maker(options.get("features", "encoded"))
-        reward_model_class(options.get("reward_model", "linear"))
-        exploration_class(options.get("exploration", "thompson"))
-        return options
 
     def _explore(self, number: int, open_ones: list[Choice]) -> Choice:
         self._fit()

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
@@ -56,6 +56,7 @@ class ClusteredHalving(SegmentTuner):
     """
 
     space: Listed
+    named: ClassVar = {"features": feature_maker}
 
     def __init__(self, segments: Segments, budget: int, rng: np.random.Generator, slots: int, features: np.ndarray):
         super().__init__(segments, budget, rng, slots)
@@ -74,13 +75,6 @@ class ClusteredHalving(SegmentTuner):
     ) -> Self:
         """With the features that the policy's transformer gives."""
         return cls(segments, budget, rng, slots, features_of_segments(features, segments, policy))
-
-    @classmethod
-    def check(cls, name: str, given: Any) -> dict[str, Any]:
-        """As for every tuner, and what the options name."""
-        options = super().check(name, given)
-        feature_maker(options.get("features", "encoded"))
-        return options
 
     def _divide(self, seed: int) -> None:
         """Draw the prompts, divide them into clusters, and begin with these."""

@@ -4,11 +4,13 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row
 
 
@@ -76,6 +78,28 @@ class Journal:
     def close(self) -> None:
         """Close the file, which stays until the phase is over and in a checkpoint."""
         self._file.close()
+
+
+@contextmanager
+def journaled(path: Path, policy: Policy, pool: RolloutPool, on_rollouts: Callable[[int], object]) -> Iterator[Rollout]:
+    """A function from rows to outcomes that plays what no journal beside `path` has, and keeps it there.
+
+    Args:
+        path: of the journal.
+        policy: which plays.
+        pool: where it plays.
+        on_rollouts: told how many rollouts have ended, or were known; may raise, to stop.
+    """
+    journal = Journal(path, policy, pool.width)
+
+    def played(rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
+        journal.add(rows, outcomes)
+        on_rollouts(len(outcomes))
+
+    try:
+        yield journal.replay(pool.with_policy(policy, played), on_rollouts)
+    finally:
+        journal.close()
 
 
 def path_of(folder: Path, phase: int | str, rank: int | str) -> Path:

@@ -5,25 +5,22 @@ It has untuned episodes, the tuner's search, the evaluation of what it recommend
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from threadpoolctl import threadpool_limits
 
 from pdt_lightning.core.errors import NotFoundError, UserError
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.core.terminal import say
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.rollouts.rollout import Outcome, Rollout, one_thread, play_groups
+from pdt_lightning.rollouts.rollout import Outcome, Rollout, play_groups
 from pdt_lightning.tuners import Tuner, make_tuner
 from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.objective import Objective, decide
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase_episodes import PhaseEpisodes
 from pdt_lightning.tuning.record import Record, record_of_search
+from pdt_lightning.tuning.repeatable import repeatable
 from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
 from pdt_lightning.tuning.search import Cell, TaskGivenUp, search
 from pdt_lightning.tuning.subject import Subject
@@ -127,12 +124,7 @@ def _tuned(
     # Where nothing is played no environment is asked for: prompts are chosen from demonstrations alone.
     plays = bool(options.rounds or options.verdict_episodes)
     objectives = [decide(options.objective, subject, plays) for subject in subjects]
-    with ExitStack() as contexts:
-        # Encoding and the bandit's linear algebra too run on one thread, or ranks with other numbers of threads would
-        # differ.
-        contexts.enter_context(torch.autocast(policy.model.state_mean.device.type, enabled=False))
-        contexts.enter_context(one_thread())
-        contexts.enter_context(threadpool_limits(1))
+    with repeatable(policy):
         before: list[list[Outcome]] = [[] for _ in subjects]
         cells: list[Cell] = []
         if chosen is None:

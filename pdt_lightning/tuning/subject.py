@@ -1,7 +1,9 @@
 """What is tuned: a task with its arms, and what is found out about it once."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +11,9 @@ from pdt_lightning.core.errors import UserError
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.environment_cache import reports_success
 from pdt_lightning.tasks.base import Task
+
+if TYPE_CHECKING:
+    from pdt_lightning.data.datamodule import MultiTaskDataModule
 
 REPLAYED = 3  # demonstrations
 
@@ -40,6 +45,11 @@ class Subject:
         best = episodes.ranked()[:REPLAYED]
         actions = [np.array(episodes.steps[offsets[number] : offsets[number + 1], executed]) for number in best]
         return reports_success(self.task, actions)
+
+
+def subjects_of(data: "MultiTaskDataModule", names: Iterable[str], held_out: bool = True) -> list[Subject]:
+    """The tasks of these ids, once their candidates are there."""
+    return [Subject(data.prompt_tasks[name], data.segments(name), held_out) for name in names]
 
 
 def check_prompt(prompt: Prompt, subject: Subject, slots: int) -> None:
