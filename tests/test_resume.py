@@ -65,6 +65,7 @@ FLAGS = [
     "--tuning.tasks=[point/07]",
     "--trainer.max_epochs=3",
     "--name=run",
+    "--tuning.remembered=0.5",
     "--model.dropout=0.1",
     "--model.schedule=cosine",
 ]

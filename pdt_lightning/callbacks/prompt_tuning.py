@@ -20,7 +20,7 @@ from pdt_lightning.core.distributed import ALIKE, attempt, gather, shard
 from pdt_lightning.core.errors import UserError, check_range
 from pdt_lightning.core.plain import plain
 from pdt_lightning.core.processes import cores
-from pdt_lightning.core.ranges import NonNegativeInt, check_types
+from pdt_lightning.core.ranges import NonNegativeInt, Probability, check_types
 from pdt_lightning.core.signals import StopRequest
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
@@ -29,6 +29,7 @@ from pdt_lightning.results.videos import film_results, log_films
 from pdt_lightning.rollouts.policy import Policy, Precision
 from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
 from pdt_lightning.tuning.journal import forget, path_of
+from pdt_lightning.tuning.memory import PhaseMemory
 from pdt_lightning.tuning.objective import check_objective
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.result import TaskResult
@@ -38,14 +39,15 @@ from pdt_lightning.tuning.subject import Subject, subjects_of
 class PromptTuning(lightning.Callback):
     """Between validation epochs, let a tuner find prompts of the held-out tasks by rollouts.
 
-    It starts afresh in each phase, since the model has changed, and leaves the training's randomness untouched. The
-    last phase of a run also looks for the best found (`oracle`).
+    It leaves the training's randomness untouched. The last phase of a run also looks for the best found (`oracle`).
 
     Args:
         every_n_epochs: epochs between two phases; the last epoch always ends with one. 0: only the last.
         tasks: ids of the held-out tasks to tune; null: all.
         validation_tasks: ids of training tasks to tune besides. They are logged apart, as `tuning_validation/...`, so
             that a checkpoint can be chosen by tuned return without a look at the tasks that are reported.
+        remembered: probability with which an outcome of a phase still counts in the next one, whose model has changed a
+            little; 0: each phase starts afresh. Of our tuners, `structured` makes use of it.
         workers: processes that play rollouts on the CPU, of each rank; 0: the rank itself plays, and what hangs or dies
             there takes the run with it; null: one for each core that the run may use.
         step_timeout: seconds that an environment may take to be built, to be reset or for a step before it is held to
@@ -62,6 +64,7 @@ class PromptTuning(lightning.Callback):
         every_n_epochs: NonNegativeInt = 1,
         tasks: list[str] | None = None,
         validation_tasks: list[str] | None = None,
+        remembered: Probability = 0.0,
         workers: Workers | None = 0,
         step_timeout: StepTimeout | None = 300.0,
         width: Width = 8,
@@ -75,6 +78,7 @@ class PromptTuning(lightning.Callback):
         self.every_n_epochs = every_n_epochs
         self.tasks = tasks
         self.validation_tasks = validation_tasks or []
+        self.memory = PhaseMemory(remembered, self.options.seed)
         self.workers = workers
         self.step_timeout = step_timeout
         self.width = width
@@ -205,6 +209,8 @@ class PromptTuning(lightning.Callback):
     def _run_phase(self, trainer: lightning.Trainer, module: LitPDT, epoch: int, final: bool) -> dict[str, float]:
         data: MultiTaskDataModule = trainer.datamodule  # type: ignore[attr-defined]
         phase = self.phases
+        if self.last_update != trainer.global_step:  # else the phase is repeated
+            self.memory.begin(phase)
         folder = self._run_folder(trainer)
         journal = path_of(folder / "journal", phase, trainer.global_rank) if folder else None
         ranks = (trainer.global_rank, trainer.world_size)
@@ -217,6 +223,7 @@ class PromptTuning(lightning.Callback):
                 raise RuntimeError(
                     "All tasks were given up, as said above: there is nothing to report. Mend their environment."
                 )
+            self.memory.end(results)
             self.phases += 1
             self.last_update = trainer.global_step
             if final:
@@ -237,6 +244,8 @@ class PromptTuning(lightning.Callback):
         path: Path | None,
     ) -> list[TaskResult]:
         subjects = shard(self._subjects, rank, world_size)
+        for subject in subjects:
+            subject.remembered[:] = self.memory.told.get(subject.task.id, [])
         if not subjects:
             return []
         assert self._pool is not None
@@ -268,6 +277,7 @@ class PromptTuning(lightning.Callback):
             "phases": self.phases,
             "last_update": self.last_update,
             "final_update": self.final_update,
+            "memory": self.memory.state_dict(),
             "options": plain({**dataclasses.asdict(self.options), **{name: getattr(self, name) for name in names}}),
         }
 
@@ -276,3 +286,5 @@ class PromptTuning(lightning.Callback):
         self.phases = state_dict["phases"]
         self.last_update = state_dict.get("last_update", -1)
         self.final_update = state_dict["final_update"]
+        if "memory" in state_dict:  # a checkpoint of an earlier build has none
+            self.memory.load_state_dict(state_dict["memory"])

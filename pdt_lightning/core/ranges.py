@@ -68,11 +68,13 @@ if TYPE_CHECKING:  # a type checker sees what the values are
     NonNegativeInt = int
     PositiveFloat = float
     NonNegativeFloat = float
+    Probability = float
 else:
     PositiveInt = number(int, 1)
     NonNegativeInt = number(int, 0)
     PositiveFloat = number(float, 0, above=True)
     NonNegativeFloat = number(float, 0)
+    Probability = number(float, 0, 1)
 
 
 def check_types(group: str, owner: Callable[..., Any], values: Mapping[str, Any]) -> None:

@@ -15,25 +15,11 @@ from pdt_lightning.data.minari import Demonstration
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.failures import counted
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.tuners.spaces import Choice, Choices, Space
+from pdt_lightning.tuners.outlook import Outlook
+from pdt_lightning.tuners.spaces import Choice, Choices, Space, Tried
 
 OPTIONS = "tuning.tuner_options"  # the group of a tuner's own
 SURE = 0.95  # probability at which a search is over
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What is known of a task's outcomes before any rollout, in their unit.
-
-    Args:
-        worst: value of a lost episode: a rollout that failed counts as no better.
-        demonstrated: value of the best demonstrations; NaN where it is unknown.
-        size: what a large difference is: 1 for success; of returns, as much as is demonstrated.
-    """
-
-    worst: float = float("inf")
-    demonstrated: float = float("nan")
-    size: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -213,6 +199,19 @@ class Tuner(ABC):
     def scores(self) -> np.ndarray | None:
         """`(N,)` how well each segment is thought of before the first rollout, in any unit; None if nothing is."""
         return None
+
+    def memory(self) -> list[Tried]:
+        """Outcomes that a later phase may `remember`, each with the segments that were tried; none of most."""
+        return []
+
+    def remember(self, memory: Sequence[Tried]) -> None:  # noqa: B027  # most start afresh
+        """Count outcomes of an earlier phase, whose weights were a little different, like own ones that cost nothing.
+
+        To be called before the first `ask`.
+
+        Args:
+            memory: some of what `memory` gave.
+        """
 
     def curves(self) -> Mapping[str, np.ndarray]:
         """What the tuner learned by before the first rollout, each `(steps,)` by its name; none of most."""

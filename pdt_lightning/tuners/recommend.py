@@ -13,7 +13,8 @@ from typing import TypeVar
 import numpy as np
 
 from pdt_lightning.data.segments import Segments
-from pdt_lightning.tuners.base import Choice, Outlook, SegmentTuner
+from pdt_lightning.tuners.base import Choice, SegmentTuner
+from pdt_lightning.tuners.outlook import Outlook
 
 Value = TypeVar("Value", float, float | None)
 

@@ -16,6 +16,7 @@ from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 
 Choice = tuple[int, ...]  # segment of each slot
+Tried = tuple[Choice, float | None]  # such a prompt and its outcome; None: the rollout failed
 
 
 class Space(ABC):

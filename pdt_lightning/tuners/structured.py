@@ -18,6 +18,7 @@ from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import OPTIONS, Choice
+from pdt_lightning.tuners.clusters import medoids as medoids_of
 from pdt_lightning.tuners.confidence import confidence
 from pdt_lightning.tuners.exploration import ExplorationName, best_choice, exploration_class
 from pdt_lightning.tuners.features import FeaturesName, feature_maker, made_once
@@ -26,6 +27,7 @@ from pdt_lightning.tuners.generated import enlarged
 from pdt_lightning.tuners.prior import Informed, Prior, PriorName, prior_maker, standardised
 from pdt_lightning.tuners.recommend import Finalists, by_choice, worth
 from pdt_lightning.tuners.reward_models import Apart, RewardModel, RewardModelName, reward_model_class
+from pdt_lightning.tuners.spaces import Tried
 
 Credit = Literal["own", "whole"]
 
@@ -48,6 +50,8 @@ class StructuredBandit(Finalists):
             tell, or `none`.
         tolerance: the search is over when the recommended prompt is surely within this of the best: a share of success,
             or of the best demonstrations' return. 0: only when the budget is spent.
+        medoids: how many rollouts, after one of what the prior holds best, try the medoids of as many clusters of
+            segments, each in all slots; 0: none.
 
     `make` also takes, as an option, how many segments are `generated` by the denoiser of `Diffuser` and tried like the
     others; 0: none.
@@ -71,9 +75,11 @@ class StructuredBandit(Finalists):
         credit: Credit = "own",
         prior: Prior | None = None,
         tolerance: NonNegativeFloat = 0.05,
+        medoids: NonNegativeInt = 0,
     ):
         super().__init__(segments, budget, rng, slots)
-        check_types(OPTIONS, StructuredBandit.__init__, {"credit": credit, "tolerance": tolerance})
+        given = {"credit": credit, "tolerance": tolerance, "medoids": medoids}
+        check_types(OPTIONS, StructuredBandit.__init__, given)
         kind = reward_model_class(reward_model)
         self._model = lambda features: kind(features, slots) if credit == "own" else Apart(kind, features, slots)
         self._prior, self.tolerance = prior, tolerance
@@ -84,6 +90,9 @@ class StructuredBandit(Finalists):
         # The fits draw from a generator of their own, so that a tuner restored from its state fits the same model
         # again.
         self.fit_seed = int(rng.integers(2**31))
+        # Alike for all seeds: a tuner restored from its state starts with them too.
+        prototypes = medoids_of(features, medoids, generator(0, "medoids")) if medoids else []
+        self._prototypes = [(number,) * slots for number in prototypes]
         self._fitted = 0  # number of outcomes the model has seen
         self._mean, self._spread = 0.0, 1.0  # of those outcomes
         self._range = 0.0, 0.0
@@ -102,6 +111,7 @@ class StructuredBandit(Finalists):
         credit: Credit = "own",
         prior: PriorName = "demonstrations",
         tolerance: NonNegativeFloat = 0.05,
+        medoids: NonNegativeInt = 0,
         generated: NonNegativeInt = 0,
     ) -> Self:
         """With the features and the prior of the segments that the policy's transformer gives.
@@ -117,12 +127,14 @@ class StructuredBandit(Finalists):
                 lambda: enlarged(own, policy, slots, generated, 1.0, generator(0, "generated segments", "drawing")),
             )
         known, held = features_of_segments(features, segments, policy), prior_maker(prior)(segments, policy, slots)
-        return cls(segments, budget, rng, slots, known, reward_model, exploration, credit, held, tolerance)
+        return cls(segments, budget, rng, slots, known, reward_model, exploration, credit, held, tolerance, medoids)
 
     def _explore(self, number: int, open_ones: list[Choice]) -> Choice:
         self._fit()
         if self._prior and not self._fitted:  # what is held best, and what differs from it least
             return best_choice(self.model.mean(), open_ones) if self._prior.best in open_ones else self._prior.best
+        if untried := [choice for choice in self._prototypes if choice not in {*self.choices, *open_ones}]:
+            return untried[0]
         return self.exploration.choose(self.model, number / self.budget, self.rng, open_ones)
 
     def _propose(self, n: int) -> list[Choice]:
@@ -132,6 +144,20 @@ class StructuredBandit(Finalists):
             if choice in self.choices and value >= self._to_reach(value) - self._tolerated():
                 return [choice] * n
         return super()._propose(n)
+
+    def memory(self) -> list[Tried]:
+        """All outcomes of the task's own segments, those that were remembered among them.
+
+        What was generated is so anew by the next weights.
+        """
+        tried = zip(self.choices, self.values, strict=True)
+        return [(choice, value) for choice, value in tried if self.space.made_of(choice) == choice]
+
+    def remember(self, memory: Sequence[Tried]) -> None:
+        """Learn from these outcomes as from those of rollouts that explored."""
+        self.told = [-1 - number for number in range(len(memory))]
+        self.choices, self.values = [choice for choice, _ in memory], [value for _, value in memory]
+        self.outcomes = self._counted(self.values)
 
     def confidence(self) -> float:
         """That the recommended prompt is within the tolerance of the best; NaN before it was tried, or without one."""

@@ -1,17 +1,16 @@
 """Fixed-budget best-arm identification: the best cluster of prompts is found first, then the best prompt in it."""
 
 import math
-import warnings
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from scipy.cluster.vq import kmeans2
 
 from pdt_lightning.core.plain import plain
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.base import Choice, SegmentTuner
+from pdt_lightning.tuners.clusters import clustered
 from pdt_lightning.tuners.features import FeaturesName, feature_maker
 from pdt_lightning.tuners.features import features as features_of_segments
 from pdt_lightning.tuners.recommend import by_choice
@@ -158,21 +157,3 @@ class ClusteredHalving(SegmentTuner):
         super().load_state_dict(state)
         self.active, self.begun, self.ends = list(state["active"]), state["begun"], list(state["ends"])
         self.among_clusters = state["among_clusters"]
-
-
-def clustered(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`(P,)` cluster of each of the points `(P, F)`, by k-means: numbers from 0, each of which has a point.
-
-    Args:
-        points: what is divided.
-        count: clusters, at most.
-        rng: for the first centres.
-
-    >>> clustered(np.array([[0.0], [0.1], [9.0]]), 2, np.random.default_rng(0)).tolist() in ([0, 0, 1], [1, 1, 0])
-    True
-    """
-    count = min(count, len(np.unique(points, axis=0)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a cluster that loses all its points
-        _, labels = kmeans2(points, count, minit="++", rng=rng)
-    return np.unique(labels, return_inverse=True)[1]

@@ -8,7 +8,7 @@ import numpy as np
 
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.rollouts.rollout import Outcome
-from pdt_lightning.tuners.base import Outlook
+from pdt_lightning.tuners.outlook import Outlook
 from pdt_lightning.tuners.references import best_demonstrations
 from pdt_lightning.tuning.subject import Subject
 

@@ -179,6 +179,7 @@ def _tuned(
             budget=cells[number].tuner.budget if cells else 0,
             confidence=cells[number].tuner.confidence() if cells else math.nan,
             curves=cells[number].tuner.curves() if cells else {},
+            memory=cells[number].tuner.memory() if cells else [],
         )
         if cells and options.verdict_episodes:
             result.record = make_record(result, subject, cells[number], options)
@@ -204,6 +205,7 @@ def run_searches(
             options.tuner, subject.segments, options.rounds, rng, episodes.slots, policy, **tuner_options
         )
         cells.append(Cell(subject.task, tuner, key, objective))
+        tuner.remember(subject.remembered)
     search(cells, play, options.seed, options.parallel)
     return cells
 

@@ -9,6 +9,7 @@ from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.failures import counted
 from pdt_lightning.rollouts.rollout import Outcome
+from pdt_lightning.tuners.spaces import Tried
 from pdt_lightning.tuning.record import Record
 from pdt_lightning.tuning.search import TaskGivenUp, Trial
 
@@ -88,6 +89,7 @@ class TaskResult:
         confidence: how sure it was at the end; NaN of a tuner that does not say.
         record: what the figures are drawn from; None where no prompt was searched.
         curves: what the tuner learned by before the first rollout, by name.
+        memory: outcomes that the tuner of a later phase may remember, each with the segments that were tried.
     """
 
     task: str
@@ -105,3 +107,4 @@ class TaskResult:
     confidence: float = float("nan")
     record: Record | None = None
     curves: Mapping[str, np.ndarray] = field(default_factory=dict)
+    memory: list[Tried] = field(default_factory=list)

@@ -1,7 +1,7 @@
 """What is tuned: a task with its arms, and what is found out about it once."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from pdt_lightning.core.errors import UserError
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.rollouts.environment_cache import reports_success
 from pdt_lightning.tasks.base import Task
+from pdt_lightning.tuners.spaces import Tried
 
 if TYPE_CHECKING:
     from pdt_lightning.data.datamodule import MultiTaskDataModule
@@ -27,11 +28,13 @@ class Subject:
         segments: its arms, whose demonstrations say what an expert gets.
         held_out: True for a held-out task, which is reported; False for a training task, tuned to choose a checkpoint
             by.
+        remembered: outcomes of an earlier phase that its tuner may count, each with the segments that were tried.
     """
 
     task: Task
     segments: Segments
     held_out: bool = True
+    remembered: list[Tried] = field(default_factory=list)
 
     @cached_property
     def reports_success(self) -> bool:

@@ -145,6 +145,29 @@ def test_its_state_is_plain_and_is_taken_over(tmp_path):
     assert pickle.loads(pickle.dumps(state)) == state
 
 
+def test_a_phase_may_remember_what_the_one_before_found(tmp_path):
+    found = {}
+    for name, probability in (("afresh", 0.0), ("all", 1.0)):
+        tuning = PromptTuning(remembered=probability, **TUNING)
+        run(tmp_path / name, tuning)
+        found[name] = [(row["phase"], row["task"], row["prompt"]) for row in rows(tmp_path / name)]
+        told = {task: len(own) for task, own in tuning.memory.told.items()}
+        assert told == {f"point/{goal}": 4 if probability else 0 for goal in ("03", "07", "11")}
+        assert {len(own) for own in tuning.memory.found.values()} == {8 if probability else 4}
+    afresh, remembering = found.values()
+    assert [row for row in afresh if row[0] == "0"] == [row for row in remembering if row[0] == "0"]
+    assert afresh != remembering
+
+
+def test_a_phase_that_is_repeated_knows_what_it_knew(tmp_path):
+    """An early stop tunes the same weights again, with the oracle: its rollouts come from the journal."""
+    stop = EarlyStopping("val/action_error", stopping_threshold=1e9)
+    tuning = PromptTuning(remembered=1.0, **TUNING)
+    run(tmp_path, tuning, epochs=5, callbacks=[stop])
+    assert tuning.phases == 1
+    assert {len(own) for own in tuning.memory.found.values()} == {4}
+
+
 def test_validate_runs_a_phase_under_inference_mode(tmp_path):
     run(tmp_path, PromptTuning(tuner="published", **TUNING), fit=False)
     assert len(rows(tmp_path)) == 3 * 4

@@ -6,8 +6,9 @@ from scipy.stats import norm
 
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners import make_tuner
-from pdt_lightning.tuners.base import SURE, Outlook
+from pdt_lightning.tuners.base import SURE
 from pdt_lightning.tuners.confidence import confidence
+from pdt_lightning.tuners.outlook import Outlook
 from tests.conftest import untrained
 
 

@@ -6,13 +6,15 @@ import json
 import numpy as np
 import pytest
 
+from pdt_lightning.core.errors import UserError
 from pdt_lightning.data.minari import Demonstration
+from pdt_lightning.data.segments import Segments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.replay import replayed
 from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 from pdt_lightning.tuners import Elite, RandomSearch
-from pdt_lightning.tuners.base import Outlook
+from pdt_lightning.tuners.outlook import Outlook
 from pdt_lightning.tuning.journal import Journal
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import tune
@@ -101,7 +103,9 @@ def test_segments_of_a_rollout_by_hand(segments, policy):
     assert prompt.timesteps[0].tolist() == [2, 3, 4]
     assert tuner.space.describe((count + 2,)) == "steps 3-5 of rollout 1"
     assert (tuner.space.made_of((count,)), tuner.space.made_of((count - 1,))) == ((), (count - 1,))
-    assert {tuner.space.of_the_last(np.random.default_rng(s)) for s in range(30)} == {(count + n,) for n in range(3)}
+    assert {tuner.space.of_episode(len(segments.episodes), np.random.default_rng(s)) for s in range(30)} == {
+        (count + n,) for n in range(3)
+    }
     tuner.tell([(one.id, 9.0) for one in tuner.ask()], {1: walk(2)})  # too short to be cut into segments
     assert len(tuner.space.own) == 1
 
@@ -234,3 +238,55 @@ def test_a_phase_goes_on_exactly_from_its_journal(subject, policy, tmp_path):
     assert [trial.outcome for trial in result.trials] == [trial.outcome for trial in whole.trials]
     assert result.prompt.tobytes() == whole.prompt.tobytes()
     assert (result.origin, result.tuned, result.oracle) == (whole.origin, whole.tuned, whole.oracle)
+
+
+def test_it_may_start_without_any_demonstration_of_the_task(point_data, segments):
+    tuner = made(segments, start=3, start_from="training_tasks", seed=4)
+    pool, space = point_data.training_pool, tuner.space
+    assert len(tuner.arms) == 3
+    assert len(set(space.tasks)) == 3
+    for number, arm in enumerate(tuner.arms):
+        assert {int(space.segments.episode[segment]) for segment in arm} == {number}
+        of_task = pool.members[pool.episodes.task[pool.members] == space.tasks[number]]
+        own = space.segments.episodes.of_task(number)
+        assert any(
+            np.array_equal(own.steps, pool.episodes.steps[pool.episodes.offsets[e] : pool.episodes.offsets[e + 1]])
+            for e in of_task
+        )
+        assert own.scales == pool.episodes.scales[space.tasks[number]]
+        assert space.made_of(arm) == ()
+        assert space.describe(arm).count(f"of a demonstration of training task {space.tasks[number] + 1}") == 2
+    other = made(segments, start=3, start_from="training_tasks", seed=5)
+    for n, value in enumerate((1.0, 5.0, 2.0, 6.0)):
+        (one,) = tuner.ask()
+        tuner.tell([(one.id, value)], {one.id: walk(8, float(n))})
+    other.load_state_dict(json.loads(json.dumps(tuner.state_dict())))
+    (one,), (again,) = tuner.ask(), other.ask()
+    assert one.origin == again.origin
+    assert one.prompt.tobytes() == again.prompt.tobytes()
+    # A rollout's returns-to-go are in units of the task itself, whatever the scales of the others are.
+    space.segments.episodes.scales[:3] = 77.0
+    grown = space.prompt(space.of_episode(len(space.segments.episodes) - 1, np.random.default_rng(0)))
+    assert grown.returns_to_go[0, 0, 0].item() == pytest.approx(10.0 / segments.episodes.scales[0])
+
+
+def test_what_the_task_demonstrates_does_not_matter_then(segments):
+    """The same arms and bounds, whatever the best demonstrations bring."""
+    tried = []
+    for demonstrated in (8.0, 800.0):
+        tuner = made(segments, start=2, start_from="training_tasks")
+        tuner.outlook = Outlook(worst=0.0, demonstrated=demonstrated)
+        origins = []
+        for value in (1.0, 5.0, 2.0, 6.0, 3.0, 7.0):
+            (one,) = tuner.ask()
+            origins.append(one.origin)
+            tuner.tell([(one.id, value)])
+        tried.append(origins)
+    assert tried[0] == tried[1]
+
+
+def test_training_tasks_have_to_be_known(segments):
+    with pytest.raises(UserError, match="start from the task"):
+        made(Segments(segments.episodes, segments.steps), start_from="training_tasks")
+    with pytest.raises(UserError, match="start_from"):
+        made(segments, start_from="tasks")

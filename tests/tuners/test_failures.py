@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pdt_lightning.tuners import HillClimbing, ZORankSGD, make_tuner
-from pdt_lightning.tuners.base import Outlook
+from pdt_lightning.tuners.outlook import Outlook
 from pdt_lightning.tuners.zo_rank_sgd import rank_gradient
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pdt_lightning.tuners import NeuralUCB, RandomSearch
-from pdt_lightning.tuners.base import Outlook
 from pdt_lightning.tuners.neural_ucb import Perceptron
+from pdt_lightning.tuners.outlook import Outlook
 
 
 def as_torch(model, parameters):

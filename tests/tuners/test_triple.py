@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pdt_lightning.tuners import ClusteredHalving, RandomSearch
-from pdt_lightning.tuners.triple import clustered, halvings
+from pdt_lightning.tuners.clusters import clustered
+from pdt_lightning.tuners.triple import halvings
 
 
 def made(segments, budget, features, seed=0, slots=1):

@@ -12,7 +12,7 @@ from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome
 from pdt_lightning.tasks.base import Task
 from pdt_lightning.tuners import make_tuner
-from pdt_lightning.tuners.base import Outlook
+from pdt_lightning.tuners.outlook import Outlook
 from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.objective import Objective
 from pdt_lightning.tuning.options import TuningOptions
