@@ -100,9 +100,9 @@ def _point(slots: int) -> Study:
         fit=(f"--data.segments={slots}",),
         # An episode is a coin: with two of each, the best found would be a lucky prompt and not the best.
         compare=("--objective=return", "--parallel=1", "--oracle_episodes=20"),
-        tuners=("all",),
+        tuners=("all",) if slots == 1 else (*RIVALS, "hill_climbing"),
         episodes=60,
-        seeds=5,
+        seeds=5 if slots == 1 else 3,
         published=f"Rietz et al. 2025 report, after 250 rollouts: {_PUBLISHED_POINT[slots]}. Their layout is not "
         "published.",
     )

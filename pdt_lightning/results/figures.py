@@ -31,6 +31,7 @@ from pdt_lightning.results.demonstration_plots import (
     to_be_drawn,
     worth_of_segments,
 )
+from pdt_lightning.results.generated_plots import draw_generated
 from pdt_lightning.results.statistics import Interval, mean_interval, proportion_interval
 from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.record import Record
@@ -212,10 +213,24 @@ def predictions(record: Record) -> Figure | None:
     return figure
 
 
+def generated(record: Record) -> Figure | None:
+    """Generated segments beside the demonstrated ones; None where none was generated."""
+    if record.plane is None:
+        return None
+    figure = _figure(6.4, 5.4)
+    axis = figure.subplots()
+    points = draw_generated(axis, record)
+    figure.colorbar(points, ax=axis).set_label("return-to-go at the segment's first step")
+    _title(figure, f"{record.task}: generated and demonstrated segments")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
 FIGURES: dict[str, Callable[[Record], Figure | None]] = {
     "rounds": rounds,
     "segments": segments,
     "predictions": predictions,
+    "generated": generated,
 }
 
 

@@ -54,6 +54,10 @@ class Record:
             where there are none.
         scores: `(N,)` float64 how well each segment was thought of before the first rollout, in any unit; None if
             nothing was.
+        plane: `(N + generated, 3)` float32 of each segment its place along the two directions in which the values of
+            the demonstrated ones vary most, and its first return-to-go; generated ones come last. None where there are
+            none.
+        generated: segments that were generated.
     """
 
     task: str
@@ -77,6 +81,8 @@ class Record:
     origin: str = ""
     way: np.ndarray | None = None
     scores: np.ndarray | None = None
+    plane: np.ndarray | None = None
+    generated: int = 0
 
     @property
     def slots(self) -> int:
@@ -154,4 +160,26 @@ def record_of_search(
         origin=recommended.origin,
         way=recommended.prompt.states[0, :, coordinates].float().numpy() if coordinates else None,
         scores=None if scores is None else np.asarray(scores, np.float64)[: len(segments)],
+        plane=principal_plane(tuner.segments) if len(tuner.segments) > len(segments) else None,
+        generated=len(tuner.segments) - len(segments),
     )
+
+
+def principal_plane(segments: Segments) -> np.ndarray:
+    """`(N, 3)` of each segment two principal components of its values, and its first return-to-go.
+
+    The components are those of the demonstrated segments, each value in their standard deviations.
+
+    Args:
+        segments: `N`, of which the demonstrated ones come first.
+    """
+    prompts = segments.gather(np.arange(len(segments))[:, None])
+    parts = (prompts.returns_to_go, prompts.states, prompts.actions)
+    values = np.concatenate([part.flatten(1).double().numpy() for part in parts], axis=1)
+    own = values[: segments.demonstrated]
+    spread = own.std(axis=0)
+    values = (values - own.mean(axis=0)) / np.where(spread < 1e-9, 1.0, spread)
+    own = values[: segments.demonstrated]
+    directions = np.linalg.eigh(own.T @ own)[1][:, :-3:-1]  # of the two largest eigenvalues, the largest first
+    directions = directions * np.sign(directions[np.abs(directions).argmax(axis=0), [0, 1]])  # either way is as good
+    return np.column_stack([values @ directions, prompts.returns_to_go[:, 0, 0].double().numpy()]).astype(np.float32)

@@ -16,11 +16,13 @@ from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.results import demonstration_plots, figures, report
 from pdt_lightning.results.statistics import mean_interval
 from pdt_lightning.rollouts.pool import RolloutPool
+from pdt_lightning.tuners import generated
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import tune
-from pdt_lightning.tuning.record import Record
+from pdt_lightning.tuning.record import Record, principal_plane
 from pdt_lightning.tuning.subject import Subject
 from tests.callbacks.test_prompt_tuning import TUNING, run
+from tests.conftest import untrained
 
 LENGTHS = np.array([6, 4, 8])  # of segments of 3 steps: 4 + 2 + 6
 STARTS = [0, 1, 2, 3, 0, 1, 0, 1, 2, 3, 4, 5]
@@ -257,8 +259,37 @@ def test_a_phase_records_what_it_did(point_policy, point_data, tuner, objective)
         assert np.isnan(made.predicted).all()
 
 
-def test_what_the_run_drew_is_drawn_again_from_its_folder_to_the_pixel(tmp_path):
-    run(tmp_path, PromptTuning(every_n_epochs=1, **TUNING))
+def test_a_search_that_was_sure_at_once_can_be_drawn():
+    none = {name: getattr(record(), name)[:0] for name in ("choices", "seen", "predicted", "recommended")}
+    made = record(**none, retried=0)
+    for name in ("rounds", "segments"):
+        assert figures.pixels(figures.FIGURES[name](made)).std() > 0
+    assert figures.predictions(made) is None
+
+
+def test_generated_segments_are_drawn_beside_the_demonstrated_ones(point_data):
+    segments = point_data.segments("point/03")
+    some = segments.gather(np.array([[3], [40]]))
+    both = generated.Enlarged(segments, some)
+    plane = principal_plane(both)
+    assert np.allclose(plane[-2:], plane[[3, 40]], atol=1e-5)  # alike segments lie in one place
+    values = generated.as_values(segments.gather(np.arange(len(segments))[:, None]), untrained(point_data).model)
+    values = values.numpy()[:, values.numpy().std(axis=0) > 1e-6]
+    values = (values - values.mean(axis=0)) / values.std(axis=0)
+    parts = np.linalg.svd(values, full_matrices=False)[1][:2] ** 2
+    assert np.square(plane[:-2, :2]).sum(axis=0) == pytest.approx(parts, rel=1e-4)
+    assert plane[3, 2] == pytest.approx(some.returns_to_go[0, 0, 0].item())
+    figure = figures.generated(record(plane=plane, generated=2))
+    own, drawn = figure.axes[0].collections
+    assert (own.get_label(), drawn.get_label()) == (f"demonstrated ({len(segments)})", "generated (2)")
+    assert np.allclose(drawn.get_offsets(), plane[-2:, :2])
+    assert figures.generated(record()) is None
+
+
+def test_what_the_run_drew_is_drawn_again_from_its_folder_to_the_pixel(tmp_path, monkeypatch):
+    monkeypatch.setattr(generated, "UPDATES", 20)
+    monkeypatch.setattr(generated, "FIT_UPDATES", 5)
+    run(tmp_path, PromptTuning(every_n_epochs=1, tuner_options={"generated": 4}, **TUNING))
     folder = tmp_path / "run" / "version_0"
     events = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
     tags = {f"figures/point/{goal}_{name}" for name in figures.FIGURES for goal in ("03", "07", "11")}
