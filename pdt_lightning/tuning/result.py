@@ -88,6 +88,8 @@ class TaskResult:
         confidence: how sure it was at the end; NaN of a tuner that does not say.
         record: what the figures are drawn from; None where no prompt was searched.
         curves: what the tuner learned by before the first rollout, by name.
+        prompt_sensitivity: from 0 to 1, how much the transformer's actions depend on which of the task's prompts is
+            given; see `model.sensitivity`. NaN where it was not measured.
     """
 
     task: str
@@ -105,3 +107,4 @@ class TaskResult:
     confidence: float = float("nan")
     record: Record | None = None
     curves: Mapping[str, np.ndarray] = field(default_factory=dict)
+    prompt_sensitivity: float = float("nan")
