@@ -14,6 +14,7 @@ from torch import Tensor
 from pdt_lightning.core.distributed import attempt, gather
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.batches import Pool
+from pdt_lightning.data.task_sampling import shares_of
 from pdt_lightning.data.windows import context_windows
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 
@@ -75,7 +76,7 @@ def task_sensitivities(
 def follow_sensitivity(trainer: Any, model: PromptDecisionTransformer) -> None:
     """Where training draws its tasks by sensitivity, measure it for the epoch that begins; a collective there.
 
-    The first rank measures, so that all ranks draw alike.
+    The first rank measures, so that all ranks draw alike. Loggers are told each task's share, as `train_share/<task>`.
     """
     data, epoch = trainer.datamodule, trainer.current_epoch
     if not data.task_sampling.is_due(epoch):
@@ -85,3 +86,6 @@ def follow_sensitivity(trainer: Any, model: PromptDecisionTransformer) -> None:
     first = trainer.is_global_zero
     found = gather(attempt(lambda: task_sensitivities(model, data.training_pool, *sizes, rng) if first else []))
     data.task_sampling.follow(found[0], epoch)
+    names = [f"train_share/{task.id}" for task in data.training_tasks]
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(zip(names, shares_of(found[0]).tolist(), strict=True)), trainer.global_step)
