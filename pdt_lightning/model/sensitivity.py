@@ -79,7 +79,7 @@ def follow_sensitivity(trainer: Any, model: PromptDecisionTransformer) -> None:
     The first rank measures, so that all ranks draw alike. Loggers are told each task's share, as `train_share/<task>`.
     """
     data, epoch = trainer.datamodule, trainer.current_epoch
-    if not data.task_sampling.is_due(epoch):
+    if trainer.overfit_batches or not data.task_sampling.is_due(epoch):  # those batches are the same in every epoch
         return
     rng = generator(data.hparams["seed"], "prompt sensitivity", epoch)
     sizes = (data.hparams["segments"], data.hparams["context_steps"])
