@@ -28,9 +28,10 @@ from threadpoolctl import threadpool_limits
 from benchmarks import plain, setting
 from benchmarks.rollouts import measure
 from pdt_lightning.core.files import write_atomically
-from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
+from pdt_lightning.data.batches import Batch, Pool, draw
 from pdt_lightning.data.episodes import Episodes, Index
 from pdt_lightning.data.segments import Segments
+from pdt_lightning.data.task_sampling import balanced_tasks
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool

@@ -21,8 +21,8 @@ import torch
 from benchmarks import plain, setting
 from benchmarks.attention import acting_error
 from pdt_lightning.core.seeding import generator
-from pdt_lightning.data.batches import balanced_tasks
 from pdt_lightning.data.datamodule import MultiTaskDataModule
+from pdt_lightning.data.task_sampling import balanced_tasks
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.rollouts.policy import Policy

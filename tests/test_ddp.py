@@ -58,6 +58,21 @@ def test_two_ranks_train_the_same_weights_and_log_the_same_to_rounding(tmp_path,
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[0])
 
 
+def test_two_ranks_draw_tasks_by_the_same_sensitivity_as_one(tmp_path):
+    flags = ["--data.task_sampling=sensitivity", "--tuning.every_n_epochs=0", "--tuning.oracle_candidates=0"]
+    fit(tmp_path / "alone", *flags)
+    fit(tmp_path / "both", *flags, *TWO)
+    alone, both = (
+        torch.load(version(tmp_path / name) / "checkpoints" / "last.ckpt", weights_only=True)
+        for name in ("alone", "both")
+    )
+    states = [one["MultiTaskDataModule"]["task_sampling"] for one in (alone, both)]
+    assert states[0]["epoch"] == states[1]["epoch"] == 1
+    assert states[0]["sensitivities"] == pytest.approx(states[1]["sensitivities"], abs=1e-5)
+    weights = alone["state_dict"]
+    assert all(torch.allclose(weights[name], both["state_dict"][name], atol=1e-5) for name in weights)
+
+
 def test_two_ranks_tune_exactly_alike_from_one_checkpoint(tmp_path, one):
     """The learning rate is 0, so that both go on with the same weights; one task is left over for the second rank."""
     checkpoint = version(one) / "checkpoints" / "last.ckpt"

@@ -170,6 +170,29 @@ def test_stopped_and_resumed_equals_never_stopped(tmp_path, uninterrupted, momen
     assert not (folder / "run" / "version_0" / "journal").exists()
 
 
+def test_tasks_are_drawn_by_sensitivity_as_if_it_had_never_stopped(tmp_path):
+    """Stopped in an epoch whose sensitivities were measured before, and killed before they are measured again."""
+    flags = ["--data.task_sampling=sensitivity", "--tuning.every_n_epochs=0", "--tuning.oracle_candidates=0"]
+    wholly = tmp_path / "whole"
+    fit(wholly, *flags)
+    expected = left(wholly)
+    state = expected[0]["MultiTaskDataModule"]["task_sampling"]
+    assert state["epoch"] == 2
+    assert len(set(state["sensitivities"])) == 13
+    main = curves(wholly)[0]
+    assert [step for step, _ in main["train_share/point/00"]] == [3, 6]
+    assert sum(main[name][1][1] for name in main if name.startswith("train_share/")) == pytest.approx(1)
+    for moment in ("1-training-TERM", "1-checkpoint-KILL"):
+        folder = tmp_path / moment
+        assert fit(folder, *flags, KILL=moment, check=False).returncode
+        fit(folder, *flags, "--ckpt_path=last")
+        seen = left(folder)
+        assert equal(expected[0]["state_dict"], seen[0]["state_dict"])
+        assert expected[0]["MultiTaskDataModule"] == seen[0]["MultiTaskDataModule"]
+        assert equal(expected[1:], seen[1:])
+        assert curves(folder)[0] == main
+
+
 def test_what_is_killed_never_leaves_a_broken_checkpoint(tmp_path, uninterrupted):
     for name in ("last.ckpt", "best.ckpt"):
         assert torch.load(uninterrupted / "run" / "version_0" / "checkpoints" / name, weights_only=True)["epoch"] >= 0

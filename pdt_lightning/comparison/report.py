@@ -13,6 +13,7 @@ from pdt_lightning.comparison.summary import Results, covers, of_goal, summarise
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.terminal import show
 from pdt_lightning.results.markdown import markdown_table
+from pdt_lightning.results.report import hardly_matters
 from pdt_lightning.tuning import oracle
 
 RESULTS = (
@@ -117,6 +118,7 @@ def caption(summary: Mapping[str, Any]) -> str:
     """What the figures are of, and what their intervals cover."""
     plan = summary["plan"]
     options = plan["options"]
+    remark = hardly_matters(summary.get("prompt_sensitivity", {}))  # of an earlier version there is none
     not_covered = "; the luck of pretraining is not in it" if len(plan["checkpoints"]) == 1 else ""
     return (
         f"Recommended prompts on {options['verdict_episodes']} fresh episodes of each cell; {plan['slots']} segments "
@@ -125,6 +127,7 @@ def caption(summary: Mapping[str, Any]) -> str:
         "once for all seeds and varies by its episodes alone. An episode that failed was not won, and has the lowest "
         "return known of its task. Differences are paired; ours is better or worse where p < 0.05 after Holm's "
         "correction over all rivals and budgets, and else a tie."
+        + (f" {remark[0].upper()}{remark[1:]}." if remark else "")
     )
 
 

@@ -89,6 +89,11 @@ class Results:
         ]
         return float(np.mean(seconds)) if seconds else None
 
+    def prompt_sensitivity(self) -> dict[str, float | None]:
+        """Of each task, mean over the checkpoints; None where jobs of an earlier version did not measure it."""
+        measured = [job["prompt_sensitivity"] for job in self.jobs if "prompt_sensitivity" in job]
+        return {task: float(np.mean([own[task] for own in measured])) if measured else None for task in self.plan.tasks}
+
 
 def summarise(results: Results) -> dict[str, Any]:
     """The content of `summary.json`; every figure is of recommended prompts on fresh episodes."""
@@ -122,6 +127,7 @@ def summarise(results: Results) -> dict[str, Any]:
         "tuners": tuners,
         "default_minus": _differences(results) if DEFAULT in plan.names else {},
         "attention": _attention(results),
+        "prompt_sensitivity": results.prompt_sensitivity(),
         "plan": plan.as_json(),
     }
 

@@ -22,6 +22,7 @@ from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row, play_groups
 from pdt_lightning.tuners import Candidate, make_tuner
+from pdt_lightning.tuners.references import References
 from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.journal import journaled, path_of
 from pdt_lightning.tuning.objective import Objective, Option, decide
@@ -155,7 +156,11 @@ def _tuned(
     kept = [row for row, candidate in zip(rows, recommended, strict=True) if candidate]
     save_prompts([*kept, *trials], prompts, job.file(folder).with_suffix(".safetensors"))
     seconds = sum(cell.seconds for _, cell in last) / len(trials) if trials else None
-    found = {"seconds_per_round": seconds, "trials": trials, "recommended": rows}
+    found: dict[str, Any] = {"seconds_per_round": seconds, "trials": trials, "recommended": rows}
+    if name == UNTUNED:
+        found["prompt_sensitivity"] = {
+            subject.task.id: References(subject.segments, policy).sensitivity(plan.slots) for subject in subjects
+        }
     if name == DEFAULT and plan.slots > 1 and policy.model.use_prompt:
         prompts = [candidate.prompt for candidate in recommended[-len(last) :] if candidate]
         found["attention"] = _attention(plan, checkpoint, policy, _cells(plan, subjects), prompts)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.segments import Prompt, prompts_of
 from pdt_lightning.data.windows import Steps, context_windows
@@ -137,15 +136,3 @@ def draw(
     context, labels = context_windows(contexts.episodes, episode, start, context_steps)
     prompt = prompts.prompts(u[:, 1:], task, episode if own_episode_banned else None)
     return Batch(context, prompt, labels, task.tolist(), steps)
-
-
-def balanced_tasks(seed: int, first: int, count: int, tasks: int) -> np.ndarray:
-    """Tasks of samples `first` to `first + count - 1` of the endless stream: one permutation after another.
-
-    >>> sorted(balanced_tasks(0, 3, 6, 3)[:3].tolist())
-    [0, 1, 2]
-    """
-    passes = range(first // tasks, (first + count - 1) // tasks + 1)
-    order = np.concatenate([generator(seed, "task order", p).permutation(tasks) for p in passes])
-    skip = first - passes[0] * tasks
-    return order[skip : skip + count]

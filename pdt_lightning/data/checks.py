@@ -171,6 +171,32 @@ def validation_episodes(share: float, task: str, episodes: int) -> int:
     return count
 
 
+def check_training_tasks(names: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse tasks to tune for validation that are not training tasks.
+
+    Raises:
+        UserError: naming the first one.
+    """
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(
+            f"`tuning.validation_tasks`: {unknown[0]} is not a training task. They are: {', '.join(known)}."
+            f"{suggestion(unknown[0], known)}"
+        )
+
+
+def check_ranks(batch_size: int, ranks: int) -> None:
+    """Refuse batches of which some ranks would have nothing.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if batch_size < ranks:
+        raise UserError(
+            f"`data.batch_size`={batch_size} is smaller than the number of ranks, {ranks}. Raise it, or lower "
+            "`trainer.devices` or `trainer.num_nodes`."
+        )
+
+
 def check_rows(options: Mapping[str, Any], step_size: int, longest: int) -> None:
     """Refuse segments that no episode has room for, and rows that memory has none for.
 

@@ -9,17 +9,19 @@ import lightning
 import numpy as np
 from torch.utils.data import DataLoader
 
-from pdt_lightning.core.errors import UserError, check_writable, suggestion
+from pdt_lightning.core.errors import UserError, check_writable
 from pdt_lightning.core.plain import plain
 from pdt_lightning.core.ranges import check_types
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.data import minari
-from pdt_lightning.data.batches import Batch, Pool, balanced_tasks, draw
+from pdt_lightning.data.batches import Batch, Pool, draw
 from pdt_lightning.data.checks import (
     check_datasets,
     check_environments,
+    check_ranks,
     check_rows,
     check_segments,
+    check_training_tasks,
     chosen_tasks,
     validation_episodes,
 )
@@ -28,9 +30,10 @@ from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.facts import Facts
 from pdt_lightning.data.mapped import open_episodes
 from pdt_lightning.data.normalisation import Statistics
-from pdt_lightning.data.option_types import Attention, Count, Share, Steps, Workers
+from pdt_lightning.data.option_types import Attention, Count, Share, Steps, TaskSamplingName, Workers
 from pdt_lightning.data.segments import Segments, Training
 from pdt_lightning.data.streams import FixedBatches, UpdateStream
+from pdt_lightning.data.task_sampling import TaskSampling
 from pdt_lightning.tasks.actions import choices_of
 from pdt_lightning.tasks.base import Task, make_family
 
@@ -49,6 +52,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         segments: `J`, segments in a prompt.
         segment_steps: `H`, consecutive steps in a segment.
         prompt_sampling: in training, `uniform` over all windows or, as in the public code, the `tail` of an episode.
+        task_sampling: `uniform`, or `sensitivity`: after the first epoch, tasks whose actions depend more on their
+            prompts are trained on more often.
         use_expert_actions: learn the noise-free expert actions where the demonstrations carry them, else the executed
             ones.
         batch_size: windows or chunks in an update, over all ranks.
@@ -71,6 +76,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         segments: Count = 1,
         segment_steps: Count = 5,
         prompt_sampling: Literal["uniform", "tail"] = "uniform",
+        task_sampling: TaskSamplingName = "uniform",
         use_expert_actions: bool = True,
         batch_size: Count = 64,
         updates_per_epoch: Count = 1000,
@@ -100,12 +106,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         self.state_size, self.action_size = observations.shape[0], actions.shape[0]
         self.action_choices = list(choices_of(actions)) or None
         self.max_timesteps = self.family.max_timesteps
-        known = [task.id for task in self.family.training_tasks]
-        if unknown := [name for name in tuned_training_tasks or () if name not in known]:
-            raise UserError(
-                f"`tuning.validation_tasks`: {unknown[0]} is not a training task. They are: {', '.join(known)}."
-                f"{suggestion(unknown[0], known)}"
-            )
+        check_training_tasks(tuned_training_tasks or (), [task.id for task in self.family.training_tasks])
+        self.task_sampling = TaskSampling(task_sampling, len(self.family.training_tasks), seed)
         self.facts = Facts()
         self.statistics: Statistics | None = None
         self.row_steps = context_steps
@@ -133,7 +135,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         Raises:
             UserError: naming the option or the dataset.
         """
-        self._check_ranks(ranks)
+        check_ranks(self.hparams["batch_size"], ranks)
         recipes = self.family.recipes
         self._check_candidates()
         check_datasets(self.family.training_tasks, "training_data", recipes)
@@ -212,8 +214,12 @@ class MultiTaskDataModule(lightning.LightningDataModule):
             self.segments(name)  # raises, by name, where no demonstration is long enough
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the data: by which horizon, target and scale each task was trained and tuned."""
-        return {"facts": self.facts.known}
+        """What a checkpoint keeps: horizon, target and scale of each task, and by what tasks are drawn."""
+        return {"facts": self.facts.known, **self.task_sampling.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on drawing tasks as before; facts are read again from the demonstrations."""
+        self.task_sampling.load_state_dict(state_dict)
 
     def _open(self, tasks: Sequence[Task], kind: str) -> Episodes:
         datasets = [getattr(task, kind) for task in tasks]
@@ -242,11 +248,13 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         return self.training_pool
 
     def batch(self, update: int, rank: int = 0, world_size: int = 1) -> Batch:
-        """This rank's share of the global batch of one update; sample i of it depends on (seed, update, i) alone."""
+        """This rank's share of the global batch of one update; sample i of it depends on (seed, update, i) alone.
+
+        Where tasks are drawn by sensitivity, it depends on what was measured at the end of the epoch before too.
+        """
         size, seed = self.hparams["batch_size"], self.hparams["seed"]
         u = generator(seed, "batch", update).random((size, 1 + self.hparams["segments"]))
-        task = balanced_tasks(seed, update * size, size, len(self.training_tasks))
-        pool = self.training_pool
+        pool, task = self.training_pool, self.task_sampling.draw(update, size)
         return draw(pool, pool, u, task, *self._rows, rank=rank, world_size=world_size)
 
     @property
@@ -264,16 +272,9 @@ class MultiTaskDataModule(lightning.LightningDataModule):
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def _check_ranks(self, ranks: int) -> None:
-        if self.hparams["batch_size"] < ranks:
-            raise UserError(
-                f"`data.batch_size`={self.hparams['batch_size']} is smaller than the number of ranks, {ranks}. Raise "
-                "it, or lower `trainer.devices` or `trainer.num_nodes`."
-            )
-
     def train_dataloader(self) -> DataLoader:
         """Whole batches, one an update."""
-        self._check_ranks(self._ranks()[1])
+        check_ranks(self.hparams["batch_size"], self._ranks()[1])
         return DataLoader(UpdateStream(self.batch, self.hparams["updates_per_epoch"], self.trainer), batch_size=None)
 
     def val_dataloader(self) -> list[DataLoader]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from pdt_lightning.core.ranges import number
 
 Attention = Literal["published", "window"]
+TaskSamplingName = Literal["uniform", "sensitivity"]
 # More can only be a slip.
 if TYPE_CHECKING:
     Count = int

@@ -6,8 +6,9 @@ shows where a model looks. To exchange the transformer, derive from `PromptDecis
 `TRANSFORMERS` (`guests.py`), or give its path as `model.transformer`.
 
 `actions.py` has the loss of each kind of action, `learning_rate.py` the schedule, and `validation.py` the metrics of a
-validation. `checkpoints.py` reads what a user names, be it a file of Lightning's, a folder that `exported.py` wrote, or
-a model that `pretrained.py` finds by name; `program.py` writes a policy for torch alone.
+validation; `sensitivity.py` says how much actions depend on the prompt. `checkpoints.py` reads what a user names, be it
+a file of Lightning's, a folder that `exported.py` wrote, or a model that `pretrained.py` finds by name; `program.py`
+writes a policy for torch alone.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -19,6 +19,7 @@ from pdt_lightning.data.batches import Batch
 from pdt_lightning.data.option_types import Attention
 from pdt_lightning.model.guests import allow_unused, check_options, make_transformer
 from pdt_lightning.model.learning_rate import begin_with, factor
+from pdt_lightning.model.sensitivity import follow_sensitivity
 from pdt_lightning.model.validation import TaskError, Validation
 
 __all__ = ["LitPDT", "TaskError"]  # the metric too, by which best.ckpt is chosen
@@ -162,10 +163,7 @@ class LitPDT(lightning.LightningModule):
         self.validation = Validation(data.validation_names(), self.model)
 
     def on_fit_start(self) -> None:
-        """Take over the learning rate that a finder of Lightning's has just found.
-
-        The schedule would lead back from it.
-        """
+        """Take over the learning rate that a finder of Lightning's has just found; the schedule would lead back."""
         rate = self.hparams["learning_rate"] = float(self.hparams["learning_rate"])
         for config in self.trainer.lr_scheduler_configs if self._rate not in (None, rate) else ():
             begin_with(config.scheduler, rate)
@@ -202,7 +200,8 @@ class LitPDT(lightning.LightningModule):
             self._clock = (step, now)
 
     def on_train_epoch_start(self) -> None:
-        """Validation and tuning are not training time."""
+        """Measure what tasks are drawn by; neither that nor validation and tuning are training time."""
+        follow_sensitivity(self.trainer, self.model)
         self._clock = None
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:

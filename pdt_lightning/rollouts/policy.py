@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,7 @@ from pdt_lightning.data.segments import Prompt
 from pdt_lightning.data.windows import Steps
 from pdt_lightning.model.folded import FoldedTransformer
 from pdt_lightning.model.pdt import PromptDecisionTransformer
+from pdt_lightning.model.sensitivity import prompt_sensitivity
 
 if TYPE_CHECKING:
     from pdt_lightning.model.lit_pdt import LitPDT
@@ -119,22 +121,40 @@ class Policy:
         Returns:
             `(B, W)` float64: root of the mean error of a window's steps, which is squared, in half-widths of the action
             box, or the cross-entropy of choices; steps of padding do not count.
+        """
+        labels = labels.to(self._device)
+        present = (contexts.mask.float() / contexts.mask.sum(dim=1)[:, None]).to(self._device)
+
+        def of_block(predicted: Tensor) -> Tensor:
+            return (self.model.errors(predicted, labels) * present).sum(dim=2).sqrt()
+
+        return self._answers(prompts, contexts, of_block).double().cpu().numpy()
+
+    def sensitivity(self, prompts: Prompt, contexts: Steps) -> float:
+        """How much the actions in the contexts depend on which of the prompts is given; see `prompt_sensitivity`.
+
+        Args:
+            prompts: of one task, without padding.
+            contexts: `W` rows of `T` steps, no more than `K`.
+        """
+        predicted = self._answers(prompts, contexts, lambda predicted: predicted)
+        return prompt_sensitivity(self.model, predicted, contexts.mask.to(self._device))
+
+    def _answers(self, prompts: Prompt, contexts: Steps, read: Callable[[Tensor], Tensor]) -> Tensor:
+        """What is read from the predictions in every context behind every prompt.
 
         Prompts are asked about in blocks, shared out among threads as `encode` does.
         """
-        model, folded = self.model, self._folded
-        contexts, labels = contexts.to(self._device), labels.to(self._device)
+        model, folded, contexts = self.model, self._folded, contexts.to(self._device)
         tokens = (prompts.mask.shape[1] + contexts.mask.numel()) * model.tokens_per_step
         blocks = torch.arange(len(prompts)).split(max(1, BLOCK_TOKENS // tokens))
-        present = contexts.mask.float() / contexts.mask.sum(dim=1)[:, None]
 
         @torch.inference_mode()
         def of_block(numbers: Tensor) -> Tensor:
-            predicted = model.answers(prompts[numbers].to(self._device), contexts, folded).float()
-            return (model.errors(predicted, labels) * present).sum(dim=2).sqrt()
+            return read(model.answers(prompts[numbers].to(self._device), contexts, folded).float())
 
         with ThreadPoolExecutor(self.threads) as threads:
-            return torch.cat(list(threads.map(of_block, blocks))).double().cpu().numpy()
+            return torch.cat(list(threads.map(of_block, blocks)))
 
     def encode(self, steps: Prompt, first: np.ndarray, length: int, block: int | None = None) -> np.ndarray:
         """What the model makes of single segments, encoded in blocks.

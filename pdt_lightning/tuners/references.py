@@ -8,6 +8,7 @@ of the best demonstrations, where the context alone does not tell the task yet a
 
 import numpy as np
 
+from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.episodes import Episodes
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.data.windows import context_windows
@@ -21,6 +22,7 @@ WINDOWS = 60  # in all; more change the order of prompts little
 STEPS = 3  # of a window
 SWEEPS = 2  # through the slots of a prompt, each time with all others as they are
 FINALISTS = 16  # segments that are tried in a slot
+PROMPTS = 16  # random ones, whose actions are compared
 
 
 def best_demonstrations(episodes: Episodes) -> np.ndarray:
@@ -87,6 +89,17 @@ class References:
                 np.nanmean(np.vstack([errors, np.full_like(errors[:1], np.nanmean(errors))]), axis=0)
             )
         return np.nanmean(errors - self._offsets, axis=1) + self._offsets.mean()
+
+    def sensitivity(self, slots: int) -> float:
+        """How much the actions on the windows depend on which of the task's prompts is given; see `prompt_sensitivity`.
+
+        The prompts are random and always the same ones, so that it follows from transformer and demonstrations alone.
+
+        Args:
+            slots: `J`.
+        """
+        choices = generator(0, "prompt sensitivity").integers(len(self.segments), size=(PROMPTS, slots))
+        return self.policy.sensitivity(self.segments.gather(choices), self._contexts)
 
     def _own(self, choices: np.ndarray) -> np.ndarray:
         """`(B, W)` whether a window says nothing of a prompt, since the prompt shows it."""

@@ -15,6 +15,7 @@ from pdt_lightning.data.segments import Prompt
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, play_groups
 from pdt_lightning.tuners import Tuner, make_tuner
+from pdt_lightning.tuners.references import References
 from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.objective import Objective, decide
 from pdt_lightning.tuning.options import TuningOptions
@@ -140,6 +141,7 @@ def _tuned(
         best: Sequence[list[Outcome] | None] = [None] * len(subjects)
         if with_oracle and options.oracle_candidates:
             best = oracle_episodes(subjects, objectives, recommendations, cells, play, options, episodes)
+        sensitivities = [References(subject.segments, policy).sensitivity(episodes.slots) for subject in subjects]
 
     results = []
     for number, (subject, objective) in enumerate(zip(subjects, objectives, strict=True)):
@@ -180,6 +182,7 @@ def _tuned(
             confidence=cells[number].tuner.confidence() if cells else math.nan,
             curves=cells[number].tuner.curves() if cells else {},
             memory=cells[number].tuner.memory() if cells else [],
+            prompt_sensitivity=sensitivities[number],
         )
         if cells and options.verdict_episodes:
             result.record = make_record(result, subject, cells[number], options)

@@ -90,6 +90,8 @@ class TaskResult:
         record: what the figures are drawn from; None where no prompt was searched.
         curves: what the tuner learned by before the first rollout, by name.
         memory: outcomes that the tuner of a later phase may remember, each with the segments that were tried.
+        prompt_sensitivity: from 0 to 1, how much the transformer's actions depend on which of the task's prompts is
+            given; see `model.sensitivity`. NaN where it was not measured.
     """
 
     task: str
@@ -108,3 +110,4 @@ class TaskResult:
     record: Record | None = None
     curves: Mapping[str, np.ndarray] = field(default_factory=dict)
     memory: list[Tried] = field(default_factory=list)
+    prompt_sensitivity: float = float("nan")

@@ -60,6 +60,7 @@ def test_a_run_leaves_all_it_promises(tmp_path):
     assert summary["final"]
     assert set(summary["tasks"]) == {"point/03", "point/07", "point/11"}
     assert summary["aggregate"]["oracle"]["return"] is not None
+    assert all(0 < own["prompt_sensitivity"] < 1 for own in summary["tasks"].values())
     assert Prompt.load(folder / "prompts" / "point" / "03.safetensors").states.shape == (1, 6, 2)
     for name in (
         "tuning/tuned_return",

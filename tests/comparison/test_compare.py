@@ -29,6 +29,7 @@ from pdt_lightning.comparison.plan import (
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.results.figures import pixels
+from pdt_lightning.results.report import HARDLY
 from pdt_lightning.tuning.options import TuningOptions
 from tests.conftest import POINT_FLAGS
 from tests.once import once
@@ -118,6 +119,21 @@ def test_all_tuners_are_compared_on_every_cell(whole):
         assert np.sum(known["by_rank"], axis=1) == pytest.approx([1, 1])
         assert all(0 < share < 1 for share in known["to_prompt"])
     assert not list((folder / "journal").glob("*"))
+    assert set(found["prompt_sensitivity"]) == {"point/03", "point/07", "point/11"}
+    hardly = [task for task, value in found["prompt_sensitivity"].items() if value < HARDLY]
+    assert ("hardly matters" in text) == bool(hardly)
+
+
+def test_sensitivity_is_the_same_in_compare_and_tune(whole, checkpoints, tmp_path):
+    measured = []
+    for number, checkpoint in enumerate(checkpoints):
+        flags = ["--rounds=0", f"--out={tmp_path / str(number)}", "--verdict_episodes=0", f"--seed={number}"]
+        command("tune", f"--ckpt_path={checkpoint}", *flags)
+        tasks = summary(tmp_path / str(number))["tasks"]
+        measured.append({task: own["prompt_sensitivity"] for task, own in tasks.items()})
+    assert all(0 < value < 1 for own in measured for value in own.values())
+    mean = {task: np.mean([own[task] for own in measured]) for task in measured[0]}
+    assert summary(whole[0])["prompt_sensitivity"] == pytest.approx(mean)
 
 
 def test_a_recommended_prompt_of_any_kind_is_judged_again_from_its_file(whole, checkpoints, tmp_path):

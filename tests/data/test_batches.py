@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pdt_lightning.data.batches import Pool, balanced_tasks
+from pdt_lightning.data.batches import Pool
+from pdt_lightning.data.task_sampling import balanced_tasks
 from tests.data.test_windows import episodes
 
 

@@ -79,6 +79,31 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_text() == "old"
 
 
+def with_sensitivity(**by_task):
+    made = [result(task) for task in by_task]
+    for one in made:
+        one.prompt_sensitivity = by_task[one.task]
+    return made
+
+
+def test_the_summary_has_the_sensitivity_where_it_was_measured():
+    tasks = report.summarise(with_sensitivity(a=0.25, b=float("nan")))["tasks"]
+    assert [own["prompt_sensitivity"] for own in tasks.values()] == [0.25, None]
+
+
+def test_the_table_speaks_of_sensitivity_where_the_prompt_hardly_matters(capsys):
+    report.print_table(with_sensitivity(a=0.25, b=float("nan")), "Title")
+    assert "hardly" not in capsys.readouterr().out
+    for known, where in (
+        ({"a": 0.25, "b": 0.01}, "b"),
+        ({"a": 0.02, "b": 0.01}, "any task"),
+        (dict(a=1.0, **dict.fromkeys("bcdef", 0.0)), "b, c, d and 2 more"),
+    ):
+        report.print_table(with_sensitivity(**known), "Title")
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"which prompt is given hardly matters on {where}: the prompt sensitivity is below 0.05" in said
+
+
 def test_the_table_shows_all_of_it(capsys):
     report.print_table([result(oracle=EpisodeStatistics([4.0, 4.0], [1.0, 1.0]))], "Title")
     shown = capsys.readouterr().out

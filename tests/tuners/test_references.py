@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.data.windows import context_windows
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners import make_tuner
-from pdt_lightning.tuners.references import References, best_demonstrations, least_loss
+from pdt_lightning.tuners.references import PROMPTS, References, best_demonstrations, least_loss
 from tests.conftest import untrained
 
 
@@ -109,6 +110,25 @@ def test_slot_by_slot_a_prompt_gets_no_worse(segments, policy):
     choice = least_loss(references, losses, 3)
     together = references.losses(np.array([choice, [int(losses.argmin())] * 3]))
     assert together[0] <= together[1]
+
+
+def test_sensitivity_is_that_of_single_forward_passes_behind_random_prompts(segments, policy):
+    references = References(segments, policy)
+    choices = generator(0, "prompt sensitivity").integers(len(segments), size=(PROMPTS, 2))
+    contexts, predicted = references._contexts, []
+    with torch.inference_mode():
+        for choice in choices:
+            prompt = segments.gather(choice[None])
+            predicted.append(torch.cat([policy.model(contexts[[n]], prompt) for n in range(len(contexts))]))
+    steps = torch.stack(predicted)[:, contexts.mask] / policy.model.action_half  # (P, steps, A)
+    both = np.array([steps.var(0, correction=0).mean(0).sum(), steps.flatten(0, 1).var(0, correction=0).sum()])
+    assert references.sensitivity(2) == pytest.approx(np.sqrt(both[0] / both[1]), rel=1e-4)
+    assert references.sensitivity(2) == References(segments, policy).sensitivity(2)
+
+
+def test_without_prompts_sensitivity_is_0(segments, point_data):
+    policy = Policy(untrained(point_data, use_prompt=False).model, 5)
+    assert References(segments, policy).sensitivity(2) == pytest.approx(0.0, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["demonstration_loss", "best_demonstration"])

@@ -1,0 +1,91 @@
+"""Prompt sensitivity: how much a model's actions depend on which of a task's prompts it is given.
+
+At one step only the prompt differs, so that the spread of the predictions there is the prompt's. Over steps the actions
+differ anyway. The one is compared with both together.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pdt_lightning.core.distributed import attempt, gather
+from pdt_lightning.core.seeding import generator
+from pdt_lightning.data.batches import Pool
+from pdt_lightning.data.task_sampling import shares_of
+from pdt_lightning.data.windows import context_windows
+from pdt_lightning.model.pdt import PromptDecisionTransformer
+
+STILL = 1e-5  # half-widths of the action box: actions whose standard deviation is less do not vary
+# Of a training task.
+PROMPTS = 8
+WINDOWS = 16
+STEPS = 3  # of a window, which hardly tells the task by itself
+
+
+def prompt_sensitivity(model: PromptDecisionTransformer, predicted: Tensor, present: Tensor) -> float:
+    """Standard deviation of the actions over prompts, as a share of that over prompts and steps.
+
+    It has no unit and lies between 0 (the prompt decides nothing) and 1 (it decides everything, so that all steps
+    behind one prompt have the same action). Coordinates of an action add up in half-widths of the action box, and of
+    choices the probabilities are meant.
+
+    Args:
+        model: which predicted.
+        predicted: `(P, ..., A)` at the same steps behind `P` prompts, as from `PromptDecisionTransformer.forward`.
+        present: `(...)` whether a step is there.
+
+    Source: root of the total-effect index of the prompt (Homma and Saltelli 1996); that the spread over prompts tells
+    something of a task is the idea of Active Instruction Tuning (Kung et al. 2023, arXiv 2311.00288).
+    """
+    actions = model.normalise_actions(model.actions.as_labels(predicted.float()))[:, present].double()  # (P, steps, A)
+    at_a_step = float(actions.var(dim=0, correction=0).mean(dim=0).sum())
+    in_all = float(actions.flatten(0, 1).var(dim=0, correction=0).sum())
+    return math.sqrt(min(1.0, at_a_step / in_all)) if in_all > STILL**2 else 0.0
+
+
+@torch.inference_mode()
+def task_sensitivities(
+    model: PromptDecisionTransformer, pool: Pool, slots: int, context_steps: int, rng: np.random.Generator
+) -> list[float]:
+    """Prompt sensitivity of every training task, on a few random windows behind a few random prompts.
+
+    Args:
+        model: left as it is.
+        pool: of the training tasks' demonstrations.
+        slots: `J`.
+        context_steps: `K`.
+        rng: draws both.
+    """
+    trained, device, found = model.training, model.state_mean.device, []
+    model.eval()
+    for task in range(len(pool.first_member)):
+        episode, start = pool.contexts(rng.random(WINDOWS), np.full(WINDOWS, task), min(STEPS, context_steps))
+        contexts, _ = context_windows(pool.episodes, episode, start, min(STEPS, context_steps))
+        prompts = pool.prompts(rng.random((PROMPTS, slots)), np.full(PROMPTS, task))
+        rows = torch.arange(PROMPTS * WINDOWS)
+        # Not by calling the model, which may be compiled for the batches of training.
+        predicted = model.forward(contexts[rows % WINDOWS].to(device), prompts[rows // WINDOWS].to(device))
+        found.append(prompt_sensitivity(model, predicted.unflatten(0, (PROMPTS, WINDOWS)), contexts.mask.to(device)))
+    model.train(trained)
+    return found
+
+
+def follow_sensitivity(trainer: Any, model: PromptDecisionTransformer) -> None:
+    """Where training draws its tasks by sensitivity, measure it for the epoch that begins; a collective there.
+
+    The first rank measures, so that all ranks draw alike. Loggers are told each task's share, as `train_share/<task>`.
+    """
+    data, epoch = trainer.datamodule, trainer.current_epoch
+    if trainer.overfit_batches or not data.task_sampling.is_due(epoch):  # those batches are the same in every epoch
+        return
+    rng = generator(data.hparams["seed"], "prompt sensitivity", epoch)
+    sizes = (data.hparams["segments"], data.hparams["context_steps"])
+    first = trainer.is_global_zero
+    found = gather(attempt(lambda: task_sensitivities(model, data.training_pool, *sizes, rng) if first else []))
+    data.task_sampling.follow(found[0], epoch)
+    names = [f"train_share/{task.id}" for task in data.training_tasks]
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(zip(names, shares_of(found[0]).tolist(), strict=True)), trainer.global_step)
