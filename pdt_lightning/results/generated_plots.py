@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
+from matplotlib.colors import Normalize
 
 from pdt_lightning.tuning.record import Record
 
@@ -18,13 +19,11 @@ def draw_generated(axis: Axes, record: Record) -> PathCollection:
     count = len(record.plane) - record.generated
     own = np.arange(count)[:: -(-count // MOST_POINTS)]
     to_go = record.plane[:, 2]
-    colours = {"cmap": "viridis", "vmin": float(to_go.min()), "vmax": float(to_go.max())}
-    points = axis.scatter(
-        *record.plane[own, :2].T, c=to_go[own], s=9, alpha=0.5, lw=0, label=f"demonstrated ({count})", **colours
-    )
-    drawn = slice(count, None)
-    label = f"generated ({record.generated})"
-    axis.scatter(*record.plane[drawn, :2].T, c=to_go[drawn], s=42, lw=0.9, ec="black", label=label, **colours)
+    norm = Normalize(float(to_go.min()), float(to_go.max()))
+    x, y = record.plane[own, 0], record.plane[own, 1]
+    points = axis.scatter(x, y, s=9, c=to_go[own], norm=norm, alpha=0.5, lw=0, label=f"demonstrated ({count})")
+    x, y, label = record.plane[count:, 0], record.plane[count:, 1], f"generated ({record.generated})"
+    axis.scatter(x, y, s=42, c=to_go[count:], norm=norm, lw=0.9, edgecolors="black", label=label)
     axis.set_xlabel("first principal component of the demonstrated segments")
     axis.set_ylabel("second")
     return points
