@@ -47,12 +47,15 @@ class Enlarged(Segments):
     Args:
         segments: the task's own.
         generated: as many prompts of `H` steps as there are.
+        soft: how many of these, the last ones, are the parts of a soft prompt.
 
     Attributes:
-        generated: the same.
+        own: the task's own.
+        generated: the others.
     """
 
-    def __init__(self, segments: Segments, generated: Prompt):
+    def __init__(self, segments: Segments, generated: Prompt, soft: int = 0):
+        self.own, self.soft = segments, soft
         self.episodes, self.steps, self.training = segments.episodes, segments.steps, segments.training
         self.demonstrated, self.generated = segments.demonstrated, generated
         # Each is alone in an episode of its own, which is none of the demonstrations.
@@ -83,6 +86,9 @@ class Enlarged(Segments):
         if number < 0:
             return super().describe(segment)
         first, to_go = (y[number, 0].item() for y in (self.generated.timesteps, self.generated.returns_to_go))
+        part = number - len(self.generated) + self.soft
+        if part >= 0:
+            return f"part {part + 1} of a soft prompt, steps {first + 1}-{first + self.steps}"
         return f"generated segment {number + 1}, steps {first + 1}-{first + self.steps}, return-to-go {to_go:.2f}"
 
 

@@ -21,10 +21,13 @@ from pdt_lightning.data.segments import Prompt, Segments
 from pdt_lightning.data.windows import Steps, context_windows
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.tuners.features import made_once
+from pdt_lightning.tuners.generated import Enlarged
 from pdt_lightning.tuners.prior import from_demonstrations
 from pdt_lightning.tuners.references import MOST, STEPS, best_demonstrations, spread_windows
-from pdt_lightning.tuners.spaces import Values
+from pdt_lightning.tuners.spaces import Choice, Values
 from pdt_lightning.tuners.values import ValueTuner, gaussian_weights
+
+ADAM_STEPS, RATE, AGREEMENT = 100, 0.03, 1.0
 
 
 def learned_and_held(episodes: Episodes) -> tuple[np.ndarray, np.ndarray]:
@@ -92,6 +95,30 @@ def improved(
     return start + moved
 
 
+def with_soft_prompt(segments: Segments, policy: Policy, slots: int) -> tuple[Enlarged, Choice]:
+    """Segments with the parts of the soft prompt of `SoftPrompt`'s defaults after them, and the choice of these parts.
+
+    Args:
+        segments: a task's own, or these and generated ones; the soft prompt starts from the best of them.
+        policy: whose frozen transformer is asked.
+        slots: `J`.
+    """
+
+    def made() -> Enlarged:
+        first = segments.gather(np.array([from_demonstrations(segments, policy, slots).best]))
+        point = improved(first, segments, policy, ADAM_STEPS, RATE, AGREEMENT)
+        whole = Values(first, "", policy.model).prompt(point)
+        parts = Prompt(
+            **{name: y.unflatten(1, (slots, segments.steps)).flatten(0, 1) for name, y in vars(whole).items()}
+        )
+        known = segments.generated if isinstance(segments, Enlarged) else parts[:0]
+        own = segments.own if isinstance(segments, Enlarged) else segments
+        return Enlarged(own, Prompt.cat([known, parts]), slots)
+
+    arms: Enlarged = made_once(("with soft prompt", slots), segments, policy, made)
+    return arms, tuple(range(len(arms) - slots, len(arms)))
+
+
 class SoftPrompt(ValueTuner):
     """Asks for nothing, and recommends values that were improved on the demonstrations.
 
@@ -113,9 +140,9 @@ class SoftPrompt(ValueTuner):
         rng: np.random.Generator,
         slots: int,
         policy: Policy,
-        steps: PositiveInt = 100,
-        rate: PositiveFloat = 0.03,
-        agreement: NonNegativeFloat = 1.0,
+        steps: PositiveInt = ADAM_STEPS,
+        rate: PositiveFloat = RATE,
+        agreement: NonNegativeFloat = AGREEMENT,
     ):
         super().__init__(segments, 0, rng, slots, policy)
         self._begin(from_demonstrations(segments, policy, slots).best)

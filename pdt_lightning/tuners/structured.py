@@ -9,6 +9,7 @@ are ours.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -27,6 +28,7 @@ from pdt_lightning.tuners.generated import enlarged
 from pdt_lightning.tuners.prior import Informed, Prior, PriorName, prior_maker, standardised
 from pdt_lightning.tuners.recommend import Finalists, by_choice, worth
 from pdt_lightning.tuners.reward_models import Apart, RewardModel, RewardModelName, reward_model_class
+from pdt_lightning.tuners.soft_prompt import with_soft_prompt
 from pdt_lightning.tuners.spaces import Tried
 
 Credit = Literal["own", "whole"]
@@ -53,8 +55,8 @@ class StructuredBandit(Finalists):
         medoids: how many rollouts, after one of what the prior holds best, try the medoids of as many clusters of
             segments, each in all slots; 0: none.
 
-    `make` also takes, as an option, how many segments are `generated` by the denoiser of `Diffuser` and tried like the
-    others; 0: none.
+    `make` also takes, as options, how many segments are `generated` by the denoiser of `Diffuser` and tried like the
+    others, 0: none; and whether `SoftPrompt`'s prompt is among them too, which is then `soft` and tried first.
     """
 
     named: ClassVar = {
@@ -113,6 +115,7 @@ class StructuredBandit(Finalists):
         tolerance: NonNegativeFloat = 0.05,
         medoids: NonNegativeInt = 0,
         generated: NonNegativeInt = 0,
+        soft: bool = False,
     ) -> Self:
         """With the features and the prior of the segments that the policy's transformer gives.
 
@@ -126,7 +129,11 @@ class StructuredBandit(Finalists):
                 policy,
                 lambda: enlarged(own, policy, slots, generated, 1.0, generator(0, "generated segments", "drawing")),
             )
+        first: Choice = ()
+        if soft:
+            segments, first = with_soft_prompt(segments, policy, slots)
         known, held = features_of_segments(features, segments, policy), prior_maker(prior)(segments, policy, slots)
+        held = replace(held, best=first) if held and first else held
         return cls(segments, budget, rng, slots, known, reward_model, exploration, credit, held, tolerance, medoids)
 
     def _explore(self, number: int, open_ones: list[Choice]) -> Choice:

@@ -30,9 +30,9 @@ class TuningOptions:
             `epsilon_greedy`, `sparsemax`), `credit` (each slot of a prompt has its `own` share of the return, or the
             `whole`, as published), `prior` (what the `demonstrations` tell before the first rollout, or `none`),
             `tolerance` (how near to the best a prompt has to be for the search to end early; 0: it never does),
-            `medoids` (rollouts that begin a search with the medoids of clusters of segments) and `generated` (segments
-            drawn by the denoiser of `diffuser` that are tried too); `flat` takes the first three. What they name may be
-            yours too, by its path.
+            `medoids` (rollouts that begin a search with the medoids of clusters of segments), `generated` (segments
+            drawn by the denoiser of `diffuser` that are tried too) and `soft` (whether the prompt of `soft_prompt` is
+            tried first); `flat` takes the first three. What they name may be yours too, by its path.
         rounds: rollouts that the tuner may spend on a task; 0: prompts are chosen from what the demonstrations tell.
         parallel: rollouts of a task between two fits of the tuner.
         objective: `return`; `success`, the highest of an episode, ties broken by return; `success_only`, without that;

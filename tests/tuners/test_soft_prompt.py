@@ -157,3 +157,32 @@ def test_predictions_are_nearest_to_themselves_as_labels():
 def test_bad_options_are_named(segments, policy, options, message):
     with pytest.raises(ValueError, match=message):
         tuned(segments, policy, **options)
+
+
+@pytest.mark.parametrize("generated", [0, 3])
+def test_the_bandit_may_try_it_first(segments, policy, generated):
+    soft = make_tuner("soft_prompt", segments, 0, np.random.default_rng(0), 2, policy).best()
+    own = len(segments)
+
+    def made():
+        return make_tuner(
+            "structured", segments, 20, np.random.default_rng(0), 2, policy, soft=True, generated=generated
+        )
+
+    bandit = made()
+    assert len(bandit.segments) == own + generated + 2
+    (first,) = bandit.ask()
+    assert first.choice == ()  # it does not consist of the task's segments
+    assert first.origin.startswith("part 1 of a soft prompt, steps ")
+    assert "; part 2 of a soft prompt, steps " in first.origin
+    if not generated:  # else it may start from generated ones
+        assert torch.allclose(first.prompt.states, soft.prompt.states, atol=1e-5)
+        assert torch.equal(first.prompt.timesteps, soft.prompt.timesteps)
+    assert bandit.best().origin == first.origin
+    for value in (-10.0, -10.0, 10.0, -10.0):
+        bandit.tell([(first.id, value)])
+        again = made()
+        again.load_state_dict(bandit.state_dict())
+        (first,), (other,) = bandit.ask(), again.ask()
+        assert first.origin == other.origin
+    assert all(max(choice) < own for choice, _ in bandit.memory())
