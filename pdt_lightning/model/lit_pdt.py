@@ -19,7 +19,7 @@ from pdt_lightning.data.batches import Batch
 from pdt_lightning.data.option_types import Attention
 from pdt_lightning.model.guests import allow_unused, check_options, make_transformer
 from pdt_lightning.model.learning_rate import begin_with, factor
-from pdt_lightning.model.sensitivity import follow_sensitivity
+from pdt_lightning.model.sensitivity import check_task_sampling, follow_sensitivity
 from pdt_lightning.model.validation import TaskError, Validation
 
 __all__ = ["LitPDT", "TaskError"]  # the metric too, by which best.ckpt is chosen
@@ -150,6 +150,7 @@ class LitPDT(lightning.LightningModule):
                 f"LitPDT has attention={self.hparams['attention']}, MultiTaskDataModule {data.hparams['attention']}: "
                 "give both the same, since the data decide how long the rows are that the model trains on."
             )
+        check_task_sampling(data, self.hparams["use_prompt"])
         if self.trainer.precision in ("bf16-true", "16-true"):
             # Lightning would round states, actions and returns before they are normalised; the model rounds them
             # afterwards.

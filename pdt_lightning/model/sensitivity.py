@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from pdt_lightning.core.distributed import attempt, gather
+from pdt_lightning.core.errors import UserError
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.batches import Pool
 from pdt_lightning.data.task_sampling import shares_of
 from pdt_lightning.data.windows import context_windows
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 
-STILL = 1e-5  # half-widths of the action box: actions whose standard deviation is less do not vary
+ROUNDING = 1e-5  # half-widths of the action box: prompts that move actions by less do not move them
 # Of a training task.
 PROMPTS = 8
 WINDOWS = 16
@@ -43,7 +44,7 @@ def prompt_sensitivity(model: PromptDecisionTransformer, predicted: Tensor, pres
     actions = model.normalise_actions(model.actions.as_labels(predicted.float()))[:, present].double()  # (P, steps, A)
     at_a_step = float(actions.var(dim=0, correction=0).mean(dim=0).sum())
     in_all = float(actions.flatten(0, 1).var(dim=0, correction=0).sum())
-    return math.sqrt(min(1.0, at_a_step / in_all)) if in_all > STILL**2 else 0.0
+    return math.sqrt(min(1.0, at_a_step / in_all)) if at_a_step > ROUNDING**2 else 0.0
 
 
 @torch.inference_mode()
@@ -71,6 +72,19 @@ def task_sensitivities(
         found.append(prompt_sensitivity(model, predicted.unflatten(0, (PROMPTS, WINDOWS)), contexts.mask.to(device)))
     model.train(trained)
     return found
+
+
+def check_task_sampling(data: Any, use_prompt: bool) -> None:
+    """Refuse to draw tasks by the sensitivity to prompts that the model does without.
+
+    Raises:
+        UserError: naming both options.
+    """
+    if data.hparams["task_sampling"] == "sensitivity" and not use_prompt:
+        raise UserError(
+            "`data.task_sampling`=sensitivity follows how much prompts matter, but with `model.use_prompt`=False there "
+            "are none. Take `data.task_sampling`=uniform."
+        )
 
 
 def follow_sensitivity(trainer: Any, model: PromptDecisionTransformer) -> None:

@@ -20,8 +20,8 @@ from pdt_lightning.tasks.base import Task
 from pdt_lightning.tuning import oracle
 from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
 
-# Measured: 0.01 to 0.04 where random prompts do as well as the best (half-cheetah velocity, experts alone), and 0.06 to
-# 0.43 where tuning gains (pick-place, the sparse point, half-cheetah velocity with a tenth of experts).
+# Measured: 0.01 to 0.03 where random prompts do as well as the best (half-cheetah velocity, experts alone), and 0.06 to
+# 0.57 where tuning gains (pick-place, the sparse point, half-cheetah velocity with a tenth of experts).
 HARDLY = 0.05  # of prompt sensitivity
 NAMED = 3  # tasks, in a sentence about some
 KINDS = ("expert", "untuned", "tuned", "oracle")

@@ -99,6 +99,11 @@ OPTIONS = [
     option("--data.segment_steps=31", 3, "no episode has more than 30 steps"),
     option("--data.segment_steps=29", 3, "Lower --data.segment_steps", what="segments longer than what was collected"),
     option("--data.prompt_sampling=head", "tail", "choose one of uniform, tail"),
+    option("--data.task_sampling=success", "sensitivity", "choose one of uniform, sensitivity"),
+    *also(
+        ["--data.task_sampling=sensitivity"],
+        option("--model.use_prompt=false", "true", "--data.task_sampling=sensitivity", "=uniform"),
+    ),
     option("--data.batch_size=0", 16, "at least 1"),
     option("--data.batch_size=1000000000", 16, "GiB"),
     option("--data.updates_per_epoch=0", 3, "at least 1"),

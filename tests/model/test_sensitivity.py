@@ -95,4 +95,4 @@ def test_every_training_task_is_measured_and_the_model_left_as_it_is(point_data,
 def test_a_model_that_ignores_its_prompt_is_not_sensitive(point_data):
     module = untrained(point_data, use_prompt=False)
     found = task_sensitivities(module.model, point_data.training_pool, 2, 5, np.random.default_rng(0))
-    assert found == pytest.approx([0.0] * 13, abs=1e-5)
+    assert found == [0.0] * 13
