@@ -89,7 +89,7 @@ _PUBLISHED_POINT = {
 
 def _point(slots: int) -> Study:
     return Study(
-        f"Sparse point, {slots} segment{'s' * (slots > 1)} in a prompt",
+        f"Sparse point, {('one', 'two', 'three', 'four')[slots - 1]} segment{'s' * (slots > 1)} in a prompt",
         "Sixteen goals lie behind a common trunk; 13 are trained on and 3 held out. A rollout is like the toss of a "
         "coin: it brings +10 at the task's own goal and -10 at another.",
         "point.yaml",

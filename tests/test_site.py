@@ -26,7 +26,7 @@ from tests.processes import ROOT
 
 # Lightning's use of jsonargparse, which in a process of its own nobody sees.
 pytestmark = pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
-PAGES = {path.stem: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
+PAGES = {path.stem: path.read_text() for path in sorted((ROOT / "docs").rglob("*.md"))}
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.M | re.S)
 BLOCKS = {name: [(kind, text) for _, kind, text in BLOCK.findall(page)] for name, page in PAGES.items()}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -167,7 +167,7 @@ def test_data_in_blocks_is_data():
 
 
 def test_every_page_is_in_the_navigation_and_every_tuner_has_a_section():
-    navigation = re.findall(r"- (\w+)\.md", (ROOT / "mkdocs.yml").read_text())
+    navigation = re.findall(r"- (?:studies/)?(\w+)\.md", (ROOT / "mkdocs.yml").read_text())
     assert sorted(navigation) == sorted(PAGES)
     sections = re.findall(r"^## (\w+)$", PAGES["methods"], re.M)
     assert sorted(sections) == sorted([*TUNERS, "finetune"])

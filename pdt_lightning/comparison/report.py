@@ -119,11 +119,12 @@ def caption(summary: Mapping[str, Any]) -> str:
     plan = summary["plan"]
     options = plan["options"]
     remark = hardly_matters(summary.get("prompt_sensitivity", {}))  # of an earlier version there is none
+    segments = "one segment" if plan["slots"] == 1 else f"{plan['slots']} segments"
     not_covered = "; the luck of pretraining is not in it" if len(plan["checkpoints"]) == 1 else ""
     return (
-        f"Recommended prompts on {options['verdict_episodes']} fresh episodes of each cell; {plan['slots']} segments "
-        f"in a prompt. Mean [95 % t interval {covers(plan)}{not_covered}], n/a where all are alike or there is one "
-        f"run. The best found, of {options['oracle_candidates']} random prompts and of all that was tried, is chosen "
+        f"Recommended prompts on {options['verdict_episodes']} fresh episodes of each cell; {segments} in a prompt. "
+        f"Mean [95 % t interval {covers(plan)}{not_covered}], n/a where all are alike or there is one run. "
+        f"The best found, of {options['oracle_candidates']} random prompts and of all that was tried, is chosen "
         "once for all seeds and varies by its episodes alone. An episode that failed was not won, and has the lowest "
         "return known of its task. Differences are paired; ours is better or worse where p < 0.05 after Holm's "
         "correction over all rivals and budgets, and else a tie."
