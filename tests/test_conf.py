@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from tests.processes import ROOT, command
+from tests.processes import FIGURES, ROOT, command
 from tests.walks import record, walk
 
 OVERLAYS = ("debug", "ddp")
@@ -72,7 +72,7 @@ def test_the_warm_up_is_at_most_a_twentieth_of_the_run(name):
 @pytest.mark.parametrize("name", RUNS)
 def test_it_runs_for_two_updates(name, tmp_path, doors):
     flags = ["--config", f"conf/{name}.yaml", "--config", "conf/debug.yaml", *SMALLER[name]]
-    done = command("fit", *flags, f"--trainer.default_root_dir={tmp_path}")
+    done = command("fit", *flags, f"--trainer.default_root_dir={tmp_path}", draws=FIGURES)
     folder = tmp_path / "debug" / "version_0"
     assert json.loads((folder / "summary.json").read_text())["final"]
     assert (folder / "checkpoints" / "last.ckpt").exists()
