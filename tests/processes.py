@@ -7,9 +7,11 @@ import functools
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -51,6 +53,24 @@ def command(module, *flags, limit=240, check=True, bare=False, draws=(), **envir
     assert not hangs, f"no end after {limit} s: {done.stdout[-3000:]}{done.stderr[-6000:]}"
     assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return done
+
+
+def ranks(number, *flags, **environment):
+    """What the finished ranks of a `fit` that is started by torchrun's variables said, in their order.
+
+    They fork as all commands do, where a launcher's would import everything anew.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "tests"}
+    shared |= {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number), "GROUP_RANK": "0"}
+
+    def one(rank):
+        return command("fit", *flags, **environment, **shared, RANK=str(rank), LOCAL_RANK=str(rank))
+
+    with ThreadPoolExecutor(number) as together:
+        return list(together.map(one, range(number)))
 
 
 @functools.cache

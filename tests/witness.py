@@ -18,6 +18,7 @@ from tests.conftest import POINT_FLAGS
 QUICK = [
     *POINT_FLAGS,
     "--tuning.tasks=[point/07]",
+    "--tuning.tuner=random_search",
     "--tuning.rounds=2",
     "--tuning.yardstick_episodes=1",
     "--tuning.verdict_episodes=1",

@@ -49,7 +49,7 @@ def process_pool(
     """
     context = multiprocessing.get_context(METHOD)
     pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_begin_in, initargs=(dict(os.environ), first, *given)
+        workers, mp_context=context, initializer=begin_in, initargs=(dict(os.environ), first, *given)
     )
     try:
         for _ in range(workers):
@@ -94,8 +94,8 @@ def begin(first: Callable[..., object] | None = None, *given: Any) -> None:
         first(*given)
 
 
-def _begin_in(environment: Mapping[str, str], first: Callable[..., object] | None, *given: Any) -> None:
-    """`begin`, in the environment of whoever wants the work; the server may be older than it."""
+def begin_in(environment: Mapping[str, str], first: Callable[..., object] | None = None, *given: Any) -> None:
+    """`begin`, with the environment variables of whoever wants the work, as the server may have older ones."""
     os.environ.clear()
     os.environ.update(environment)
     begin(first, *given)
