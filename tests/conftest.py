@@ -12,9 +12,10 @@ import torch
 
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
+from pdt_lightning.results import figures
 from pdt_lightning.rollouts import workers  # noqa: F401  # before the next one, which changes what it sets
 from pdt_lightning.rollouts.policy import Policy
-from tests import processes  # noqa: F401
+from tests import processes
 
 POINT = {
     "family": "point",
@@ -61,6 +62,18 @@ SMALL = {"width": 16, "layers": 2, "inner": 32, "warmup_updates": 2}
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_figures():
+    """They take longer than all the rest of a phase."""
+    figures.FIGURES.clear()
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures are drawn in this test."""
+    monkeypatch.setattr(figures, "FIGURES", processes.FIGURES)
 
 
 @pytest.fixture(scope="session")

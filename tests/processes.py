@@ -7,12 +7,17 @@ import functools
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
+from pdt_lightning.results import figures
+
+FIGURES = dict(figures.FIGURES)
 ROOT = Path(__file__).parents[1]
 os.environ["OMP_NUM_THREADS"] = "1"  # of the server: what imported torch with more could not be told to use one
 # Of the server, whoever starts it first: rollouts have workers from it too, and have set what these take.
@@ -24,10 +29,11 @@ multiprocessing.set_forkserver_preload(
 )
 
 
-def command(module, *flags, limit=240, check=True, bare=False, **environment):
+def command(module, *flags, limit=240, check=True, bare=False, draws=(), **environment):
     """The finished process; fails if it outlasts `limit` seconds.
 
-    A `bare` one imports everything itself, as a user's does.
+    A `bare` one imports everything itself, as a user's does. Of the figures of a phase, which take longer than all the
+    rest of it, it `draws` those that are named.
     """
     arguments = [sys.executable, "-m", f"pdt_lightning.{module}", *map(str, flags)]
     variables = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
@@ -37,7 +43,7 @@ def command(module, *flags, limit=240, check=True, bare=False, **environment):
         )
     with tempfile.TemporaryDirectory() as folder:
         outputs = [os.path.join(folder, name) for name in ("stdout", "stderr")]
-        process = _server().Process(target=_run, args=(arguments, outputs, variables))
+        process = _server().Process(target=_run, args=(arguments, outputs, variables, draws))
         process.start()
         process.join(limit)
         if hangs := process.exitcode is None:
@@ -49,13 +55,33 @@ def command(module, *flags, limit=240, check=True, bare=False, **environment):
     return done
 
 
+def ranks(number, *flags, **environment):
+    """What the finished ranks of a `fit` that is started by torchrun's variables said, in their order.
+
+    They fork as all commands do, where a launcher's would import everything anew.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "tests"}
+    shared |= {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number), "GROUP_RANK": "0"}
+
+    def one(rank):
+        return command("fit", *flags, **environment, **shared, RANK=str(rank), LOCAL_RANK=str(rank))
+
+    with ThreadPoolExecutor(number) as together:
+        return list(together.map(one, range(number)))
+
+
 @functools.cache
 def _server() -> ForkServerContext:
     return multiprocessing.get_context("forkserver")
 
 
-def _run(arguments, outputs, environment):
+def _run(arguments, outputs, environment, draws):
     """Become `python -m module flags`."""
+    for name in figures.FIGURES.keys() - set(draws):
+        del figures.FIGURES[name]
     for number, path in enumerate(outputs, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))

@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from tests.processes import ROOT, command
+from tests.processes import FIGURES, ROOT, command
 from tests.walks import record, walk
 
 OVERLAYS = ("debug", "ddp")
@@ -18,7 +18,8 @@ SMALLER = {
         "--data.family_options.extra_goal_seeds=[]",
         "--data.family_options.training_demonstrations=3",
         "--data.family_options.candidate_demonstrations=2",
-        "--data.family_options.horizon=60",
+        "--data.family_options.horizon=40",
+        "--tuning.tasks=[pick-place-v3/11]",
     ],
     "point": [],
     "own_data": [],
@@ -72,7 +73,7 @@ def test_the_warm_up_is_at_most_a_twentieth_of_the_run(name):
 @pytest.mark.parametrize("name", RUNS)
 def test_it_runs_for_two_updates(name, tmp_path, doors):
     flags = ["--config", f"conf/{name}.yaml", "--config", "conf/debug.yaml", *SMALLER[name]]
-    done = command("fit", *flags, f"--trainer.default_root_dir={tmp_path}")
+    done = command("fit", *flags, f"--trainer.default_root_dir={tmp_path}", draws=FIGURES)
     folder = tmp_path / "debug" / "version_0"
     assert json.loads((folder / "summary.json").read_text())["final"]
     assert (folder / "checkpoints" / "last.ckpt").exists()

@@ -8,21 +8,23 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import POINT_FLAGS
-from tests.processes import command
+from tests.processes import command, ranks
 
 TWO = ["--config", "conf/ddp.yaml", "--trainer.accelerator=cpu"]
 
 
-def fit(folder, *flags, check=True, **environment):
-    command_flags = [
-        *POINT_FLAGS,
-        "--name=run",
-        f"--trainer.default_root_dir={folder}",
-        "--trainer.max_epochs=2",
-        "--model.dropout=0.0",
-        *flags,
-    ]
-    return command("fit", *command_flags, check=check, **environment)
+def options(folder, *flags):
+    own = ["--name=run", f"--trainer.default_root_dir={folder}", "--trainer.max_epochs=2", "--model.dropout=0.0"]
+    return [*POINT_FLAGS, *own, *flags]
+
+
+def fit(folder, *flags, **how):
+    return command("fit", *options(folder, *flags), **how)
+
+
+def two(folder, *flags, **environment):
+    """Two ranks, which Lightning does not launch itself."""
+    return ranks(2, *options(folder, *TWO, *flags), **environment)
 
 
 def version(folder):
@@ -77,7 +79,7 @@ def test_two_ranks_tune_exactly_alike_from_one_checkpoint(tmp_path, one):
     """The learning rate is 0, so that both go on with the same weights; one task is left over for the second rank."""
     checkpoint = version(one) / "checkpoints" / "last.ckpt"
     summaries, tables, prompts = [], [], []
-    for name, flags in (("alone", []), ("both", TWO)):
+    for name, start in (("alone", fit), ("both", two)):
         folder = tmp_path / name
         frozen = torch.load(checkpoint, weights_only=True)
         for state in frozen["optimizer_states"]:
@@ -88,7 +90,7 @@ def test_two_ranks_tune_exactly_alike_from_one_checkpoint(tmp_path, one):
             state["_last_lr"] = [0.0]
         (tmp_path / f"{name}.ckpt").unlink(missing_ok=True)
         torch.save(frozen, tmp_path / f"{name}.ckpt")
-        fit(folder, *flags, "--trainer.max_epochs=3", f"--ckpt_path={tmp_path / (name + '.ckpt')}")
+        start(folder, "--trainer.max_epochs=3", f"--ckpt_path={tmp_path / (name + '.ckpt')}")
         trained = torch.load(version(folder) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         assert all(torch.equal(trained[key], frozen["state_dict"][key]) for key in trained)
         summaries.append(json.loads((version(folder) / "summary.json").read_text()))
@@ -100,12 +102,12 @@ def test_two_ranks_tune_exactly_alike_from_one_checkpoint(tmp_path, one):
 
 
 def test_more_ranks_than_tasks_do_not_hang(tmp_path):
-    fit(tmp_path, *TWO, "--tuning.tasks=[point/07]", "--trainer.max_epochs=1")
+    two(tmp_path, "--tuning.tasks=[point/07]", "--trainer.max_epochs=1")
     assert set(json.loads((version(tmp_path) / "summary.json").read_text())["tasks"]) == {"point/07"}
 
 
 def test_two_ranks_train_without_prompts(tmp_path):
-    fit(tmp_path, *TWO, "--model.use_prompt=false", "--trainer.max_epochs=1", "--tuning.oracle_candidates=0")
+    two(tmp_path, "--model.use_prompt=false", "--trainer.max_epochs=1", "--tuning.oracle_candidates=0")
     assert (version(tmp_path) / "summary.json").exists()
 
 
@@ -153,7 +155,7 @@ def test_ranks_stop_together_and_go_on_exactly(tmp_path):
         "--trainer.max_epochs=1",
     ]
     flags += ["--tuning.oracle_candidates=0", "--tuning.tasks=[point/03,point/07]"]
-    fit(tmp_path / "whole", *TWO, *flags, PYTHONPATH=str(tmp_path))
+    two(tmp_path / "whole", *flags, PYTHONPATH=str(tmp_path))
     stopped = fit(tmp_path / "part", *TWO, *flags, check=False, STOP="1", PYTHONPATH=str(tmp_path))
     assert stopped.returncode == 143, stopped.stderr
     assert stopped.stdout.count("Stopped after update 10, in epoch 0.") == 1

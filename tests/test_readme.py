@@ -85,6 +85,7 @@ def test_a_compare_command_runs(runs, flags, tmp_path):
         "--oracle_candidates=2",
         "--oracle_episodes=1",
         "--workers=1",
+        "--tasks=[point/03]",
     ]
     command("compare", *there, *small, f"--out={tmp_path}")
     found = set(json.loads((tmp_path / "summary.json").read_text())["tuners"])

@@ -82,6 +82,7 @@ def fit(folder, *flags, **environment):
         f"--trainer.default_root_dir={folder}",
         *flags,
         PYTHONPATH=str(killer.parent),
+        draws=["predictions"],
         **environment,
     )
 

@@ -18,6 +18,7 @@ from tests.conftest import POINT_FLAGS
 QUICK = [
     *POINT_FLAGS,
     "--tuning.tasks=[point/07]",
+    "--tuning.tuner=random_search",
     "--tuning.rounds=2",
     "--tuning.yardstick_episodes=1",
     "--tuning.verdict_episodes=1",
@@ -123,7 +124,6 @@ def run(monkeypatch, folder, *flags, kill=None, late=False, callbacks=()):
         patch.setattr(RunCLI, "after_instantiate_classes", join)
         patch.setattr(PromptTuning, "_policy", noted)
         patch.setattr("sys.argv", ["fit"])
-        patch.setattr("pdt_lightning.results.figures.FIGURES", {})  # which take longer than all the rest
         try:
             fit.main([*QUICK, f"--trainer.default_root_dir={folder}", *flags])
         except SystemExit as end:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pdt_lightning.comparison.plan import Job, Plan
 from pdt_lightning.comparison.work import work
-from pdt_lightning.core.processes import process_pool
+from pdt_lightning.core.processes import METHOD, process_pool
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import progress_bar, quiet
 
@@ -26,7 +26,7 @@ def run(plan: Plan, jobs: Sequence[Job], folder: Path, workers: int) -> None:
     last = [job for job in plan.oracles() if not job.done(folder)]
     if not jobs and not (last and _all_tried(plan, folder)):
         return
-    context, request = multiprocessing.get_context("spawn"), StopRequest()
+    context, request = multiprocessing.get_context(METHOD), StopRequest()
     count, stop = context.Value("q", 0), context.Value("b", 0)
     total, shown, planned_of_done = sum(plan.rollouts(job) for job in [*jobs, *last]), 0, 0
     request.listen()

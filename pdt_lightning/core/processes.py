@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+# Whatever has used torch's threads must not be forked, since the fork can hang. What is forked instead is a server that
+# has imported what workers need, once for all of them, and done nothing else.
+METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def cores() -> int:
@@ -30,13 +34,11 @@ def cores() -> int:
 def process_pool(
     workers: int, first: Callable[..., object] | None = None, *given: Any, grace: float = 0.0
 ) -> Iterator[ProcessPoolExecutor]:
-    """Spawned workers with one torch thread each, of which none is left at the end of the `with` block.
+    """Workers with one torch thread each, of which none is left at the end of the `with` block.
 
     The block's end waits for all work. Where it is left by an exception, what waits is cancelled, and what is at work
-    is ended. Workers end with their parent however it ends.
-
-    Spawned, because a fork of a process that has used torch threads can hang. One thread, because several of them
-    beside other busy processes collapse.
+    is ended. Workers end with their parent however it ends, and have its environment variables as they are now. They
+    have one thread, because several of them beside other busy processes collapse.
 
     Args:
         workers: how many.
@@ -45,8 +47,9 @@ def process_pool(
         grace: seconds that work has after an exception to end by itself; none after a `KeyboardInterrupt`, which also
             cuts them short.
     """
+    context = multiprocessing.get_context(METHOD)
     pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=begin, initargs=(first, *given)
+        workers, mp_context=context, initializer=begin_in, initargs=(dict(os.environ), first, *given)
     )
     try:
         for _ in range(workers):
@@ -89,6 +92,13 @@ def begin(first: Callable[..., object] | None = None, *given: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if first:
         first(*given)
+
+
+def begin_in(environment: Mapping[str, str], first: Callable[..., object] | None = None, *given: Any) -> None:
+    """`begin`, with the environment variables of whoever wants the work, as the server may have older ones."""
+    os.environ.clear()
+    os.environ.update(environment)
+    begin(first, *given)
 
 
 def _end_with_parent() -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pdt_lightning.core.files import write_atomically
-from pdt_lightning.core.processes import begin
+from pdt_lightning.core.processes import METHOD, begin_in
 from pdt_lightning.core.terminal import progress_bar
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.rollouts.environment_cache import Environments
@@ -133,13 +133,13 @@ def in_a_process(policy: Policy, examples: Sequence[Example], width: int, limit:
     Raises:
         RuntimeError: if it raised, died, or took longer than `limit` seconds.
     """
-    context = multiprocessing.get_context("spawn")
+    context: Any = multiprocessing.get_context(METHOD)
     receiver, sender = context.Pipe(duplex=False)
     # Pickled here, so that tensors travel as bytes and not as shared files, of which there are only so many.
     job = pickle.dumps(
         (copy.deepcopy(policy.model).cpu(), policy.context_steps, policy.precision, list(examples), width)
     )
-    child = context.Process(target=_child, args=(sender, job), daemon=True)
+    child = context.Process(target=_child, args=(sender, job, dict(os.environ)), daemon=True)
     child.start()
     sender.close()
     try:
@@ -158,8 +158,8 @@ def in_a_process(policy: Policy, examples: Sequence[Example], width: int, limit:
     return made
 
 
-def _child(sender: Connection, job: bytes) -> None:
-    begin()
+def _child(sender: Connection, job: bytes, environment: Mapping[str, str]) -> None:
+    begin_in(environment)
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         os.environ.setdefault("MUJOCO_GL", "egl")  # read when MuJoCo is imported, which nothing has done here yet
     try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from pdt_lightning.core.processes import begin
+from pdt_lightning.core.processes import METHOD, begin
 from pdt_lightning.rollouts.environment_cache import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
@@ -16,7 +16,6 @@ from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 Frozen = tuple[bytes, int, str]
 
 multiprocessing.set_forkserver_preload([__name__])  # once, so that a program may have others loaded besides
-METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 class Worker:

@@ -16,7 +16,7 @@ from pdt_lightning.callbacks.board import KINDS, SHARED, write_curves
 from pdt_lightning.tuning.result import EpisodeStatistics, TaskResult
 from tests.browser import chromium, crop, look
 from tests.conftest import POINT_FLAGS
-from tests.processes import command
+from tests.processes import FIGURES, command
 
 needs_a_browser = pytest.mark.skipif(chromium() is None, reason="there is no Chromium to look at TensorBoard with")
 
@@ -26,8 +26,8 @@ def folder(tmp_path_factory, point_data):
     """Of a run that was taken up again, so that it has two event files."""
     root = tmp_path_factory.mktemp("board")
     flags = [*POINT_FLAGS, "--name=b", f"--trainer.default_root_dir={root}"]
-    command("fit", *flags, "--trainer.max_epochs=1")
-    command("fit", *flags, "--trainer.max_epochs=2", "--ckpt_path=last")
+    command("fit", *flags, "--trainer.max_epochs=1", draws=FIGURES)
+    command("fit", *flags, "--trainer.max_epochs=2", "--ckpt_path=last", draws=FIGURES)
     return root / "b" / "version_0"
 
 

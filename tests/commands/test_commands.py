@@ -24,9 +24,8 @@ def last(run):
 
 
 def test_tune_uses_the_runs_options_and_obeys_its_own(run, tmp_path):
-    done = command(
-        "tune", "--ckpt_path", last(run), "--rounds=6", "--tasks=[point/11]", f"--out={tmp_path}", "--oracle=true"
-    )
+    flags = ["--rounds=6", "--tasks=[point/11]", f"--out={tmp_path}", "--oracle=true"]
+    done = command("tune", "--ckpt_path", last(run), *flags, draws=["segments"])
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert set(summary["tasks"]) == {"point/11"}
     assert summary["tasks"]["point/11"]["rollouts"] == 6

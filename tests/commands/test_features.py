@@ -3,6 +3,7 @@
 Held together are updates made and asked for, phases run and expected, weights judged and saved.
 """
 
+import functools
 import json
 import shutil
 
@@ -78,6 +79,13 @@ def collected(point_data):
     """Demonstrations that all runs share."""
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """Whole runs, by their flags."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield functools.cache(lambda *flags: run(patch, tmp_path_factory.mktemp("whole"), *flags))
+
+
 @pytest.mark.parametrize("feature", FEATURES)
 def test_what_was_asked_for_is_done_and_what_was_judged_is_saved(monkeypatch, tmp_path, feature):
     flags, updates, validations, phases = FEATURES[feature]
@@ -121,10 +129,10 @@ LONGER = {  # how a run ends before its end
 
 @pytest.mark.parametrize("more", [[], ["--trainer.limit_val_batches=0"]], ids=["validated", "not"])
 @pytest.mark.parametrize("end", LONGER)
-def test_a_run_that_ended_goes_on_as_if_it_had_not(monkeypatch, tmp_path, capsys, end, more):
+def test_a_run_that_ended_goes_on_as_if_it_had_not(uninterrupted, monkeypatch, tmp_path, capsys, end, more):
     if more and end.startswith("early"):
         pytest.skip("there is no validation to stop by")
-    whole = run(monkeypatch, tmp_path / "whole", *more)
+    whole = uninterrupted(*more)
     first = run(monkeypatch, tmp_path / "parts", *LONGER[end], *more)
     update = first.saved["global_step"]
     second = run(monkeypatch, tmp_path / "parts", *more, "--ckpt_path=last")
@@ -143,9 +151,9 @@ def test_a_run_that_ended_goes_on_as_if_it_had_not(monkeypatch, tmp_path, capsys
 @pytest.mark.parametrize(
     "feature", ["few validations", "many validations", "accumulated gradients", "a part of each epoch"]
 )
-def test_a_run_that_was_killed_goes_on_as_if_it_had_not(monkeypatch, tmp_path, feature, where):
+def test_a_run_that_was_killed_goes_on_as_if_it_had_not(uninterrupted, monkeypatch, tmp_path, feature, where):
     flags, updates, validations, phases = FEATURES[feature]
-    whole = run(monkeypatch, tmp_path / "whole", *flags)
+    whole = uninterrupted(*flags)
     moment = {"training": updates - 1, "validation": validations[-1][0], "epoch": updates}[where]
     first = run(monkeypatch, tmp_path / "parts", *flags, kill=(where, moment))
     assert first.code == "killed"
@@ -263,13 +271,14 @@ class Holds(lightning.Callback):
         self.value = state["value"]
 
 
-@pytest.mark.parametrize("value", [np.float64(1.5), np.int32(3), np.arange(3.0), np.bool_(True)])
-def test_numbers_of_numpy_in_a_callback_of_the_users_are_read(monkeypatch, tmp_path, value):
-    run(monkeypatch, tmp_path, "--trainer.max_epochs=1", callbacks=[Holds(value)])
+def test_numbers_of_numpy_in_a_callback_of_the_users_are_read(monkeypatch, tmp_path):
+    values = [np.float64(1.5), np.int32(3), np.arange(3.0), np.bool_(True)]
+    run(monkeypatch, tmp_path, "--trainer.max_epochs=1", callbacks=[Holds(values)])
     other = Holds(None)
     second = run(monkeypatch, tmp_path, "--trainer.max_epochs=2", "--ckpt_path=last", callbacks=[other])
     assert second.code == 0
-    assert np.array_equal(other.value, value)
+    assert len(other.value) == len(values)
+    assert all(np.array_equal(mine, theirs) for mine, theirs in zip(other.value, values, strict=True))
 
 
 def test_what_is_no_plain_value_is_named(monkeypatch, tmp_path, capsys):

@@ -29,6 +29,7 @@ from tests.processes import ROOT, command
 
 SHORT = [
     *POINT_FLAGS,
+    "--tuning.tasks=[point/03,point/07]",
     "--tuning.rounds=2",
     "--tuning.verdict_episodes=1",
     "--tuning.oracle_candidates=0",

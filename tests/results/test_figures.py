@@ -24,6 +24,7 @@ from pdt_lightning.tuning.subject import Subject
 from tests.callbacks.test_prompt_tuning import TUNING, run
 from tests.conftest import untrained
 
+pytestmark = pytest.mark.usefixtures("drawn")
 LENGTHS = np.array([6, 4, 8])  # of segments of 3 steps: 4 + 2 + 6
 STARTS = [0, 1, 2, 3, 0, 1, 0, 1, 2, 3, 4, 5]
 OWNERS = [0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2, 2]
