@@ -260,14 +260,6 @@ def test_a_phase_records_what_it_did(point_policy, point_data, tuner, objective)
         assert np.isnan(made.predicted).all()
 
 
-def test_a_search_that_was_sure_at_once_can_be_drawn():
-    none = {name: getattr(record(), name)[:0] for name in ("choices", "seen", "predicted", "recommended")}
-    made = record(**none, retried=0)
-    for name in ("rounds", "segments"):
-        assert figures.pixels(figures.FIGURES[name](made)).std() > 0
-    assert figures.predictions(made) is None
-
-
 def test_generated_segments_are_drawn_beside_the_demonstrated_ones(point_data):
     segments = point_data.segments("point/03")
     some = segments.gather(np.array([[3], [40]]))
