@@ -18,6 +18,7 @@ from pdt_lightning.results.figures import UNTUNED as GREY
 from pdt_lightning.results.statistics import performance_profile
 from pdt_lightning.tuning import oracle
 
+MOST_BANDS = 8  # in the figure by rollouts
 MOST_TASKS = 5  # in the figure of choices
 PROFILED = 201  # thresholds of a performance profile
 
@@ -41,7 +42,10 @@ def write_figures(results: Results, summary: Mapping[str, Any], folder: Path) ->
 
 
 def by_rollouts(summary: Mapping[str, Any]) -> Figure:
-    """Worth of the recommended prompt after so many rollouts, with 95 % bands; what needs none is at the left edge."""
+    """Worth of the recommended prompt after so many rollouts, with 95 % bands; what needs none is at the left edge.
+
+    Of more than `MOST_BANDS` tuners only the default has a band: so many would hide each other.
+    """
     goal = summary["goal"]
     figure = Figure(figsize=(9.0, 5.0), dpi=DPI, facecolor="white", layout="constrained")
     axis = figure.subplots()
@@ -68,9 +72,9 @@ def by_rollouts(summary: Mapping[str, Any]) -> Figure:
         x = sorted(known)
         ours = name == summary["default"]
         means, lows, highs = zip(*(known[budget] for budget in x), strict=True)
-        axis.fill_between(
-            x, np.array(lows, float), np.array(highs, float), color=colours[name], alpha=0.25 if ours else 0.1, lw=0
-        )
+        if ours or len(summary["tuners"]) <= MOST_BANDS:
+            band = np.array(lows, float), np.array(highs, float)
+            axis.fill_between(x, *band, color=colours[name], alpha=0.25 if ours else 0.1, lw=0)
         axis.plot(x, means, "o-", color=colours[name], lw=3 if ours else 1.5, ms=5, zorder=3 if ours else 2, label=name)
     axis.set_xscale("log")
     axis.set_xticks(budgets, [str(budget) for budget in budgets])
@@ -78,7 +82,7 @@ def by_rollouts(summary: Mapping[str, Any]) -> Figure:
     axis.set_xlabel("rollouts on the task (diamonds: none)")
     axis.set_ylabel(f"{goal} of the recommended prompt, fresh episodes")
     axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center", frameon=False)
     title = f"What a tuner recommends, by rollouts spent; 95 % {covers(summary['plan'])}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
@@ -142,7 +146,7 @@ def profiles(results: Results, summary: Mapping[str, Any]) -> Figure:
     axis.set_ylabel("share of the cells above it")
     axis.set_ylim(0, 1.02)
     axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center", frameon=False)
     title = f"Performance profiles; 95 % bands {covers(summary['plan'])}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     return figure
