@@ -120,7 +120,7 @@ def test_all_tuners_are_compared_on_every_cell(whole):
         assert np.sum(known["by_rank"], axis=1) == pytest.approx([1, 1])
         assert all(0 < share < 1 for share in known["to_prompt"])
     assert not list((folder / "journal").glob("*"))
-    assert set(found["prompt_sensitivity"]) == {"point/03", "point/07", "point/11"}
+    assert set(found["prompt_sensitivity"]) == {"point/03", "point/07"}
     hardly = [task for task, value in found["prompt_sensitivity"].items() if value < HARDLY]
     assert ("hardly matters" in text) == bool(hardly)
 
@@ -129,7 +129,7 @@ def test_sensitivity_is_the_same_in_compare_and_tune(whole, checkpoints, tmp_pat
     measured = []
     for number, checkpoint in enumerate(checkpoints):
         flags = ["--rounds=0", f"--out={tmp_path / str(number)}", "--verdict_episodes=0", f"--seed={number}"]
-        command("tune", f"--ckpt_path={checkpoint}", *flags)
+        command("tune", f"--ckpt_path={checkpoint}", SMALL[0], *flags)
         tasks = summary(tmp_path / str(number))["tasks"]
         measured.append({task: own["prompt_sensitivity"] for task, own in tasks.items()})
     assert all(0 < value < 1 for own in measured for value in own.values())
@@ -152,7 +152,7 @@ def test_a_recommended_prompt_of_any_kind_is_judged_again_from_its_file(whole, c
         assert Prompt.load_with_origin(folder / row["file"])[1] == row["prompt"]
         assert "of demonstration" in row["prompt"]
         prompts, out = folder / "prompts" / f"1_{name}" / "seed_0", tmp_path / name
-        flags = ["--rounds=0", f"--prompts={prompts}", f"--out={out}", "--verdict_episodes=2"]
+        flags = [SMALL[0], "--rounds=0", f"--prompts={prompts}", f"--out={out}", "--verdict_episodes=2"]
         command("tune", f"--ckpt_path={checkpoints[1]}", *flags)
         assert summary(out)["tasks"]["point/07"]["prompt"] == row["prompt"]
 
