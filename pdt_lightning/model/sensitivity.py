@@ -80,7 +80,7 @@ def check_task_sampling(data: Any, use_prompt: bool) -> None:
     Raises:
         UserError: naming both options.
     """
-    if data.hparams["task_sampling"] == "sensitivity" and not use_prompt:
+    if data.hparams.get("task_sampling") == "sensitivity" and not use_prompt:  # a data module of one's own has no such
         raise UserError(
             "`data.task_sampling`=sensitivity follows how much prompts matter, but with `model.use_prompt`=False there "
             "are none. Take `data.task_sampling`=uniform."
@@ -93,13 +93,15 @@ def follow_sensitivity(trainer: Any, model: PromptDecisionTransformer) -> None:
     The first rank measures, so that all ranks draw alike. Loggers are told each task's share, as `train_share/<task>`.
     """
     data, epoch = trainer.datamodule, trainer.current_epoch
-    if trainer.overfit_batches or not data.task_sampling.is_due(epoch):  # those batches are the same in every epoch
+    sampling = getattr(data, "task_sampling", None)  # a data module of one's own draws as it likes
+    # With `overfit_batches` the batches are the same in every epoch.
+    if sampling is None or trainer.overfit_batches or not sampling.is_due(epoch):
         return
     rng = generator(data.hparams["seed"], "prompt sensitivity", epoch)
     sizes = (data.hparams["segments"], data.hparams["context_steps"])
     first = trainer.is_global_zero
     found = gather(attempt(lambda: task_sensitivities(model, data.training_pool, *sizes, rng) if first else []))
-    data.task_sampling.follow(found[0], epoch)
+    sampling.follow(found[0], epoch)
     names = [f"train_share/{task.id}" for task in data.training_tasks]
     for logger in trainer.loggers:
         logger.log_metrics(dict(zip(names, shares_of(found[0]).tolist(), strict=True)), trainer.global_step)
