@@ -64,13 +64,19 @@ def slow(number):
 
 
 @pytest.fixture
-def _ctrl_c_soon():
-    """Ctrl-C reaches this process after a second."""
+def ctrl_c_soon():
+    """Once work is running, lets Ctrl-C reach this process half a second later."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    yield
-    timer.join()
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+
+    def start(work):
+        while not work.running():
+            time.sleep(0.01)
+        timer.start()
+
+    yield start
+    if timer.is_alive():
+        timer.join()
     signal.signal(signal.SIGINT, before)
 
 
@@ -119,27 +125,26 @@ def test_work_that_does_not_stop_is_ended_when_its_time_is_over():
     assert 1 < time.monotonic() - start < 30
 
 
-@pytest.mark.usefixtures("_ctrl_c_soon")
-def test_ctrl_c_ends_at_once_what_would_have_had_time():
-    start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), process_pool(1, grace=600) as pool:
-        pool.submit(time.sleep, 600).result()
-    assert time.monotonic() - start < 30
-
-
-@pytest.mark.usefixtures("_ctrl_c_soon")
-def test_ctrl_c_at_the_end_of_the_block_ends_what_it_waits_for():
-    start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), process_pool(1) as pool:
-        pool.submit(time.sleep, 600)
-    assert time.monotonic() - start < 30
-
-
-@pytest.mark.usefixtures("_ctrl_c_soon")
-def test_ctrl_c_while_work_has_time_to_end_ends_it_at_once():
+def test_ctrl_c_ends_at_once_what_would_have_had_time(ctrl_c_soon):
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt), process_pool(1, grace=600) as pool:  # noqa: PT012
-        pool.submit(time.sleep, 600)
+        work = pool.submit(time.sleep, 600)
+        ctrl_c_soon(work)
+        work.result()
+    assert time.monotonic() - start < 30
+
+
+def test_ctrl_c_at_the_end_of_the_block_ends_what_it_waits_for(ctrl_c_soon):
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), process_pool(1) as pool:
+        ctrl_c_soon(pool.submit(time.sleep, 600))
+    assert time.monotonic() - start < 30
+
+
+def test_ctrl_c_while_work_has_time_to_end_ends_it_at_once(ctrl_c_soon):
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), process_pool(1, grace=600) as pool:  # noqa: PT012
+        ctrl_c_soon(pool.submit(time.sleep, 600))
         fail()
     assert time.monotonic() - start < 30
 
