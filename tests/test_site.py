@@ -85,6 +85,7 @@ def options_of(command):
 def test_a_command_is_understood_at_full_size(command, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     options_of(command)
+    assert "error:" not in capsys.readouterr().err
 
 
 def test_all_other_commands_are_there():

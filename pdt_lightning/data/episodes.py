@@ -161,6 +161,14 @@ class Episodes:
             self.scales[[task]],
         )
 
+    def picked(self, numbers: Sequence[int]) -> "Episodes":
+        """A copy of the episodes with these numbers, each of a task of its own, whatever the order."""
+        parts = [self.steps[self.offsets[number] : self.offsets[number + 1]] for number in numbers]
+        index = {name: values[list(numbers)] for name, values in vars(self.index).items() if name != "offsets"}
+        offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+        scales = self.scales[self.task[list(numbers)]]
+        return Episodes(np.concatenate(parts), Index(offsets=offsets, **index), np.arange(len(parts)), scales)
+
 
 def step_rows(demonstration: Demonstration, fine: bool = False) -> np.ndarray:
     """`(T, S + 2 A + 1)` float32, as `Episodes` keeps them; with `fine`, `S` more."""

@@ -166,12 +166,7 @@ def of_training_tasks(segments: Segments, count: int, rng: np.random.Generator) 
             f"`{OPTIONS}.start_from`=training_tasks: no demonstration of a training task has {segments.steps} steps. "
             "Lower `data.segment_steps`, or start from the task."
         )
-    first, end = known.offsets[drawn], known.offsets[np.array(drawn) + 1]
-    steps = np.concatenate([known.steps[begin:last] for begin, last in zip(first, end, strict=True)])
-    index = {name: values[drawn] for name, values in vars(known.index).items() if name != "offsets"}
-    offsets = np.concatenate([[0], np.cumsum(end - first)]).astype(np.int64)
-    episodes = Episodes(steps, Index(offsets=offsets, **index), np.arange(len(drawn)), known.scales[numbers])
-    others = Segments(episodes, segments.steps)
+    others = Segments(known.picked(drawn), segments.steps)
     others.demonstrated = 0  # not of this task
     return others, numbers
 

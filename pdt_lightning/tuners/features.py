@@ -87,9 +87,19 @@ def at_one_time(steps: Prompt) -> Prompt:
 
 def raw(prompts: Prompt, policy: Policy) -> np.ndarray:
     """`(N, F)` each prompt's values, standardised over the prompts."""
+    return in_spreads(prompts, len(prompts))
+
+
+def in_spreads(prompts: Prompt, counted: int) -> np.ndarray:
+    """`(N, F)` each prompt's values, in standard deviations over the first so many prompts.
+
+    Args:
+        prompts: `N` prompts.
+        counted: those whose standard deviation is taken.
+    """
     parts = (prompts.returns_to_go, prompts.states, prompts.actions)
     values = np.concatenate([part.flatten(1).double().numpy() for part in parts], axis=1)
-    spread = values.std(axis=0)
+    spread = values[:counted].std(axis=0)
     return values / np.where(spread < 1e-9, 1.0, spread)
 
 

@@ -95,6 +95,19 @@ def improved(
     return start + moved
 
 
+def soft_point(
+    segments: Segments, policy: Policy, slots: int, steps: int, rate: float, agreement: float
+) -> tuple[Prompt, np.ndarray]:
+    """The first prompt, of least error, and the point to which `improved` brings it; made once for all that ask."""
+
+    def made() -> tuple[Prompt, np.ndarray]:
+        first = segments.gather(np.array([from_demonstrations(segments, policy, slots).best]))
+        return first, improved(first, segments, policy, steps, rate, agreement)
+
+    found: tuple[Prompt, np.ndarray] = made_once(("soft", slots, steps, rate, agreement), segments, policy, made)
+    return found
+
+
 def with_soft_prompt(segments: Segments, policy: Policy, slots: int) -> tuple[Enlarged, Choice]:
     """Segments with the parts of the soft prompt of `SoftPrompt`'s defaults after them, and the choice of these parts.
 
@@ -105,8 +118,7 @@ def with_soft_prompt(segments: Segments, policy: Policy, slots: int) -> tuple[En
     """
 
     def made() -> Enlarged:
-        first = segments.gather(np.array([from_demonstrations(segments, policy, slots).best]))
-        point = improved(first, segments, policy, ADAM_STEPS, RATE, AGREEMENT)
+        first, point = soft_point(segments, policy, slots, ADAM_STEPS, RATE, AGREEMENT)
         whole = Values(first, "", policy.model).prompt(point)
         parts = Prompt(
             **{name: y.unflatten(1, (slots, segments.steps)).flatten(0, 1) for name, y in vars(whole).items()}
@@ -146,12 +158,7 @@ class SoftPrompt(ValueTuner):
     ):
         super().__init__(segments, 0, rng, slots, policy)
         self._begin(from_demonstrations(segments, policy, slots).best)
-        self.tuned: np.ndarray = made_once(
-            ("soft prompt", slots, steps, rate, agreement),
-            segments,
-            policy,
-            lambda: improved(self.space.first, segments, policy, steps, rate, agreement),
-        )
+        _, self.tuned = soft_point(segments, policy, slots, steps, rate, agreement)
 
     def _propose(self, n: int) -> list[np.ndarray]:
         return []

@@ -14,6 +14,7 @@ from pdt_lightning.core.files import write_atomically
 from pdt_lightning.data.segments import Segments
 from pdt_lightning.tasks.base import Task
 from pdt_lightning.tuners.base import Tuner
+from pdt_lightning.tuners.features import in_spreads
 from pdt_lightning.tuning.objective import Objective
 from pdt_lightning.tuning.search import Trial
 
@@ -174,11 +175,8 @@ def principal_plane(segments: Segments) -> np.ndarray:
         segments: `N`, of which the demonstrated ones come first.
     """
     prompts = segments.gather(np.arange(len(segments))[:, None])
-    parts = (prompts.returns_to_go, prompts.states, prompts.actions)
-    values = np.concatenate([part.flatten(1).double().numpy() for part in parts], axis=1)
-    own = values[: segments.demonstrated]
-    spread = own.std(axis=0)
-    values = (values - own.mean(axis=0)) / np.where(spread < 1e-9, 1.0, spread)
+    values = in_spreads(prompts, segments.demonstrated)
+    values = values - values[: segments.demonstrated].mean(axis=0)
     own = values[: segments.demonstrated]
     directions = np.linalg.eigh(own.T @ own)[1][:, :-3:-1]  # of the two largest eigenvalues, the largest first
     directions = directions * np.sign(directions[np.abs(directions).argmax(axis=0), [0, 1]])  # either way is as good
