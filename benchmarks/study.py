@@ -95,7 +95,8 @@ def rollouts(out: Path, name: str, own: Study, setting: Setting) -> int:
 
 def costs(out: Path, wanted: dict[str, Study]) -> Table:
     """What is left to do and what it costs, as a table: hours on the cores of this machine."""
-    table = Table(title=f"Left to do; hours on {cores()} cores as fast as ours", title_justify="left")
+    machine = f"{cores()} core{'s' * (cores() > 1)} as fast as ours"
+    table = Table(title=f"Left to do; hours on {machine}", title_justify="left")
     for column in ("study", "pretrainings", "comparisons", "rollouts, at most", "hours", "disk, MB"):
         table.add_column(column, justify="left" if column == "study" else "right")
     sums = [0, 0, 0, 0.0, 0.0]

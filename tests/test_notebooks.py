@@ -11,16 +11,12 @@ import pytest
 from tests.processes import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LIMIT = 120  # seconds for all of a notebook
+LIMIT = 600  # seconds for all of a notebook, which takes less than a minute on two idle cores: a guard against a hang
 # What a run in the notebook has to show: tuning does what the text says it does.
-SUMMARIES = {
-    "01_quickstart": "lightning_logs/version_0/summary.json",
-    "02_your_own_tasks": "runs/own/version_0/summary.json",
-}
-
-
+SUMMARIES = {"01_quickstart": "lightning_logs/version_0/summary.json"}
 # Where nothing is asked of what was learned, a copy that learns for a shorter time is run.
 SHORTER = {
+    "02_your_own_tasks": [('updates_per_epoch": 450', 'updates_per_epoch": 45'), ('_episodes": 50', '_episodes": 5')],
     "03_write_a_tuner": [("updates_per_epoch=900", "updates_per_epoch=60"), ("_episodes=50", "_episodes=5")],
     "04_reading_a_run": [('updates_per_epoch": 300', 'updates_per_epoch": 30'), ('candidates": 50', 'candidates": 5')],
 }
