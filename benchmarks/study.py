@@ -90,7 +90,7 @@ def rollouts(out: Path, name: str, own: Study, setting: Setting) -> int:
     options = compare.tuning_options(config)
     run = (config.precision, config.width, {}, tuple(config.budgets))
     plan = Plan(tuple(config.ckpt_path), tasks, tuner_names(config.tuners), config.seeds, 1, options, *run)
-    return sum(plan.rollouts(job) for job in [*plan.jobs(), *plan.oracles()])
+    return sum(plan.rollouts(job) for job in plan.jobs())
 
 
 def costs(out: Path, wanted: dict[str, Study]) -> Table:

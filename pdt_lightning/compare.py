@@ -4,9 +4,9 @@ python -m pdt_lightning.compare --ckpt_path runs/point/version_0/checkpoints/las
 report/
 """
 
-import os
 import shlex
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -20,6 +20,7 @@ from pdt_lightning.comparison.plan import BUDGETS, Plan, claim_folder, tuner_nam
 from pdt_lightning.comparison.run import run
 from pdt_lightning.comparison.summary import Results
 from pdt_lightning.core.errors import UserError, check_writable, command
+from pdt_lightning.core.files import lock
 from pdt_lightning.core.processes import cores
 from pdt_lightning.core.ranges import PositiveInt
 from pdt_lightning.core.signals import Interrupted
@@ -32,6 +33,7 @@ from pdt_lightning.tuning.objective import check_objective
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.subject import subjects_of
 
+WRITER = ".writer.lock"  # in the folder of the results: held by the process that writes them
 NOT_COMPARED = {
     "tuner",
     "tuner_options",
@@ -99,25 +101,23 @@ def main(args: list[str]) -> None:
     print("Reading the checkpoints and laying out the tasks ...", file=sys.stderr, flush=True)
     plan = planned(config, tuning_options(config))
     claim_folder(folder, plan)
-    rank, ranks = place()
-    mine = [job for job in plan.jobs()[rank::ranks] if not job.done(folder)]
-    workers = min(config.workers or cores(), max(1, len(mine)))
     again = "python -m pdt_lightning.compare " + shlex.join(args)
-    try:
-        run(plan, mine, folder, workers)
-    except Interrupted as stop:
-        say(f"\nStopped. What was played is kept. Go on:\n{again}")
-        raise SystemExit(128 + int(str(stop))) from None
-    everything = [*plan.jobs(), *plan.oracles()]
-    if left := [job for job in everything if not job.done(folder)]:
-        say(
-            f"This rank is done. Others are at {len(left)} of {len(everything)} jobs; the last one to end does the "
-            "rest."
-        )
-        return
-    results = Results(plan, folder)
-    summary = report.write(results, folder, again)
-    write_figures(results, summary, folder)
+    # Of several processes at work in this folder the first one writes the tables, or whoever is left of them.
+    with ExitStack() as held:
+        writes = lock(folder / WRITER)
+        held.callback(lambda: writes and writes.close())
+        try:
+            run(plan, folder, config.workers or cores())
+        except Interrupted as stop:
+            say(f"\nStopped. What was played is kept. Go on:\n{again}")
+            raise SystemExit(128 + int(str(stop))) from None
+        writes = writes or lock(folder / WRITER)
+        if writes is None:
+            say("All is played. Another process writes the tables.")
+            return
+        results = Results(plan, folder)
+        summary = report.write(results, folder, again)
+        write_figures(results, summary, folder)
     report.print_table(summary)
     say(f"Written to {folder}: summary.md, summary.json, results.csv, recommended.csv, figures/.")
 
@@ -158,14 +158,6 @@ def planned(config: Namespace, options: TuningOptions) -> Plan:
     family_options = dict(config.family_options or {})
     run = (config.precision, config.width, family_options, tuple(config.budgets))
     return Plan(paths, names, tuner_names(config.tuners), config.seeds, slots, options, *run)
-
-
-def place() -> tuple[int, int]:
-    """Rank and number of ranks, as torchrun or Slurm tell them."""
-    for rank, ranks in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
-        if rank in os.environ and ranks in os.environ:
-            return int(os.environ[rank]), int(os.environ[ranks])
-    return 0, 1
 
 
 if __name__ == "__main__":

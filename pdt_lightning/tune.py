@@ -1,34 +1,39 @@
 """Tune prompts of a frozen checkpoint, the papers' own use, or judge saved prompts again on fresh episodes.
 
 python -m pdt_lightning.tune --ckpt_path runs/metaworld/version_0/checkpoints/last.ckpt --rounds 250
+
+Started by torchrun, its processes share tasks and rollouts.
 """
 
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 
-from pdt_lightning.callbacks.share import tune_share
 from pdt_lightning.commands.checkpoint_options import add_playing, checkpoint_parser, saved_options
 from pdt_lightning.commands.flags import TUNE, flags_of
 from pdt_lightning.commands.parser import Explaining
+from pdt_lightning.core.distributed import gather, joined, place
 from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, command
 from pdt_lightning.core.processes import cores
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import quiet, say
+from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.checkpoints import load, results_of
 from pdt_lightning.model.pretrained import located
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import film_results
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
-from pdt_lightning.tuning.journal import path_of
+from pdt_lightning.tuning.on_ranks import tune_on_ranks
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import saved_prompts
-from pdt_lightning.tuning.subject import check_prompt, subjects_of
+from pdt_lightning.tuning.result import TaskResult
+from pdt_lightning.tuning.subject import Subject, check_prompt, subjects_of
 
 EXAMPLE = "runs/<name>/version_0/prompts"
 PHASE = -1  # of no run, so that no episode is one that a run has tuned or judged with
@@ -73,7 +78,11 @@ def parsed(args: list[str]) -> Namespace:
 def main(args: list[str]) -> None:
     """Run the command; `args` replace the command line."""
     quiet()
-    config = parsed(args)
+    with joined():
+        _tune(args, parsed(args))
+
+
+def _tune(args: list[str], config: Namespace) -> None:
     options = TuningOptions(**{name: config[name] for name in TuningOptions.__dataclass_fields__})
     if options.rounds and config.prompts is not None:
         raise UserError(f"--prompts={config.prompts} judges prompts as they are: add --rounds 0.")
@@ -82,9 +91,11 @@ def main(args: list[str]) -> None:
             f"--prompts={config.prompts}: there is no such folder. Name one that a run has left, such as {EXAMPLE}."
         )
     pool = RolloutPool(cores() if config.workers is None else config.workers, config.width, config.step_timeout)
-    folder = Path(config.out) if config.out else new_folder(config.ckpt_path)
+    folder = gather(Path(config.out) if config.out else new_folder(config.ckpt_path))[0]
     check_writable("--out", folder)
-    print("Reading the checkpoint and laying out the tasks ...", file=sys.stderr, flush=True)
+    first = place()[0] == 0
+    if first:
+        print("Reading the checkpoint and laying out the tasks ...", file=sys.stderr, flush=True)
     module, data = load(config.ckpt_path, config.family_options)
     names = data.chosen(config.tasks)
     prompts = None if config.prompts is None else saved_prompts(Path(config.prompts), names)
@@ -98,28 +109,43 @@ def main(args: list[str]) -> None:
                 raise UserError(f"--prompts={config.prompts}: {error}") from error
     policy = Policy.of(module, config.precision)
     # What is played is kept, so that the same command with --out goes on: after a stop, or with more rounds.
-    journal = path_of(folder / "journal", "tune", 0) if options.rounds or options.verdict_episodes else None
+    journals = folder / "journal" if options.rounds or options.verdict_episodes else None
     slots, request = data.hparams["segments"], StopRequest()
     request.listen()
     try:
-        results = tune_share(
-            policy, subjects, pool, options, slots, PHASE, config.oracle, journal, request, True, prompts
+        results = tune_on_ranks(
+            policy, subjects, pool, options, slots, PHASE, config.oracle, journals, request, True, prompts
         )
     except Interrupted as where:
         again = [*args, f"--out={folder}"] if config.out is None else args
-        say(f"\nStopped {where}. Go on:\npython -m pdt_lightning.tune {shlex.join(again)}")
+        if first:
+            say(f"\nStopped {where}. Go on:\npython -m pdt_lightning.tune {shlex.join(again)}")
         raise SystemExit(128 + (request.signal or signal.SIGTERM)) from None
     finally:
         request.cease()
         pool.close()
     if not results:
         raise UserError(f"--ckpt_path={config.ckpt_path}: no episode of any task could be played; why stands above.")
+    if first:
+        _write(folder, results, config, options, data, subjects, policy)
+
+
+def _write(
+    folder: Path,
+    results: Sequence[TaskResult],
+    config: Namespace,
+    options: TuningOptions,
+    data: MultiTaskDataModule,
+    subjects: Sequence[Subject],
+    policy: Policy,
+) -> None:
     changed = dict(config.family_options or {})
     saying: dict[str, Any] = {"checkpoint": str(config.ckpt_path), "seed": options.seed, "family_options": changed}
     report.write_phase(folder, results, data.prompt_tasks, options.tuner, **saying)
     if options.videos:
+        slots = data.hparams["segments"]
         film_results(folder / "videos", results, subjects, options, slots, PHASE, policy, config.width)
-    if prompts:
+    if config.prompts:
         what = f"Prompts of {config.prompts} judged"
     elif options.rounds:
         what = f"Prompts tuned: at most {options.rounds} rollouts a task by {options.tuner}"
@@ -137,8 +163,8 @@ def main(args: list[str]) -> None:
 
 def new_folder(checkpoint: str) -> Path:
     """The next folder `tune_N` in the run's folder that does not exist yet; of an exported model in `runs/<name>`."""
-    place, number = located(checkpoint), 0
-    run = Path("runs") / place.name if place.is_dir() else results_of(place)
+    model, number = located(checkpoint), 0
+    run = Path("runs") / model.name if model.is_dir() else results_of(model)
     while (run / f"tune_{number}").exists():
         number += 1
     return run / f"tune_{number}"

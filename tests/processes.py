@@ -55,8 +55,8 @@ def command(module, *flags, limit=240, check=True, bare=False, draws=(), **envir
     return done
 
 
-def ranks(number, *flags, **environment):
-    """What the finished ranks of a `fit` that is started by torchrun's variables said, in their order.
+def ranks(number, *flags, module="fit", **environment):
+    """What the finished ranks of a command that is started by torchrun's variables said, in their order.
 
     They fork as all commands do, where a launcher's would import everything anew.
     """
@@ -67,7 +67,7 @@ def ranks(number, *flags, **environment):
     shared |= {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number), "GROUP_RANK": "0"}
 
     def one(rank):
-        return command("fit", *flags, **environment, **shared, RANK=str(rank), LOCAL_RANK=str(rank))
+        return command(module, *flags, **environment, **shared, RANK=str(rank), LOCAL_RANK=str(rank))
 
     with ThreadPoolExecutor(number) as together:
         return list(together.map(one, range(number)))

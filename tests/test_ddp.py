@@ -113,7 +113,7 @@ def test_two_ranks_train_without_prompts(tmp_path):
 
 BREAKS = """
 import lightning
-import pdt_lightning.callbacks.share as module
+import pdt_lightning.tuning.on_ranks as module
 
 class Breaks(lightning.Callback):
     def on_validation_epoch_start(self, trainer, pl_module):

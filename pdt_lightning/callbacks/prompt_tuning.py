@@ -13,10 +13,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from pdt_lightning.callbacks.interruption import Interruption
 from pdt_lightning.callbacks.phase_results import boards, write_and_show
-from pdt_lightning.callbacks.share import tune_share
 from pdt_lightning.callbacks.trainer_state import epoch_is_over, only_after_a_phase, run_ends
 from pdt_lightning.callbacks.weights import saved_weights
-from pdt_lightning.core.distributed import ALIKE, attempt, gather, shard
+from pdt_lightning.core.distributed import ALIKE, everywhere
 from pdt_lightning.core.errors import UserError, check_range
 from pdt_lightning.core.plain import plain
 from pdt_lightning.core.processes import cores
@@ -28,9 +27,10 @@ from pdt_lightning.results import report
 from pdt_lightning.results.videos import film_results, log_films
 from pdt_lightning.rollouts.policy import Policy, Precision
 from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
-from pdt_lightning.tuning.journal import forget, path_of
+from pdt_lightning.tuning.journal import forget
 from pdt_lightning.tuning.memory import PhaseMemory
 from pdt_lightning.tuning.objective import check_objective
+from pdt_lightning.tuning.on_ranks import tune_on_ranks
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.result import TaskResult
 from pdt_lightning.tuning.subject import Subject, subjects_of
@@ -212,13 +212,8 @@ class PromptTuning(lightning.Callback):
         if self.last_update != trainer.global_step:  # else the phase is repeated
             self.memory.begin(phase)
         folder = self._run_folder(trainer)
-        journal = path_of(folder / "journal", phase, trainer.global_rank) if folder else None
-        ranks = (trainer.global_rank, trainer.world_size)
         with saved_weights(trainer, module, self):
-            shares = gather(attempt(lambda: self._tune_share(data, module, *ranks, phase, final, journal)))
-            found = {result.task: result for share in shares for result in share}
-            wanted = [subject.task.id for subject in self._subjects]
-            results = [found[name] for name in wanted if name in found]
+            results = self._tuned(data, module, phase, final, folder)
             if not results:
                 raise RuntimeError(
                     "All tasks were given up, as said above: there is nothing to report. Mend their environment."
@@ -230,28 +225,29 @@ class PromptTuning(lightning.Callback):
                 self.final_update = trainer.global_step
             # What rank 0 alone does, the writing, is reported to all, so that a full disk ends the run everywhere.
             at = folder if trainer.is_global_zero else None
-            gather(attempt(lambda: self._write(at, results, phase, epoch, trainer, final) if at else None))
+            everywhere(lambda: self._write(at, results, phase, epoch, trainer, final) if at else None)
         return report.metrics(results)
 
-    def _tune_share(
-        self,
-        data: MultiTaskDataModule,
-        module: LitPDT,
-        rank: int,
-        world_size: int,
-        phase: int,
-        final: bool,
-        path: Path | None,
+    def _tuned(
+        self, data: MultiTaskDataModule, module: LitPDT, phase: int, final: bool, folder: Path | None
     ) -> list[TaskResult]:
-        subjects = shard(self._subjects, rank, world_size)
-        for subject in subjects:
+        for subject in self._subjects:
             subject.remembered[:] = self.memory.told.get(subject.task.id, [])
-        if not subjects:
-            return []
         assert self._pool is not None
-        slots, progress = data.hparams["segments"], self.progress and rank == 0
-        policy = self._policy(module)
-        return tune_share(policy, subjects, self._pool, self.options, slots, phase, final, path, self.request, progress)
+        policy = everywhere(lambda: self._policy(module))
+        journals = folder / "journal" if folder else None
+        return tune_on_ranks(
+            policy,
+            self._subjects,
+            self._pool,
+            self.options,
+            data.hparams["segments"],
+            phase,
+            final,
+            journals,
+            self.request,
+            self.progress,
+        )
 
     def _write(
         self, folder: Path, results: Sequence[TaskResult], phase: int, epoch: int, trainer: Any, final: bool

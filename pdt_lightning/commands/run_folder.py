@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from pdt_lightning.core.errors import NotFoundError, UserError
-from pdt_lightning.core.files import write_atomically
+from pdt_lightning.core.files import lock, write_atomically
 from pdt_lightning.core.terminal import say
 from pdt_lightning.model.checkpoints import read
 
@@ -106,33 +106,19 @@ def make_version(home: Path) -> Path:
             ) from error
 
 
-def lock_run_folder(folder: Path) -> IO[str] | None:
+def lock_run_folder(folder: Path) -> IO[str]:
     """Lock a run's folder for this process, until the file that comes back is closed or the process ends.
-
-    Returns:
-        The file; None where the system or the disk knows no locks.
 
     Raises:
         UserError: if another process has the folder.
     """
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    file = (folder / LOCK_FILE).open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        file.close()
+    file = lock(folder / LOCK_FILE)
+    if file is None:
+        holder = (folder / LOCK_FILE).read_text().strip() or "another process"
         raise UserError(
             f"--ckpt_path: {folder} is in use by {holder}. Wait for that run's end, or leave --ckpt_path out to begin "
             "another."
-        ) from None
-    except OSError:
-        file.close()
-        return None
+        )
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()

@@ -116,14 +116,20 @@ class Plan:
             return [0]
         return [self.options.rounds] if tuner == UNTUNED else self.budgets
 
-    def oracles(self) -> list[Job]:
-        """The jobs that start when all others are finished, since they start from what those have tried."""
-        return [Job(number, ORACLE) for number in range(len(self.checkpoints))]
-
     def jobs(self) -> list[Job]:
-        """All other jobs, the longest first, so that the processes that share them finish at about the same time."""
-        jobs = [Job(number, name) for number in range(len(self.checkpoints)) for name in self.names]
-        return sorted(jobs, key=lambda job: (-self.rollouts(job), job.name != "published", job.checkpoint))
+        """All jobs, checkpoint by checkpoint, since a process that stays with one computes its features once.
+
+        Of each checkpoint the longest come first, so that the processes that share them finish at about the same time,
+        and at last the best found, which starts from what the others have tried.
+        """
+        jobs = [Job(number, name) for number in range(len(self.checkpoints)) for name in (*self.names, ORACLE)]
+        return sorted(
+            jobs, key=lambda job: (job.checkpoint, job.name == ORACLE, -self.rollouts(job), job.name != "published")
+        )
+
+    def ready(self, job: Job, folder: Path) -> bool:
+        """Whether a job can begin: that of the best found when all others with its checkpoint are done."""
+        return job.name != ORACLE or all(Job(job.checkpoint, name).done(folder) for name in self.names)
 
     def rollouts(self, job: Job) -> int:
         """Of a job."""

@@ -2,52 +2,70 @@
 
 import multiprocessing
 import signal
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
+from typing import IO
 
 from pdt_lightning.comparison.plan import Job, Plan
 from pdt_lightning.comparison.work import work
+from pdt_lightning.core.files import lock
 from pdt_lightning.core.processes import METHOD, process_pool
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import progress_bar, quiet
 
+POLL = 0.5  # seconds between two looks at what others have done
 GRACE = 60.0  # seconds in which a worker gets to its next rollout, before which it does not look whether to stop
 
 
-def run(plan: Plan, jobs: Sequence[Job], folder: Path, workers: int) -> None:
-    """Do jobs in worker processes, and where all others are done then, by whomever, look for the best found too.
+def run(plan: Plan, folder: Path, workers: int) -> None:
+    """Do all jobs in worker processes; other processes may do so at the same time, on the same folder.
+
+    Each job is done by whoever is the first to lock its file, and by another one where that process ends before. Nobody
+    leaves before all are done.
 
     Raises:
         Interrupted: if asked to stop; its text is the number of the signal.
     """
-    last = [job for job in plan.oracles() if not job.done(folder)]
-    if not jobs and not (last and _all_tried(plan, folder)):
+    left = [job for job in plan.jobs() if not job.done(folder)]
+    if not left:
         return
     context, request = multiprocessing.get_context(METHOD), StopRequest()
     count, stop = context.Value("q", 0), context.Value("b", 0)
-    total, shown, planned_of_done = sum(plan.rollouts(job) for job in [*jobs, *last]), 0, 0
+    total, shown, unspent = sum(plan.rollouts(job) for job in left), 0, 0
+    at_work: dict[Future[int], tuple[Job, IO[str]]] = {}
     request.listen()
     try:
         with (
-            process_pool(workers, _share, count, stop, grace=GRACE) as pool,
+            process_pool(min(workers, len(left)), _share, count, stop, grace=GRACE) as pool,
             progress_bar(f"Comparing {len(plan.names)} tuners", total, "rollout") as advance,
         ):
-            waiting = {pool.submit(_work, plan, job, folder) for job in jobs}
             try:
-                while waiting or (last and _all_tried(plan, folder)):
-                    if not waiting:
-                        waiting, last = {pool.submit(_work, plan, job, folder) for job in last}, []
-                    done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                    # A job may take fewer rollouts than planned: then it counts as much as was planned once it is done.
-                    planned_of_done += sum(job.result() for job in done)
-                    now = max(shown, min(total, count.value + planned_of_done))
+                while left or at_work:
+                    for job in list(left):
+                        if len(at_work) < workers and plan.ready(job, folder) and (held := lock(_lock(job, folder))):
+                            left.remove(job)
+                            if job.done(folder):  # by another process, meanwhile
+                                held.close()
+                                unspent += plan.rollouts(job)
+                            else:
+                                at_work[pool.submit(_work, plan, job, folder)] = job, held
+                    done, _ = wait(at_work, timeout=POLL, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        # A job may take fewer rollouts than planned: then it counts as much as was planned.
+                        unspent += future.result()
+                        at_work.pop(future)[1].close()
+                    now = max(shown, min(total, count.value + unspent))
                     advance(now - shown)
                     shown = now
-                    if request.heard and not stop.value:
+                    if request.heard:
                         stop.value = 1
+                        if not at_work:
+                            raise Interrupted
+                    if not at_work:  # all that is left is done by others
+                        time.sleep(POLL)
             except BaseException:
                 stop.value = 1
                 raise
@@ -57,10 +75,13 @@ def run(plan: Plan, jobs: Sequence[Job], folder: Path, workers: int) -> None:
         raise Interrupted(str(int(request.signal or signal.SIGTERM))) from None
     finally:
         request.cease()
+        for _, held in at_work.values():
+            held.close()
 
 
-def _all_tried(plan: Plan, folder: Path) -> bool:
-    return all(job.done(folder) for job in plan.jobs())
+def _lock(job: Job, folder: Path) -> Path:
+    file = job.file(folder)
+    return file.with_name(f".{file.stem}.lock")
 
 
 class _Shared:

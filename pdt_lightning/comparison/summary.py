@@ -33,7 +33,7 @@ class Results:
     """
 
     def __init__(self, plan: Plan, folder: Path):
-        every = sorted([*plan.jobs(), *plan.oracles()], key=str)
+        every = sorted(plan.jobs(), key=str)
         self.plan, self.jobs = plan, [json.loads(job.file(folder).read_text()) for job in every]
         self.recommended = [
             {"checkpoint": job["checkpoint"], "tuner": job["tuner"], **row}

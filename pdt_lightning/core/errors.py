@@ -26,6 +26,10 @@ class NotFoundError(UserError, FileNotFoundError):
     """A file, folder or dataset that the user named is not there."""
 
 
+class LostRank(RuntimeError):
+    """Another rank has ended, so that this one cannot go on; no bug of this one's, so that a command says only that."""
+
+
 def command(name_of: Callable[[str], str] = str) -> Callable[[Callable[[list[str]], None]], Callable[..., None]]:
     """Make a function of the arguments a command, which ends in one message and exit code 2 where the user was wrong.
 
@@ -42,6 +46,9 @@ def command(name_of: Callable[[str], str] = str) -> Callable[[Callable[[list[str
             args = sys.argv[1:] if args is None else [str(arg) for arg in args]
             try:
                 main([arg for arg in args if arg != "--debug"])
+            except LostRank as error:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+                raise SystemExit(1) from None
             except Exception as error:
                 if not is_the_users(error):
                     raise

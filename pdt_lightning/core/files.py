@@ -1,9 +1,10 @@
-"""Files that are whole: written under another name, then renamed."""
+"""Files that are whole: written under another name, then renamed; and locks, by which one process has something."""
 
 import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 
 def write_atomically(path: Path | str, content: str | bytes) -> None:
@@ -26,6 +27,26 @@ def write_atomically(path: Path | str, content: str | bytes) -> None:
         with suppress(FileNotFoundError):
             os.unlink(partial)
         raise
+
+
+def lock(path: Path) -> IO[str] | None:
+    """Lock a file for this process, until what comes back is closed or the process ends, however it ends.
+
+    Returns:
+        The file; None where another process has it. Where the system or the disk knows no locks, everyone gets it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except (ImportError, OSError):
+        pass
+    return file
 
 
 def _umask() -> int:

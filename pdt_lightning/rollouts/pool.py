@@ -15,7 +15,6 @@ from pdt_lightning.rollouts.rollout import OnOutcomes, Outcome, Rollout, Row, ro
 from pdt_lightning.rollouts.workers import Frozen, Worker
 
 TRIES = 3  # of an episode, before it has failed
-GIVEN_UP = 3  # episodes of a task that failed one after the other, before it is given up
 
 Played = tuple[list[int], list[Outcome | None]]  # numbers of rows and their outcomes; None: lost
 
@@ -57,9 +56,7 @@ class RolloutPool:
 
     An episode whose environment raises, returns what is not finite, hangs, or takes its worker with it, is played
     again, in a fresh environment and at last in a fresh worker. An episode that goes wrong `TRIES` times has failed.
-    After `GIVEN_UP` failed episodes of a task in a row, the task is given up: until the next `with_policy`, its
-    episodes count as failed without being played. With 0 workers, a simulator that hangs cannot be stopped, and one
-    that crashes ends this process.
+    With 0 workers, a simulator that hangs cannot be stopped, and one that crashes ends this process.
 
     Args:
         workers: processes, each with one torch thread.
@@ -72,8 +69,6 @@ class RolloutPool:
         check_types("tuning", RolloutPool.__init__, locals())
         self.workers, self.width, self.step_timeout = workers, width, step_timeout
         self.faults: Counter[str] = Counter()  # tries that went wrong, by how
-        self.given_up: dict[str, str] = {}  # tasks, and why
-        self._failing: Counter[str] = Counter()  # episodes of a task that have failed one after the other
         self._pool: list[Worker] = []
         self._environments = Environments(2 * width)
 
@@ -92,8 +87,6 @@ class RolloutPool:
             model = policy.model if on_cpu else copy.deepcopy(policy.model).cpu()
             frozen = (pickle.dumps(model), policy.context_steps, policy.precision)
         self.faults.clear()
-        self.given_up.clear()
-        self._failing.clear()
 
         def play(rows: Sequence[Row]) -> list[Outcome]:
             return self._play(policy, frozen, rows, on_outcomes)
@@ -103,16 +96,7 @@ class RolloutPool:
     def report(self) -> str:
         """What went wrong with this policy's episodes so far, and what became of it."""
         kinds = ", ".join(f"{count} x {kind}" for kind, count in sorted(self.faults.items()))
-        lost = "".join(f" {task} was given up: {why}." for task, why in self.given_up.items())
-        return f"Episodes went wrong and were played again, each at most {TRIES - 1} times: {kinds}.{lost}"
-
-    def _count_failures(self, task: str, failed: str | None) -> None:
-        """Count the task's failed episodes, and give it up where there is no hope."""
-        self._failing[task] = self._failing[task] + 1 if failed else 0
-        if failed and self._failing[task] == GIVEN_UP:
-            self.given_up[task] = (
-                f"{GIVEN_UP} episodes failed one after the other, each {TRIES} times; the last one: {failed}"
-            )
+        return f"Episodes went wrong and were played again, each at most {TRIES - 1} times: {kinds}."
 
     def _play(
         self, policy: Policy, frozen: Frozen | None, rows: Sequence[Row], on_outcomes: OnOutcomes
@@ -123,10 +107,6 @@ class RolloutPool:
         def over(numbers: Sequence[int]) -> None:
             on_outcomes([rows[n] for n in numbers], [tries.outcomes[n] for n in numbers])
 
-        for n, row in enumerate(rows):
-            if why := self.given_up.get(row.task.id):
-                tries.outcomes[n] = Outcome(0.0, None, 0, f"{row.task.id} was given up: {why}")
-        over(list(tries.outcomes))
         while waiting := [n for n in range(len(rows)) if n not in tries.outcomes]:
             if any(tries.failures[n] == TRIES - 1 for n in waiting):  # the last try is in fresh workers
                 self.close()
@@ -134,8 +114,6 @@ class RolloutPool:
                 ended = [n for n, outcome in zip(numbers, played, strict=True) if tries.ended(n, outcome)]
                 self.faults.update(outcome.failed.partition(":")[0] for outcome in played if outcome and outcome.failed)
                 over(ended)
-        for n, row in enumerate(rows):
-            self._count_failures(row.task.id, tries.outcomes[n].failed)
         return [tries.outcomes[n] for n in range(len(rows))]
 
     def _played(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from pdt_lightning.rollouts.giving_up import GivingUp
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row
@@ -59,10 +60,12 @@ class Journal:
         """`play` only what is not known yet; `on_known` is told how many are known."""
 
         def replayed(rows: Sequence[Row]) -> list[Outcome]:
-            kept = [self.outcomes.get(self._key(row)) for row in rows]
-            on_known(sum(outcome is not None for outcome in kept))
-            missing = iter(play([row for row, outcome in zip(rows, kept, strict=True) if outcome is None]))
-            return [next(missing) if outcome is None else outcome for outcome in kept]
+            keys = [self._key(row) for row in rows]
+            missing = [place for place, key in enumerate(keys) if key not in self.outcomes]
+            on_known(len(keys) - len(missing))
+            for place, outcome in zip(missing, play([rows[place] for place in missing]), strict=True):
+                self.outcomes[keys[place]] = outcome
+            return [self.outcomes[key] for key in keys]
 
         return replayed
 
@@ -84,6 +87,8 @@ class Journal:
 def journaled(path: Path, policy: Policy, pool: RolloutPool, on_rollouts: Callable[[int], object]) -> Iterator[Rollout]:
     """A function from rows to outcomes that plays what no journal beside `path` has, and keeps it there.
 
+    Tasks of which nothing can be played are given up.
+
     Args:
         path: of the journal.
         policy: which plays.
@@ -97,7 +102,7 @@ def journaled(path: Path, policy: Policy, pool: RolloutPool, on_rollouts: Callab
         on_rollouts(len(outcomes))
 
     try:
-        yield journal.replay(pool.with_policy(policy, played), on_rollouts)
+        yield GivingUp(journal.replay(pool.with_policy(policy, played), on_rollouts))
     finally:
         journal.close()
 

@@ -8,7 +8,7 @@ import pytest
 from pdt_lightning import tune
 from pdt_lightning.core.signals import StopRequest
 from pdt_lightning.rollouts.pool import RolloutPool
-from tests.processes import command
+from tests.processes import command, ranks
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +72,65 @@ def test_more_rounds_go_on_from_what_was_played(checkpoint, tmp_path, played):
     assert summary["tasks"]["point/03"]["rollouts"] == len(more) == 32
     assert sum(played) <= 2 + 32 + 6 - explored - 2 - 3  # untuned episodes are not played again either
     assert sum(played) < first + 16
+
+
+def journaled(folder):
+    """How many rollouts each rank's journal has."""
+    return [len(path.read_text().split()) // 2 for path in sorted(folder.glob("journal/*.jsonl"))]
+
+
+def left(folder):
+    """What a command leaves that may not depend on who played, and what was played by each rank."""
+    files = [*folder.glob("prompts/**/*.safetensors"), folder / "tuning.csv"]
+    summary = json.loads((folder / "summary.json").read_text())
+    return {path.relative_to(folder): path.read_bytes() for path in files}, summary, journaled(folder)
+
+
+def test_ranks_share_tasks_and_rollouts_and_find_the_same(checkpoint, tmp_path):
+    """Two tasks on three ranks, of which the last has no task; started again, one rank finds what three have played."""
+    flags = [f"--ckpt_path={checkpoint}", "--tasks=[point/03,point/07]", "--rounds=8", "--parallel=6", "--oracle=true"]
+    flags += ["--yardstick_episodes=3", "--verdict_episodes=5", "--oracle_candidates=4", "--oracle_episodes=1"]
+    command("tune", *flags, f"--out={tmp_path / 'alone'}")
+    said = ranks(3, *flags, f"--out={tmp_path / 'three'}", module="tune")
+    alone, three = left(tmp_path / "alone"), left(tmp_path / "three")
+    assert three[:2] == alone[:2]
+    assert len(alone[2]) == 1
+    assert len(three[2]) == 3
+    assert sum(three[2]) == sum(alone[2])
+    assert min(three[2]) > 0.25 * sum(three[2])
+    assert ["Written to" in of_rank.stdout for of_rank in said] == [True, False, False]
+    again = command("tune", *flags, f"--out={tmp_path / 'three'}")
+    assert left(tmp_path / "three")[:2] == alone[:2]
+    assert "Written to" in again.stdout
+    assert left(tmp_path / "three")[2] == three[2]
+
+
+DIES = """
+import os
+import signal
+
+from pdt_lightning.tuners.random_search import RandomSearch
+
+
+class Dies(RandomSearch):
+    def _propose(self, n):
+        if os.environ["RANK"] == "1" and self.asked:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._propose(n)
+"""
+
+
+def test_where_a_rank_dies_the_others_say_so_and_the_same_command_goes_on(checkpoint, tmp_path):
+    (tmp_path / "mortal.py").write_text(DIES)
+    flags = [f"--ckpt_path={checkpoint}", "--tasks=[point/03,point/07]", "--rounds=8", "--verdict_episodes=2"]
+    flags += ["--yardstick_episodes=2", "--tuner=mortal.Dies", f"--out={tmp_path / 'out'}"]
+    survivor, dead = ranks(2, *flags, module="tune", check=False, PYTHONPATH=str(tmp_path))
+    assert dead.returncode == -9
+    assert survivor.returncode == 1
+    assert "error: rank 0 cannot reach another rank, which has ended" in survivor.stderr
+    assert "Traceback" not in survivor.stderr
+    kept = journaled(tmp_path / "out")
+    assert min(kept) >= 2
+    command("tune", *flags, PYTHONPATH=str(tmp_path), RANK="0")
+    assert journaled(tmp_path / "out")[1] == kept[1]  # what the dead one played is found again
+    assert "point/07" in json.loads((tmp_path / "out" / "summary.json").read_text())["tasks"]

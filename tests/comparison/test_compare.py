@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ from pdt_lightning.comparison.plan import (
     variant_options,
 )
 from pdt_lightning.core.errors import UserError
+from pdt_lightning.core.files import lock
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.results.figures import pixels
 from pdt_lightning.results.report import HARDLY
@@ -201,14 +204,26 @@ def test_a_setting_of_a_rival_is_tried_on_training_tasks(checkpoints, monkeypatc
         assert all(-10 <= value <= 10 for value in found)
 
 
-def test_ranks_share_the_jobs_and_find_the_same(checkpoints, tmp_path):
-    flags = ["--ckpt_path", checkpoints[0], "--workers=1", *SMALL, *SOME]
-    for rank in (0, 1):
-        done = command("compare", *flags, f"--out={tmp_path / 'two'}", RANK=str(rank), WORLD_SIZE="2")
-    assert "summary.json" in done.stdout
+def test_processes_share_the_jobs_and_find_the_same(checkpoints, tmp_path):
+    """Two do so side by side, each job by one of them; one does so alone."""
+    flags = ["--ckpt_path", checkpoints[0], "--workers=1", *SMALL, "--tuners", "structured", "zo_rank_sgd"]
+    with ThreadPoolExecutor(2) as together:
+        said = list(together.map(lambda _: command("compare", *flags, f"--out={tmp_path / 'two'}").stdout, range(2)))
     command("compare", *flags, f"--out={tmp_path / 'one'}")
-    assert (tmp_path / "one" / "results.csv").read_bytes() == (tmp_path / "two" / "results.csv").read_bytes()
-    assert (tmp_path / "one" / "recommended.csv").read_bytes() == (tmp_path / "two" / "recommended.csv").read_bytes()
+    for name in ("results.csv", "recommended.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert sum("summary.json" in text for text in said) >= 1
+    assert sum("Another process writes the tables" in text for text in said) <= 1
+
+
+def test_what_another_process_was_at_is_done_when_that_ends(checkpoints, tmp_path):
+    """It is locked while a process is at work at it, and no longer."""
+    flags = ["--ckpt_path", checkpoints[0], "--workers=1", *SMALL, "--tuners", "random_search"]
+    held = [lock(tmp_path / name) for name in ("jobs/.0_random_search.lock", ".writer.lock")]
+    threading.Timer(12.0, lambda: [file.close() for file in held]).start()
+    done = command("compare", *flags, f"--out={tmp_path}")
+    assert not any(held and not file.closed for file in held)
+    assert "summary.json" in done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import pytest
 
 from pdt_lightning.core import processes
 from pdt_lightning.rollouts.environment_cache import Environments
+from pdt_lightning.rollouts.giving_up import GivingUp
 from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Row, rollout
 from pdt_lightning.tasks.metaworld import ML1Env, _idle_simulators
@@ -56,18 +57,16 @@ def test_what_goes_wrong_again_and_again_fails_and_then_its_task_is_given_up(poi
     bad = rows_of(point_data, tmp_path, [1, 11, 21], times=99)
     good = rows_of(point_data, tmp_path, [0, 10], name="point/07")
     pool = RolloutPool(0, 4)
-    play = pool.with_policy(point_policy)
+    play = GivingUp(pool.with_policy(point_policy))
     outcomes = play([good[0], *bad, good[1]])
     assert [outcome.failed is None for outcome in outcomes] == [True, False, False, False, True]
     assert [outcome.replays for outcome in outcomes] == [0, 2, 2, 2, 0]
-    assert set(pool.given_up) == {"point/03"}
+    assert set(play.given_up) == {"point/03"}
     before = pool.faults.total()
     again = play([*rows_of(point_data, tmp_path, [0], times=99), good[0]])
     assert "point/03 was given up: 3 episodes failed one after the other" in again[0].failed
     assert again[1].failed is None
     assert pool.faults.total() == before
-    # Another policy.
-    assert pool.with_policy(point_policy)(rows_of(point_data, tmp_path, [0], times=99))[0].failed is None
 
 
 def test_an_environment_that_cannot_be_built_fails_its_row_alone(point_data, point_policy, tmp_path):
