@@ -57,7 +57,7 @@ def make_transformer(name: str, options: Mapping[str, Any], **sizes: Any) -> Pro
 
 def _try_out(name: str, model: PromptDecisionTransformer, state_size: int, action_size: int) -> None:
     """Call everything that is asked of a transformer, on two rows of zeros."""
-    context, prompt = _zeros(state_size, action_size)
+    context, prompt = zeros(state_size, action_size)
 
     def act() -> Tensor:
         memory = model.memory(prompt, 3, model.folded())
@@ -79,30 +79,12 @@ def _try_out(name: str, model: PromptDecisionTransformer, state_size: int, actio
             )
 
 
-def _zeros(state_size: int, action_size: int) -> tuple[Steps, Prompt]:
+def zeros(state_size: int, action_size: int) -> tuple[Steps, Prompt]:
     """Context and prompt of two rows of three steps."""
     returns_to_go, states, actions = (torch.zeros(2, 3, size) for size in (1, state_size, action_size))
     timesteps, mask = torch.arange(3).expand(2, 3), torch.ones(2, 3, dtype=torch.bool)
     steps = (returns_to_go, states, actions, timesteps, mask)
     return Steps(*steps), Prompt(*steps)
-
-
-def allow_unused(strategy: Any, model: PromptDecisionTransformer) -> None:
-    """Have Lightning's DDP look for parameters without a gradient where a guest has some: else it ends the run.
-
-    Args:
-        strategy: of the trainer; one that is not DDP stays as it is.
-        model: on the CPU, before it is shared out.
-    """
-    options = getattr(strategy, "_ddp_kwargs", None)
-    if options is None or type(model) is PromptDecisionTransformer:
-        return
-    training = model.training
-    predicted = model.eval()(*_zeros(model.state_mean.numel(), model.action_mid.numel()))
-    gradients = torch.autograd.grad(predicted.sum(), list(model.parameters()), allow_unused=True)
-    model.train(training)
-    if any(gradient is None for gradient in gradients):
-        options["find_unused_parameters"] = True
 
 
 def _attempt(name: str, what: str, call: Callable[[], Any]) -> Any:

@@ -17,9 +17,10 @@ from pdt_lightning.core.seeding import integer
 from pdt_lightning.core.terminal import say
 from pdt_lightning.data.batches import Batch
 from pdt_lightning.data.option_types import Attention
-from pdt_lightning.model.guests import allow_unused, check_options, make_transformer
+from pdt_lightning.model.guests import check_options, make_transformer
 from pdt_lightning.model.learning_rate import begin_with, factor
 from pdt_lightning.model.sensitivity import check_task_sampling, follow_sensitivity
+from pdt_lightning.model.strategies import fit_strategy
 from pdt_lightning.model.validation import TaskError, Validation
 
 __all__ = ["LitPDT", "TaskError"]  # the metric too, by which best.ckpt is chosen
@@ -158,7 +159,7 @@ class LitPDT(lightning.LightningModule):
         if stage == "fit":
             if not self.keeps_statistics:
                 self.model.set_statistics(data.statistics)
-            allow_unused(self.trainer.strategy, self.model)
+            fit_strategy(self.trainer.strategy, self.model)
             if self.hparams["compile"]:
                 self.model.compile()
         self.validation = Validation(data.validation_names(), self.model)
