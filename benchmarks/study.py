@@ -88,7 +88,7 @@ def rollouts(out: Path, name: str, own: Study, setting: Setting) -> int:
     config = compare.parser().parse_args(comparison(out, name, own, setting)[3:])
     tasks = tuple(map(str, range(tuned_tasks(own, setting))))
     options = compare.tuning_options(config)
-    run = (config.precision, config.width, {}, tuple(config.budgets))
+    run = (config.precision, config.width, {}, tuple(config.budgets), config.engine)
     plan = Plan(tuple(config.ckpt_path), tasks, tuner_names(config.tuners), config.seeds, 1, options, *run)
     return sum(plan.rollouts(job) for job in plan.jobs())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from pdt_lightning.commands.checkpoint_options import checkpoint_parser, saved_options
+from pdt_lightning.commands.checkpoint_options import add_engine, checkpoint_parser, saved_options
 from pdt_lightning.commands.flags import COMPARE, flags_of
 from pdt_lightning.commands.parser import Explaining
 from pdt_lightning.comparison import report
@@ -27,8 +27,9 @@ from pdt_lightning.core.signals import Interrupted
 from pdt_lightning.core.terminal import quiet, say
 from pdt_lightning.data.option_types import Workers
 from pdt_lightning.model.checkpoints import load
+from pdt_lightning.rollouts.engine import Width
+from pdt_lightning.rollouts.engines import engine_class
 from pdt_lightning.rollouts.policy import Precision
-from pdt_lightning.rollouts.pool import Width
 from pdt_lightning.tuning.objective import check_objective
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.subject import subjects_of
@@ -75,6 +76,7 @@ def parser() -> Explaining:
         default=None,
         help="How many segments a prompt has. Null means as many as in pretraining.",
     )
+    add_engine(parser)
     add("--workers", type=Workers | None, default=None, help="How many processes work. Null means one a core.")
     add("--width", type=Width, default=16, help="How many rows a forward pass has.")
     add("--precision", type=Precision, default="32-true", help="The precision of the transformer in rollouts.")
@@ -97,6 +99,7 @@ def main(args: list[str]) -> None:
     quiet()
     config = parsed(args)
     folder = Path(config.out)
+    engine_class(config.engine)
     check_writable("--out", folder)
     print("Reading the checkpoints and laying out the tasks ...", file=sys.stderr, flush=True)
     plan = planned(config, tuning_options(config))
@@ -156,7 +159,7 @@ def planned(config: Namespace, options: TuningOptions) -> Plan:
     slots = config.segments or trained
     paths = tuple(config.ckpt_path)
     family_options = dict(config.family_options or {})
-    run = (config.precision, config.width, family_options, tuple(config.budgets))
+    run = (config.precision, config.width, family_options, tuple(config.budgets), config.engine)
     return Plan(paths, names, tuner_names(config.tuners), config.seeds, slots, options, *run)
 
 

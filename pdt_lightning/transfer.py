@@ -14,13 +14,12 @@ from pdt_lightning.commands.parser import Explaining
 from pdt_lightning.comparison import transfer_report
 from pdt_lightning.comparison.transfer import check_places, opened, planned_rollouts, transferred
 from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, command
-from pdt_lightning.core.processes import cores
 from pdt_lightning.core.ranges import PositiveInt
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import progress_bar, quiet, say
 from pdt_lightning.model.checkpoints import results_of
 from pdt_lightning.model.pretrained import located
-from pdt_lightning.rollouts.pool import RolloutPool
+from pdt_lightning.rollouts.engines import make_engine
 
 
 def parser() -> Explaining:
@@ -63,7 +62,7 @@ def main(args: list[str]) -> None:
             raise NotFoundError(f"--prompts: {prompts}, for {path}, is no folder. Name one that a run has left.")
         places.append(opened(path, prompts, config.tasks, config.precision, config.family_options))
     check_places(places)
-    pool = RolloutPool(cores() if config.workers is None else config.workers, config.width, config.step_timeout)
+    engine = make_engine(config.engine, config.workers, config.width, config.step_timeout)
     request, again = StopRequest(), "python -m pdt_lightning.transfer " + shlex.join(args)
     request.listen()
     total = planned_rollouts(places, config.episodes)
@@ -75,13 +74,13 @@ def main(args: list[str]) -> None:
                 if request.heard:
                     raise Interrupted
 
-            rows = transferred(places, pool, config.episodes, config.seed, folder, count)
+            rows = transferred(places, engine, config.episodes, config.seed, folder, count)
     except Interrupted:
         say(f"\nStopped. What was played is kept. Go on:\n{again}")
         raise SystemExit(128 + (request.signal or signal.SIGTERM)) from None
     finally:
         request.cease()
-        pool.close()
+        engine.close()
     say(transfer_report.write(rows, config.ckpt_path, again, folder))
     say(f"Written to {folder}: transfer.csv, summary.json, summary.md, figures/.")
 

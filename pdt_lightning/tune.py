@@ -19,7 +19,6 @@ from pdt_lightning.commands.flags import TUNE, flags_of
 from pdt_lightning.commands.parser import Explaining
 from pdt_lightning.core.distributed import gather, joined, place
 from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, command
-from pdt_lightning.core.processes import cores
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import quiet, say
 from pdt_lightning.data.datamodule import MultiTaskDataModule
@@ -27,8 +26,8 @@ from pdt_lightning.model.checkpoints import load, results_of
 from pdt_lightning.model.pretrained import located
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import film_results
+from pdt_lightning.rollouts.engines import make_engine
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.tuning.on_ranks import tune_on_ranks
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.phase import saved_prompts
@@ -90,7 +89,7 @@ def _tune(args: list[str], config: Namespace) -> None:
         raise NotFoundError(
             f"--prompts={config.prompts}: there is no such folder. Name one that a run has left, such as {EXAMPLE}."
         )
-    pool = RolloutPool(cores() if config.workers is None else config.workers, config.width, config.step_timeout)
+    engine = make_engine(config.engine, config.workers, config.width, config.step_timeout)
     folder = gather(Path(config.out) if config.out else new_folder(config.ckpt_path))[0]
     check_writable("--out", folder)
     first = place()[0] == 0
@@ -114,7 +113,7 @@ def _tune(args: list[str], config: Namespace) -> None:
     request.listen()
     try:
         results = tune_on_ranks(
-            policy, subjects, pool, options, slots, PHASE, config.oracle, journals, request, True, prompts
+            policy, subjects, engine, options, slots, PHASE, config.oracle, journals, request, True, prompts
         )
     except Interrupted as where:
         again = [*args, f"--out={folder}"] if config.out is None else args
@@ -123,7 +122,7 @@ def _tune(args: list[str], config: Namespace) -> None:
         raise SystemExit(128 + (request.signal or signal.SIGTERM)) from None
     finally:
         request.cease()
-        pool.close()
+        engine.close()
     if not results:
         raise UserError(f"--ckpt_path={config.ckpt_path}: no episode of any task could be played; why stands above.")
     if first:

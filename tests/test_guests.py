@@ -9,11 +9,13 @@ import torch
 
 import pdt_lightning
 from pdt_lightning import collect, compare, fit, tune
+from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.model.checkpoints import load_module, read
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.tuners import TUNERS, tuner_class
 from pdt_lightning.tuning.options import TuningOptions
+from tests import guests
 from tests.conftest import POINT_FLAGS, SMALL
 from tests.processes import command
 
@@ -84,6 +86,40 @@ def test_tune_and_compare_find_it_again(trained, point_data, tmp_path):
     ]
     command("compare", f"--ckpt_path={checkpoint}", f"--out={tmp_path / 'compared'}", "--tuners", *names, *flags)
     assert set(names) < set(json.loads((tmp_path / "compared" / "summary.json").read_text())["tuners"])
+
+
+def test_an_engine_of_a_users_plays_and_finds_the_same(trained, tmp_path):
+    checkpoint = trained / "run" / "version_0" / "checkpoints" / "last.ckpt"
+    flags = [f"--ckpt_path={checkpoint}", "--tasks=[point/03]", "--verdict_episodes=9"]
+    found = []
+    for name in ("pool", "tests.guests.Backwards"):
+        guests.Backwards.played = 0
+        tune.main([*flags, f"--engine={name}", f"--out={tmp_path / name}"])
+        found.append((tmp_path / name / "tuning.csv").read_bytes())
+    assert found[0] == found[1]
+    assert guests.Backwards.played > 2 + 8 + 9 + 9  # with what went wrong and was played again
+    compared = [*flags[:2], "--tuners=random_search", "--rounds=4", "--seeds=1", "--oracle_candidates=2", "--workers=1"]
+    compare.main([*compared, "--engine=tests.guests.Backwards", f"--out={tmp_path / 'compared'}"])
+    assert json.loads((tmp_path / "compared" / "plan.json").read_text())["engine"] == "tests.guests.Backwards"
+
+
+def test_a_run_may_play_by_an_engine_of_a_users_and_tune_does_as_it_did(tmp_path, point_data):
+    flags = ["--tuning.engine=tests.guests.Backwards", "--trainer.max_epochs=1", "--name=run"]
+    command("fit", *POINT_FLAGS, *flags, f"--trainer.default_root_dir={tmp_path}")
+    checkpoint = tmp_path / "run" / "version_0" / "checkpoints" / "last.ckpt"
+    assert tune.parsed([f"--ckpt_path={checkpoint}"]).engine == "tests.guests.Backwards"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ray", "`tuning.engine`=ray: choose one of pool, or give the path of a class"),
+        ("tests.guests.Flat", "is not derived from pdt_lightning.rollouts.engine.RolloutEngine"),
+    ],
+)
+def test_an_engine_that_is_none_is_refused_by_name(name, words):
+    with pytest.raises(UserError, match=words):
+        PromptTuning(engine=name)
 
 
 @pytest.mark.parametrize(

@@ -18,15 +18,15 @@ from pdt_lightning.callbacks.weights import saved_weights
 from pdt_lightning.core.distributed import ALIKE, everywhere
 from pdt_lightning.core.errors import UserError, check_range
 from pdt_lightning.core.plain import plain
-from pdt_lightning.core.processes import cores
 from pdt_lightning.core.ranges import NonNegativeInt, Probability, check_types
 from pdt_lightning.core.signals import StopRequest
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import film_results, log_films
+from pdt_lightning.rollouts.engine import RolloutEngine, StepTimeout, Width, Workers
+from pdt_lightning.rollouts.engines import engine_class, make_engine
 from pdt_lightning.rollouts.policy import Policy, Precision
-from pdt_lightning.rollouts.pool import RolloutPool, StepTimeout, Width, Workers
 from pdt_lightning.tuning.journal import forget
 from pdt_lightning.tuning.memory import PhaseMemory
 from pdt_lightning.tuning.objective import check_objective
@@ -48,6 +48,8 @@ class PromptTuning(lightning.Callback):
             that a checkpoint can be chosen by tuned return without a look at the tasks that are reported.
         remembered: probability with which an outcome of a phase still counts in the next one, whose model has changed a
             little; 0: each phase starts afresh. Of our tuners, `structured` makes use of it.
+        engine: what plays rollouts: `pool`, ours; or one of your own, by the path of a class derived from
+            `rollouts.RolloutEngine`.
         workers: processes that play rollouts on the CPU, of each rank; 0: the rank itself plays, and what hangs or dies
             there takes the run with it; null: one for each core that the run may use.
         step_timeout: seconds that an environment may take to be built, to be reset or for a step before it is held to
@@ -65,6 +67,7 @@ class PromptTuning(lightning.Callback):
         tasks: list[str] | None = None,
         validation_tasks: list[str] | None = None,
         remembered: Probability = 0.0,
+        engine: str = "pool",
         workers: Workers | None = 0,
         step_timeout: StepTimeout | None = 300.0,
         width: Width = 8,
@@ -79,7 +82,8 @@ class PromptTuning(lightning.Callback):
         self.tasks = tasks
         self.validation_tasks = validation_tasks or []
         self.memory = PhaseMemory(remembered, self.options.seed)
-        self.workers = workers
+        engine_class(engine)
+        self.engine, self.workers = engine, workers
         self.step_timeout = step_timeout
         self.width = width
         self.precision = precision
@@ -91,11 +95,11 @@ class PromptTuning(lightning.Callback):
         self.final_update = -1  # update after which the last phase, with its oracle, was run
         self._monitoring: list[lightning.Callback] = []  # callbacks that monitor a number of a phase
         self._to_be_saved = False  # whether the newest phase is missing in the last validation's checkpoint
-        self._pool: RolloutPool | None = None
+        self._engine: RolloutEngine | None = None
         self._subjects: list[Subject] = []
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Check tasks and objective, and make the pool of workers, which start when first needed."""
+        """Check tasks and objective, and make the engine, whose workers start when first needed."""
         data = getattr(trainer, "datamodule", None)
         if not isinstance(data, MultiTaskDataModule):
             raise UserError(
@@ -106,8 +110,7 @@ class PromptTuning(lightning.Callback):
         check_objective(self.options.objective, self._subjects)
         self._monitoring = only_after_a_phase(trainer, lambda: self.last_update == trainer.global_step)
         local = int(os.environ.get("LOCAL_WORLD_SIZE", trainer.num_devices))
-        workers = max(1, cores() // max(1, local)) if self.workers is None else self.workers
-        self._pool = RolloutPool(workers, self.width, self.step_timeout)
+        self._engine = make_engine(self.engine, self.workers, self.width, self.step_timeout, sharing=local)
 
     def check(self, data: MultiTaskDataModule) -> None:
         """Refuse tasks that the data do not have.
@@ -192,8 +195,8 @@ class PromptTuning(lightning.Callback):
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """End the worker processes."""
-        if self._pool is not None:
-            self._pool.close()
+        if self._engine is not None:
+            self._engine.close()
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
@@ -233,13 +236,13 @@ class PromptTuning(lightning.Callback):
     ) -> list[TaskResult]:
         for subject in self._subjects:
             subject.remembered[:] = self.memory.told.get(subject.task.id, [])
-        assert self._pool is not None
+        assert self._engine is not None
         policy = everywhere(lambda: self._policy(module))
         journals = folder / "journal" if folder else None
         return tune_on_ranks(
             policy,
             self._subjects,
-            self._pool,
+            self._engine,
             self.options,
             data.hparams["segments"],
             phase,
@@ -268,7 +271,7 @@ class PromptTuning(lightning.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""
-        names = ("tasks", "validation_tasks", "workers", "step_timeout", "width", "precision")
+        names = ("tasks", "validation_tasks", "engine", "workers", "step_timeout", "width", "precision")
         return {
             "phases": self.phases,
             "last_update": self.last_update,

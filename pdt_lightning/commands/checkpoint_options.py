@@ -8,8 +8,8 @@ from pdt_lightning.commands.parser import Explaining, command_parser
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.model import checkpoints
 from pdt_lightning.model.exported import tuning_options
+from pdt_lightning.rollouts.engine import StepTimeout, Width, Workers
 from pdt_lightning.rollouts.policy import Precision
-from pdt_lightning.rollouts.pool import StepTimeout, Width, Workers
 
 ASKS = ("-h", "--help", "--print_config")  # for something else than to run the command
 BEFORE_GUESTS = ("features", "reward_model", "exploration", "credit")  # which versions before 0.2 kept beside the tuner
@@ -40,6 +40,7 @@ def checkpoint_parser(command: str, usage: str, docstring: str | None) -> Explai
 def add_playing(parser: Explaining) -> None:
     """Add the options that say how episodes are played."""
     add = parser.add_argument
+    add_engine(parser)
     add("--workers", type=Workers | None, default=0, help="How many processes play. 0 means this one, null one a core.")
     add(
         "--step_timeout",
@@ -49,6 +50,13 @@ def add_playing(parser: Explaining) -> None:
     )
     add("--width", type=Width, default=8, help="How many rows a forward pass has.")
     add("--precision", type=Precision, default="32-true", help="The precision of the transformer in rollouts.")
+
+
+def add_engine(parser: Explaining) -> None:
+    """Add the option that says what plays episodes."""
+    parser.add_argument(
+        "--engine", type=str, default="pool", help="What plays: pool, ours, or one of your own, by its class path."
+    )
 
 
 def saved_options(parser: Explaining, args: Sequence[str]) -> dict[str, Any]:

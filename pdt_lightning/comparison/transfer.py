@@ -24,8 +24,8 @@ from pdt_lightning.data.windows import Steps
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.results.report import summary_of_episodes
 from pdt_lightning.results.statistics import mean_interval
+from pdt_lightning.rollouts.engine import RolloutEngine
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Row, play_groups
 from pdt_lightning.tuners.spaces import Choices
 from pdt_lightning.tuning.journal import journaled, path_of
@@ -106,7 +106,7 @@ def planned_rollouts(places: Sequence[Place], episodes: int) -> int:
 
 def transferred(
     places: Sequence[Place],
-    pool: RolloutPool,
+    engine: RolloutEngine,
     episodes: int,
     seed: int,
     folder: Path,
@@ -116,7 +116,7 @@ def transferred(
 
     Args:
         places: the checkpoints; each one's number stands for it.
-        pool: plays.
+        engine: plays.
         episodes: fresh ones of each pair of a prompt and a task, the same for all prompts.
         seed: of these.
         folder: where a journal of them is kept.
@@ -142,11 +142,11 @@ def transferred(
         ]
         path = path_of(folder / "journal", number, 0)
         try:
-            with repeatable(place.policy), journaled(path, place.policy, pool, on_rollouts) as play:
+            with repeatable(place.policy), journaled(path, place.policy, engine, on_rollouts) as play:
                 outcomes = iter(play_groups(play, groups))
         finally:
-            if pool.faults:
-                say(pool.report())
+            if engine.faults:
+                say(engine.report())
         for subject in place.subjects:
             own = next(n for n, (of, name, _) in enumerate(prompts) if (of, name) == (number, subject.task.id))
             figures = [_figures(subject, next(outcomes)) for _ in [*prompts, RANDOM]]

@@ -17,9 +17,10 @@ from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.model.attention_maps import attention_along
 from pdt_lightning.model.checkpoints import load
+from pdt_lightning.rollouts.engine import RolloutEngine
+from pdt_lightning.rollouts.engines import make_engine
 from pdt_lightning.rollouts.finetuning import finetuned
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row, play_groups
 from pdt_lightning.tuners import Candidate, make_tuner
 from pdt_lightning.tuners.references import References
@@ -52,17 +53,17 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
     path, family_options = plan.checkpoints[job.checkpoint], json.dumps(plan.family_options)
     policy, subjects, objectives = _opened(path, plan.tasks, plan.precision, family_options, plan.options.objective)
     notes = folder / "journal" / job.file(folder).stem
-    pool = RolloutPool(0, plan.width)
+    engine = make_engine(plan.engine, 0, plan.width)
     try:
-        with repeatable(policy), journaled(path_of(notes, 0, 0), policy, pool, on_rollouts) as play:
+        with repeatable(policy), journaled(path_of(notes, 0, 0), policy, engine, on_rollouts) as play:
             if job.name == ORACLE:
                 found = _oracle(plan, job, subjects, objectives, play, folder)
             elif job.name == FINETUNE:
-                found = _finetuned(plan, job, subjects, objectives, policy, pool, on_rollouts)
+                found = _finetuned(plan, job, subjects, objectives, policy, engine, on_rollouts)
             else:
                 found = _tuned(plan, job, subjects, objectives, policy, play, folder)
     finally:
-        pool.close()
+        engine.close()
     write_atomically(job.file(folder), json.dumps({"checkpoint": job.checkpoint, "tuner": job.name, **found}) + "\n")
     shutil.rmtree(notes, ignore_errors=True)
 
@@ -212,13 +213,13 @@ def _finetuned(
     subjects: Sequence[Subject],
     objectives: Mapping[str, Objective],
     policy: Policy,
-    pool: RolloutPool,
+    engine: RolloutEngine,
     on_rollouts: Callable[[int], object],
 ) -> dict[str, Any]:
     rows = []
     for seed, subject in _cells(plan, subjects):
         new_policy = finetuned(policy, subject.segments, plan.slots, generator(seed, "finetune", subject.task.id))
-        play = pool.with_policy(new_policy, lambda rows, outcomes: on_rollouts(len(outcomes)))
+        play = engine.with_policy(new_policy, lambda rows, outcomes: on_rollouts(len(outcomes)))
         outcomes = play(
             _phase_episodes(plan, job.checkpoint, seed).untuned(subject, "verdict", plan.options.verdict_episodes)
         )

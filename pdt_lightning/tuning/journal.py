@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from pdt_lightning.rollouts.engine import RolloutEngine
 from pdt_lightning.rollouts.giving_up import GivingUp
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row
 
 
@@ -84,7 +84,9 @@ class Journal:
 
 
 @contextmanager
-def journaled(path: Path, policy: Policy, pool: RolloutPool, on_rollouts: Callable[[int], object]) -> Iterator[Rollout]:
+def journaled(
+    path: Path, policy: Policy, engine: RolloutEngine, on_rollouts: Callable[[int], object]
+) -> Iterator[Rollout]:
     """A function from rows to outcomes that plays what no journal beside `path` has, and keeps it there.
 
     Tasks of which nothing can be played are given up.
@@ -92,17 +94,17 @@ def journaled(path: Path, policy: Policy, pool: RolloutPool, on_rollouts: Callab
     Args:
         path: of the journal.
         policy: which plays.
-        pool: where it plays.
+        engine: that plays.
         on_rollouts: told how many rollouts have ended, or were known; may raise, to stop.
     """
-    journal = Journal(path, policy, pool.width)
+    journal = Journal(path, policy, engine.width)
 
     def played(rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
         journal.add(rows, outcomes)
         on_rollouts(len(outcomes))
 
     try:
-        yield GivingUp(journal.replay(pool.with_policy(policy, played), on_rollouts))
+        yield GivingUp(journal.replay(engine.with_policy(policy, played), on_rollouts))
     finally:
         journal.close()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from pdt_lightning.core.distributed import everywhere, place, shard, together
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import progress_bar, say
+from pdt_lightning.rollouts.engine import RolloutEngine
 from pdt_lightning.rollouts.giving_up import GivingUp
 from pdt_lightning.rollouts.policy import Policy
-from pdt_lightning.rollouts.pool import RolloutPool
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row
 from pdt_lightning.tuning.journal import Journal, path_of
 from pdt_lightning.tuning.options import TuningOptions
@@ -22,7 +22,7 @@ from pdt_lightning.tuning.subject import Subject
 def tune_on_ranks(
     policy: Policy,
     subjects: Sequence[Subject],
-    pool: RolloutPool,
+    engine: RolloutEngine,
     options: TuningOptions,
     slots: int,
     phase: int,
@@ -40,7 +40,7 @@ def tune_on_ranks(
     Args:
         policy: frozen, and the same on all ranks.
         subjects: the tasks of all ranks.
-        pool: where this rank plays.
+        engine: by which this rank plays.
         options: how prompts are tuned and judged.
         slots: `J`.
         phase: its number; below 0 outside of a run.
@@ -88,10 +88,10 @@ def tune_on_ranks(
         advance = last.enter_context(progress_bar(title, total, "rollout", progress and not rank))
         if folder:
             path = path_of(folder, phase if phase >= 0 else "tune", rank)
-            journal = everywhere(lambda: Journal(path, policy, pool.width))
+            journal = everywhere(lambda: Journal(path, policy, engine.width))
             last.callback(journal.close)
-        last.callback(lambda: say(pool.report()) if pool.faults else None)
-        found = together(tune_mine, pool.with_policy(policy, played))
+        last.callback(lambda: say(engine.report()) if engine.faults else None)
+        found = together(tune_mine, engine.with_policy(policy, played))
         advance(max(0, total - kept))  # a search that was sure early spent less than planned
     by_task = {result.task: result for of_rank in found for result in of_rank}
     return [by_task[subject.task.id] for subject in subjects if subject.task.id in by_task]

@@ -1,6 +1,6 @@
-"""A tiny package of a user's, with a tuner, a reward model, features and a transformer of its own."""
+"""A tiny package of a user's, with a tuner, a reward model, features, a transformer and an engine of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.data.windows import Steps
 from pdt_lightning.model import PromptDecisionTransformer
+from pdt_lightning.rollouts.engine import Played, RolloutEngine
 from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 from pdt_lightning.tuners import SegmentTuner
 from pdt_lightning.tuners.base import Choice
 from pdt_lightning.tuners.reward_models import RewardModel
@@ -152,3 +154,21 @@ class Broken(Reactive):
     def encode(self, *arguments: Any) -> Tensor:
         """Nothing is there."""
         raise KeyError("segments")
+
+
+class Backwards(RolloutEngine):
+    """Plays one row after the other, the last one first; the first try of each seventh row of a list goes wrong."""
+
+    played = 0  # rows, by all engines of this process
+
+    def blocks(self, policy: Policy, rows: Sequence[Row]) -> Iterator[Played]:
+        """Play."""
+        for number in reversed(range(len(rows))):
+            Backwards.played += 1
+            outcomes: list[Outcome | None] = list(rollout(policy, [rows[number]], self.width))
+            if number % 7 == 6:
+                outcomes = [Outcome(0.0, None, 0, "ArithmeticError: it goes wrong")]
+            yield [number], outcomes
+
+    def close(self) -> None:
+        """Nothing is open."""
