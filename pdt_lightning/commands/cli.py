@@ -46,6 +46,7 @@ from pdt_lightning.commands.run_folder import (
 from pdt_lightning.commands.run_options import RunOptions
 from pdt_lightning.core.distributed import attempt, gather
 from pdt_lightning.core.errors import UserError, check_range, check_writable
+from pdt_lightning.core.processes import end_with_parent
 from pdt_lightning.core.terminal import in_terminal, quiet
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model import checkpoints
@@ -183,11 +184,13 @@ class RunCLI(RunOptions):
         Raises:
             UserError: on all ranks, if there is nothing to go on from, or not with these options.
         """
+        place = inherited_run_folder()
+        if place is not None:  # Lightning has started this rank, and does not see to it that it ends with the first one
+            end_with_parent()
         strategy: Any = self.trainer.strategy
         environment = getattr(strategy, "cluster_environment", None)
         if self.trainer.world_size > 1 and environment is not None and environment.creates_processes_externally:
             strategy.setup_environment()  # which `fit` would do: torchrun's and Slurm's processes meet there
-        place = inherited_run_folder()
         if place is None:
             claim = partial(self._claim, args) if self.trainer.is_global_zero else lambda: None
             place = gather(attempt(claim))[0]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from pdt_lightning.core.errors import NotFoundError, UserError
+from pdt_lightning.core.errors import LostRank, NotFoundError, UserError
 from pdt_lightning.core.files import lock, write_atomically
 from pdt_lightning.core.terminal import say
 from pdt_lightning.model.checkpoints import read
@@ -131,10 +131,16 @@ def export_run_folder(folder: Path, checkpoint: Path | None) -> None:
 
 
 def inherited_run_folder() -> tuple[Path, Path | None] | None:
-    """The folder and checkpoint that the parent process of the same run passed on; None if a user started this one."""
+    """The folder and checkpoint that the parent process of the same run passed on; None if a user started this one.
+
+    Raises:
+        LostRank: if that process has ended already.
+    """
     pid, folder, checkpoint = json.loads(os.environ.get(RUN_VARIABLE, "[null, null, null]"))
-    if pid != os.getppid() or "LOCAL_RANK" not in os.environ:
+    if pid in (None, os.getpid()) or "LOCAL_RANK" not in os.environ or "TORCHELASTIC_RUN_ID" in os.environ:
         return None
+    if pid != os.getppid():  # it was, or there would be no such variables
+        raise LostRank("the first rank, which has started this one, has ended.")
     return Path(folder), checkpoint and Path(checkpoint)
 
 

@@ -22,7 +22,7 @@ from pdt_lightning.commands.run_folder import (
     record_slurm_job,
     requeued,
 )
-from pdt_lightning.core.errors import UserError
+from pdt_lightning.core.errors import LostRank, UserError
 from pdt_lightning.model.checkpoints import FROM_DATA
 from tests.conftest import POINT_FLAGS
 from tests.processes import ROOT, command
@@ -157,6 +157,11 @@ def test_only_the_processes_that_a_run_starts_are_told(tmp_path, monkeypatch):
     assert inherited_run_folder() is None  # this process told it, and was not told
     monkeypatch.setenv(RUN_VARIABLE, json.dumps([os.getppid(), str(tmp_path), None]))
     assert inherited_run_folder() == (tmp_path, None)
+    monkeypatch.setenv(RUN_VARIABLE, json.dumps([1, str(tmp_path), None]))
+    with pytest.raises(LostRank, match="the first rank, which has started this one, has ended"):
+        inherited_run_folder()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "of another launcher")
+    assert inherited_run_folder() is None
 
 
 def test_a_job_that_slurm_starts_again_finds_its_own_folder(tmp_path, monkeypatch):

@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import pytest
 
 from pdt_lightning.core.processes import process_pool
+from tests.processes import ROOT
 
 # One worker is at work and work waits, and it is told when that is so.
 # Ctrl-C is heard as in a terminal, also where the tests run in the background of a shell, which has them ignore it.
@@ -165,3 +167,34 @@ def test_an_interrupted_program_says_nothing_but_that(tmp_path):
     assert program.returncode == -signal.SIGINT
     assert errors.strip().endswith("KeyboardInterrupt")
     assert "OSError" not in errors
+
+
+STARTS = """
+import subprocess
+import sys
+import time
+
+child = "import time; from pdt_lightning.core.processes import end_with_parent as end; end(); print(1, flush=True); "
+process = subprocess.Popen([sys.executable, "-c", child + "time.sleep(600)"], stdout=subprocess.PIPE)
+process.stdout.readline()
+print(process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_process_that_a_program_has_started_ends_with_it():
+    with subprocess.Popen([sys.executable, "-c", STARTS], stdout=subprocess.PIPE, cwd=ROOT) as program:
+        child = int(program.stdout.readline())
+        program.kill()
+    until = time.monotonic() + 30
+    while running(child) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not running(child)
+
+
+def running(pid):
+    """Whether a process is there that has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
