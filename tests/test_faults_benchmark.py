@@ -1,8 +1,8 @@
 """The scripts of `benchmarks/faults` run, at small size."""
 
-import re
+import time
 
-from benchmarks.faults import kills, rollouts
+from benchmarks.faults import job, rollouts
 
 
 def test_tuning_with_a_simulator_that_goes_wrong_ends_as_with_a_clean_one(point_data, monkeypatch, capsys):
@@ -11,6 +11,14 @@ def test_tuning_with_a_simulator_that_goes_wrong_ends_as_with_a_clean_one(point_
     assert "recommended prompts equal: True; all outcomes equal: True" in capsys.readouterr().out
 
 
-def test_a_run_that_is_killed_and_one_of_whose_ranks_is_ends_as_if_it_had_not_been(point_data, capsys):
-    assert kills.main(["--runs=1", "--ranks=2", "--seed=3"])
-    assert re.search(r"[1-9] killed, [1-9] one rank alone", capsys.readouterr().out)
+def test_the_run_that_is_to_be_killed_leaves_what_is_compared(point_data, tmp_path, monkeypatch):
+    short = ["--trainer.max_epochs=1", "--data.updates_per_epoch=4", "--tuning.rounds=2", "--tuning.verdict_episodes=2"]
+    monkeypatch.setattr(job, "FLAGS", (*job.FLAGS, *short, "--tuning.oracle_candidates=0"))
+    process = job.start(tmp_path, 1, log=tmp_path / "said.txt")
+    until = time.monotonic() + 60
+    while not job.members(process):
+        assert time.monotonic() < until
+    assert job.members(process) == [process.pid]
+    assert process.wait(120) == 0, (tmp_path / "said.txt").read_text()
+    assert {"03.safetensors", "07.safetensors"} <= set(job.left(tmp_path)["prompts"])
+    assert job.members(process) == []

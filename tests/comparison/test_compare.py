@@ -220,7 +220,7 @@ def test_what_another_process_was_at_is_done_when_that_ends(checkpoints, tmp_pat
     """It is locked while a process is at work at it, and no longer."""
     flags = ["--ckpt_path", checkpoints[0], "--workers=1", *SMALL, "--tuners", "random_search"]
     held = [lock(tmp_path / name) for name in ("jobs/.0_random_search.lock", ".writer.lock")]
-    threading.Timer(12.0, lambda: [file.close() for file in held]).start()
+    threading.Timer(6.0, lambda: [file.close() for file in held]).start()
     done = command("compare", *flags, f"--out={tmp_path}")
     assert not any(held and not file.closed for file in held)
     assert "summary.json" in done.stdout
