@@ -19,6 +19,7 @@ from pdt_lightning.commands.flags import TUNE, flags_of
 from pdt_lightning.commands.parser import Explaining
 from pdt_lightning.core.distributed import gather, joined, place
 from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, command
+from pdt_lightning.core.processes import local_ranks
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import quiet, say
 from pdt_lightning.data.datamodule import MultiTaskDataModule
@@ -89,7 +90,7 @@ def _tune(args: list[str], config: Namespace) -> None:
         raise NotFoundError(
             f"--prompts={config.prompts}: there is no such folder. Name one that a run has left, such as {EXAMPLE}."
         )
-    engine = make_engine(config.engine, config.workers, config.width, config.step_timeout)
+    engine = make_engine(config.engine, config.workers, config.width, config.step_timeout, local_ranks())
     folder = gather(Path(config.out) if config.out else new_folder(config.ckpt_path))[0]
     check_writable("--out", folder)
     first = place()[0] == 0
@@ -124,7 +125,10 @@ def _tune(args: list[str], config: Namespace) -> None:
         request.cease()
         engine.close()
     if not results:
-        raise UserError(f"--ckpt_path={config.ckpt_path}: no episode of any task could be played; why stands above.")
+        raise UserError(
+            f"--ckpt_path={config.ckpt_path}: no episode of any task could be played; why stands above. "
+            f"Mend that, and name another --out: {folder}/journal keeps what failed."
+        )
     if first:
         _write(folder, results, config, options, data, subjects, policy)
 

@@ -1,8 +1,12 @@
 """The scripts of `benchmarks/faults` run, at small size."""
 
+import subprocess
 import time
 
-from benchmarks.faults import job, rollouts
+import numpy as np
+import pytest
+
+from benchmarks.faults import job, kills, rollouts
 
 
 def test_tuning_with_a_simulator_that_goes_wrong_ends_as_with_a_clean_one(point_data, monkeypatch, capsys):
@@ -22,3 +26,27 @@ def test_the_run_that_is_to_be_killed_leaves_what_is_compared(point_data, tmp_pa
     assert process.wait(120) == 0, (tmp_path / "said.txt").read_text()
     assert {"03.safetensors", "07.safetensors"} <= set(job.left(tmp_path)["prompts"])
     assert job.members(process) == []
+
+
+class Stub:
+    """A run that hangs, or one that ends at once."""
+
+    pid = -1
+
+    def __init__(self, hangs):
+        self.returncode, self.hangs = 0, hangs
+
+    def wait(self, seconds=None):
+        if self.hangs and seconds is not None:
+            raise subprocess.TimeoutExpired("fit", seconds)
+        return 0
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_run_that_hangs_is_counted_and_left(tmp_path, monkeypatch, hangs):
+    (tmp_path / "said.txt").write_text("from last.ckpt, after update 60 in epoch 0\n" * 2)
+    monkeypatch.setattr(kills, "start", lambda *args, **kwargs: Stub(hangs))
+    monkeypatch.setattr(kills, "kill", lambda process: None)
+    counted = kills.killed_run(tmp_path, 1, 1.0, np.random.default_rng(0))
+    assert (counted["hung"], counted["failed"], counted["killed"]) == ((1, 1, kills.MOST) if hangs else (0, 0, 0))
+    assert counted["went on"] == (0 if hangs else 1)

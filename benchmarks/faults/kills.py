@@ -3,7 +3,7 @@
 python -m benchmarks.faults.kills --runs 30 --ranks 1 2
 
 Of a run on several ranks, one alone is killed half of the times: the others have to end by themselves. The script
-counts kills, and how often a run went on from a checkpoint rather than from the start.
+counts kills, and the checkpoints from which runs went on.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.faults.job import LIMIT, kill, left, members, start
 from pdt_lightning.core.seeding import generator
 
+MOST = 6  # times that a run is killed
 PATIENCE = 60.0  # seconds in which the others have to end when a rank is killed
 
 
@@ -34,7 +35,8 @@ def killed_run(folder: Path, ranks: int, seconds: float, rng: np.random.Generato
         rng: draws the moments.
 
     Returns:
-        How often it was killed as a whole, how often one rank alone was, how often it went on, and how often it hung.
+        How often it was killed, how often one rank alone was, from how many checkpoints it went on, and how often it
+        hung.
     """
     counted: Counter[str] = Counter()
     log = folder / "said.txt"
@@ -42,9 +44,14 @@ def killed_run(folder: Path, ranks: int, seconds: float, rng: np.random.Generato
         again = ["--ckpt_path=last"] if (folder / "run").exists() else []
         process = start(folder, ranks, *again, log=log)
         try:
-            process.wait(rng.uniform(0.2, 1.0) * seconds if counted["killed"] < 6 else LIMIT)
+            process.wait(rng.uniform(0.2, 1.0) * seconds if counted["killed"] < MOST else LIMIT)
             break
         except subprocess.TimeoutExpired:
+            if counted["killed"] >= MOST:
+                kill(process)
+                counted["hung"] += 1
+                counted["failed"] += 1
+                return counted
             counted["killed"] += 1
         alone = members(process) if ranks > 1 and rng.random() < 0.5 else []
         if len(alone) == ranks:

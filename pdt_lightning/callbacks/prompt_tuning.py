@@ -219,7 +219,8 @@ class PromptTuning(lightning.Callback):
             results = self._tuned(data, module, phase, final, folder)
             if not results:
                 raise RuntimeError(
-                    "All tasks were given up, as said above: there is nothing to report. Mend their environment."
+                    "All tasks were given up, as said above: there is nothing to report. Mend their environment "
+                    "and delete the run's folder journal/, which keeps what failed."
                 )
             self.memory.end(results)
             self.phases += 1

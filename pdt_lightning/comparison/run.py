@@ -64,7 +64,7 @@ def run(plan: Plan, folder: Path, workers: int) -> None:
                         stop.value = 1
                         if not at_work:
                             raise Interrupted
-                    if not at_work:  # all that is left is done by others
+                    if left and not at_work and not done:  # all that is left is done by others
                         time.sleep(POLL)
             except BaseException:
                 stop.value = 1

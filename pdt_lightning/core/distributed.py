@@ -60,7 +60,7 @@ def gather(outcome: T | Exception) -> list[T]:
     try:
         dist.all_gather_object(everything, outcome, _patient(dist.group.WORLD))
     except RuntimeError as error:
-        raise LostRank(f"rank {place()[0]} cannot reach another rank, which has ended: {error}") from error
+        raise LostRank(f"rank {place()[0]} cannot reach another rank, which has most likely ended: {error}") from error
     for rank, one in enumerate(everything):
         if isinstance(one, UserError | Interrupted):
             raise one
@@ -101,7 +101,7 @@ def together(
             if all(of_rank is None for of_rank in asked):
                 return None
             everything = [item for of_rank in asked for item in of_rank or ()]
-            bounds = [len(everything) * number // ranks for number in range(ranks + 1)]
+            bounds = [-(-len(everything) * number // ranks) for number in range(ranks + 1)]
             results = gather(attempt(lambda: do(everything[bounds[rank] : bounds[rank + 1]])))
         except Exception:
             ended = True

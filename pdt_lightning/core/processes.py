@@ -30,6 +30,11 @@ def cores() -> int:
         return known
 
 
+def local_ranks() -> int:
+    """Ranks on this machine, among them this process, which share its cores; as `torchrun` and Lightning say it."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
 @contextmanager
 def process_pool(
     workers: int, first: Callable[..., object] | None = None, *given: Any, grace: float = 0.0

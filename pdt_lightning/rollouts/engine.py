@@ -57,7 +57,7 @@ class RolloutEngine(ABC):
         Yields:
             Numbers of rows and their outcomes, as they end; None is the outcome of a row that was lost through no fault
             of its own. Empty lists, at least once a second where there is something to wait for: whoever waits then
-            moves a progress bar on or asks for a stop, by an exception that is thrown in.
+            moves a progress bar on, or wants no more and closes the generator.
         """
 
     @abstractmethod
@@ -87,14 +87,19 @@ class RolloutEngine(ABC):
     def _play(self, policy: Policy, rows: Sequence[Row], on_outcomes: OnOutcomes) -> list[Outcome]:
         """The outcome of every row, each tried until it is over."""
         tries = Tries()
+        on_outcomes([], [])  # whoever plays nothing here may be asked to stop too
         while waiting := [n for n in range(len(rows)) if n not in tries.outcomes]:
             if any(tries.failures[n] == TRIES - 1 for n in waiting):
                 self.close()
+            seen = 0
             for places, played in self.blocks(policy, [rows[n] for n in waiting]):
+                seen += len(places)
                 numbers = [waiting[place] for place in places]
                 ended = [n for n, outcome in zip(numbers, played, strict=True) if tries.ended(n, outcome)]
                 self.faults.update(outcome.failed.partition(":")[0] for outcome in played if outcome and outcome.failed)
                 on_outcomes([rows[n] for n in ended], [tries.outcomes[n] for n in ended])
+            if not seen:
+                raise RuntimeError(f"{type(self).__name__}.blocks has played none of the rows that it was given.")
         return [tries.outcomes[n] for n in range(len(rows))]
 
 

@@ -34,7 +34,8 @@ class GivingUp:
             for row in rows
         ]
         for row, outcome in zip(rows, outcomes, strict=True):
-            self._count(row.task.id, outcome.failed)
+            if row.task.id not in self.given_up:
+                self._count(row.task.id, outcome.failed)
         return outcomes
 
     def _count(self, task: str, failed: str | None) -> None:

@@ -96,6 +96,7 @@ class RolloutPool(RolloutEngine):
 
     def close(self) -> None:
         """End the processes and close the environments."""
+        self._frozen = None
         self._environments.close()
         while self._pool:
             self._pool.pop().end()

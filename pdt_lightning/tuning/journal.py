@@ -61,11 +61,14 @@ class Journal:
 
         def replayed(rows: Sequence[Row]) -> list[Outcome]:
             keys = [self._key(row) for row in rows]
-            missing = [place for place, key in enumerate(keys) if key not in self.outcomes]
+            found = {place: self.outcomes[key] for place, key in enumerate(keys) if key in self.outcomes}
+            missing = [place for place in range(len(rows)) if place not in found]
             on_known(len(keys) - len(missing))
             for place, outcome in zip(missing, play([rows[place] for place in missing]), strict=True):
-                self.outcomes[keys[place]] = outcome
-            return [self.outcomes[key] for key in keys]
+                found[place] = outcome
+                if outcome.episode is None:  # what was seen and done takes memory
+                    self.outcomes[keys[place]] = outcome
+            return [found[place] for place in range(len(rows))]
 
         return replayed
 

@@ -8,7 +8,6 @@ from pdt_lightning.core.distributed import everywhere, place, shard, together
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import progress_bar, say
 from pdt_lightning.rollouts.engine import RolloutEngine
-from pdt_lightning.rollouts.giving_up import GivingUp
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row
 from pdt_lightning.tuning.journal import Journal, path_of
@@ -72,12 +71,12 @@ def tune_on_ranks(
             journal.add(rows, outcomes)
         if request and request.heard:
             where = f"tuning phase {phase}" if phase >= 0 else "tuning"
-            raise Interrupted(f"in {where}, of which all {kept} rollouts so far are kept")
+            raise Interrupted(f"in {where}, of which all rollouts so far are kept")
 
     def tune_mine(play: Rollout) -> list[TaskResult]:
         if not mine:
             return []
-        known = GivingUp(journal.replay(play, count) if journal else play)
+        known = journal.replay(play, count) if journal else play
         try:
             return tune(policy, mine, known, options, slots, phase, with_oracle=final, chosen=chosen)
         except TaskGivenUp:

@@ -12,6 +12,7 @@ from pdt_lightning.core.errors import NotFoundError, UserError
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.core.terminal import say
 from pdt_lightning.data.segments import Prompt
+from pdt_lightning.rollouts.giving_up import GivingUp
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Rollout, play_groups
 from pdt_lightning.tuners import Tuner, make_tuner
@@ -104,7 +105,8 @@ def tune(
     episodes, left = PhaseEpisodes.from_options(options, slots, phase), list(subjects)
     while True:
         try:
-            return _tuned(policy, left, play, options, episodes, with_oracle, chosen)
+            # Counted anew each time: what is known of a task may not depend on what became of others.
+            return _tuned(policy, left, GivingUp(play), options, episodes, with_oracle, chosen)
         except TaskGivenUp as lost:
             left = [subject for subject in left if subject.task.id != lost.task]
             say(f"{lost.task} is given up: {lost}.{' The other tasks go on.' if left else ''}")

@@ -56,7 +56,7 @@ def test_stopped_and_called_again_it_finds_the_same_and_plays_only_what_is_left(
             tuned(checkpoint, tmp_path / "part")
     assert stopped.value.code == 128 + 15
     said = capsys.readouterr().out
-    assert "Stopped in tuning, of which all 9 rollouts so far are kept. Go on:" in said
+    assert "Stopped in tuning, of which all rollouts so far are kept. Go on:" in said
     assert f"python -m pdt_lightning.tune --ckpt_path={checkpoint}" in said
     assert tuned(checkpoint, tmp_path / "part") == whole
     assert sum(played) == total
@@ -127,7 +127,7 @@ def test_where_a_rank_dies_the_others_say_so_and_the_same_command_goes_on(checkp
     survivor, dead = ranks(2, *flags, module="tune", check=False, PYTHONPATH=str(tmp_path))
     assert dead.returncode == -9
     assert survivor.returncode == 1
-    assert "error: rank 0 cannot reach another rank, which has ended" in survivor.stderr
+    assert "error: rank 0 cannot reach another rank, which has most likely ended" in survivor.stderr
     assert "Traceback" not in survivor.stderr
     kept = journaled(tmp_path / "out")
     assert min(kept) >= 2

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pdt_lightning.core import processes
+from pdt_lightning.rollouts.engine import RolloutEngine
 from pdt_lightning.rollouts.environment_cache import Environments
 from pdt_lightning.rollouts.giving_up import GivingUp
 from pdt_lightning.rollouts.pool import RolloutPool
@@ -139,3 +140,26 @@ def test_a_simulator_that_went_wrong_is_not_lent_again():
     env._simulator = "broken"
     environments.take_back(Task(), env, sound=False)
     assert "broken" not in [one for idle in _idle_simulators.values() for one in idle]
+
+
+class Lazy(RolloutEngine):
+    """Plays nothing."""
+
+    def blocks(self, policy, rows):
+        yield [], []
+
+    def close(self):
+        pass
+
+
+def test_an_engine_that_plays_nothing_is_no_endless_loop(point_data, point_policy, tmp_path):
+    with pytest.raises(RuntimeError, match=r"Lazy\.blocks has played none of the rows"):
+        Lazy().with_policy(point_policy)(rows_of(point_data, tmp_path, [0]))
+
+
+def test_who_plays_nothing_may_be_asked_to_stop_too(point_policy):
+    def stop(rows, outcomes):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        RolloutPool(0, 4).with_policy(point_policy, stop)([])

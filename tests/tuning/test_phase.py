@@ -255,3 +255,26 @@ def test_bad_options_are_named(option, value):
 def test_bad_options_of_a_tuner_are_named(option):
     with pytest.raises(ValueError, match=f"`tuning.tuner_options.{option}`=x"):
         TuningOptions(tuner_options={option: "x"})
+
+
+def test_a_task_is_given_up_whatever_becomes_of_the_others(point_policy, subjects):
+    """One of two is broken; of the other, single episodes fail, never three in a row, though the phase runs twice."""
+
+    def found(some):
+        seeds: list[int] = []
+
+        def play(rows):
+            outcomes = []
+            for row in rows:
+                healthy = row.task.id == subjects[1].task.id
+                seeds.extend([row.seed] if healthy and row.seed not in seeds else [])
+                fails = not healthy or seeds.index(row.seed) in (0, 5, 6)
+                outcomes.append(Outcome(1.0, None, 3, "broken" if fails else None))
+            return outcomes
+
+        options = dataclasses.replace(OPTIONS, objective="return", yardstick_episodes=7)
+        return {one.task: plain(one) for one in tune(point_policy, some, play, options, 2, 0)}
+
+    alone, both = found(subjects[1:2]), found(subjects[:2])
+    assert alone == both
+    assert list(alone) == [subjects[1].task.id]
