@@ -21,7 +21,7 @@ from pdt_lightning.comparison.run import run
 from pdt_lightning.comparison.summary import Results
 from pdt_lightning.core.errors import UserError, check_writable, command
 from pdt_lightning.core.files import lock
-from pdt_lightning.core.processes import cores, local_ranks
+from pdt_lightning.core.processes import cores_of_rank
 from pdt_lightning.core.ranges import PositiveInt
 from pdt_lightning.core.signals import Interrupted
 from pdt_lightning.core.terminal import quiet, say
@@ -110,7 +110,7 @@ def main(args: list[str]) -> None:
         writes = lock(folder / WRITER)
         held.callback(lambda: writes and writes.close())
         try:
-            run(plan, folder, config.workers or max(1, cores() // local_ranks()))
+            run(plan, folder, config.workers or cores_of_rank())
         except Interrupted as stop:
             say(f"\nStopped. What was played is kept. Go on:\n{again}")
             raise SystemExit(128 + int(str(stop))) from None

@@ -19,7 +19,6 @@ from pdt_lightning.commands.flags import TUNE, flags_of
 from pdt_lightning.commands.parser import Explaining
 from pdt_lightning.core.distributed import gather, joined, place
 from pdt_lightning.core.errors import NotFoundError, UserError, check_writable, command
-from pdt_lightning.core.processes import local_ranks
 from pdt_lightning.core.signals import Interrupted, StopRequest
 from pdt_lightning.core.terminal import quiet, say
 from pdt_lightning.data.datamodule import MultiTaskDataModule
@@ -90,7 +89,7 @@ def _tune(args: list[str], config: Namespace) -> None:
         raise NotFoundError(
             f"--prompts={config.prompts}: there is no such folder. Name one that a run has left, such as {EXAMPLE}."
         )
-    engine = make_engine(config.engine, config.workers, config.width, config.step_timeout, local_ranks())
+    engine = make_engine(config.engine, config.workers, config.width, config.step_timeout)
     folder = gather(Path(config.out) if config.out else new_folder(config.ckpt_path))[0]
     check_writable("--out", folder)
     first = place()[0] == 0

@@ -42,12 +42,12 @@ def killed_run(folder: Path, ranks: int, seconds: float, rng: np.random.Generato
     log = folder / "said.txt"
     while True:
         again = ["--ckpt_path=last"] if (folder / "run").exists() else []
-        process = start(folder, ranks, *again, log=log)
+        process, last = start(folder, ranks, *again, log=log), counted["killed"] == MOST
         try:
-            process.wait(rng.uniform(0.2, 1.0) * seconds if counted["killed"] < MOST else LIMIT)
+            process.wait(LIMIT if last else rng.uniform(0.2, 1.0) * seconds)
             break
         except subprocess.TimeoutExpired:
-            if counted["killed"] >= MOST:
+            if last:
                 kill(process)
                 counted["hung"] += 1
                 counted["failed"] += 1

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -109,8 +108,7 @@ class PromptTuning(lightning.Callback):
         self._subjects = self.subjects(data)
         check_objective(self.options.objective, self._subjects)
         self._monitoring = only_after_a_phase(trainer, lambda: self.last_update == trainer.global_step)
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", trainer.num_devices))
-        self._engine = make_engine(self.engine, self.workers, self.width, self.step_timeout, sharing=local)
+        self._engine = make_engine(self.engine, self.workers, self.width, self.step_timeout, trainer.num_devices)
 
     def check(self, data: MultiTaskDataModule) -> None:
         """Refuse tasks that the data do not have.

@@ -30,9 +30,13 @@ def cores() -> int:
         return known
 
 
-def local_ranks() -> int:
-    """Ranks on this machine, among them this process, which share its cores; as `torchrun` and Lightning say it."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+def cores_of_rank(ranks: int = 1) -> int:
+    """This process's share of the cores, at least one.
+
+    Args:
+        ranks: processes that share them, where no launcher such as `torchrun` has said how many it started here.
+    """
+    return max(1, cores() // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", ranks))))
 
 
 @contextmanager

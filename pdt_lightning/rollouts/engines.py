@@ -1,7 +1,7 @@
 """The engines by name, ours and those of others."""
 
 from pdt_lightning.core.guests import find
-from pdt_lightning.core.processes import cores
+from pdt_lightning.core.processes import cores_of_rank
 from pdt_lightning.rollouts.engine import RolloutEngine
 from pdt_lightning.rollouts.pool import RolloutPool
 
@@ -20,15 +20,15 @@ def engine_class(name: str) -> type[RolloutEngine]:
 
 
 def make_engine(
-    name: str, workers: int | None, width: int, step_timeout: float | None = 300.0, sharing: int = 1
+    name: str, workers: int | None, width: int, step_timeout: float | None = 300.0, ranks: int = 1
 ) -> RolloutEngine:
     """The engine called `name`, ready to play.
 
     Args:
         name: see `engine_class`.
-        workers: see `RolloutEngine`; None: one for each core that this process may use.
+        workers: see `RolloutEngine`; None: one for each core of this rank's share.
         width: likewise.
         step_timeout: likewise.
-        sharing: processes that share those cores.
+        ranks: that share the cores, see `cores_of_rank`.
     """
-    return engine_class(name)(max(1, cores() // max(1, sharing)) if workers is None else workers, width, step_timeout)
+    return engine_class(name)(cores_of_rank(ranks) if workers is None else workers, width, step_timeout)

@@ -50,7 +50,9 @@ class Journal:
             self._file.write("\n")  # ends a line that was cut short
 
     def add(self, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
-        """Write outcomes, and wait until the disk has them."""
+        """Write outcomes, if there are any, and wait until the disk has them."""
+        if not rows:  # as while somebody waits
+            return
         for row, outcome in zip(rows, outcomes, strict=True):
             self._file.write(json.dumps([self._key(row), outcome.plain()]) + "\n")
         self._file.flush()
