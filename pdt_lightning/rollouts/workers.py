@@ -1,11 +1,15 @@
 """A worker process that plays blocks of rows, and may die of it or hang in it, which whoever holds it finds out."""
 
+import io
 import multiprocessing
 import pickle
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from pdt_lightning.core.processes import METHOD, begin
 from pdt_lightning.rollouts.environment_cache import Environments
@@ -52,7 +56,7 @@ class Worker:
         policy = None if frozen is self._frozen else frozen
         self._frozen = frozen
         with suppress(OSError):  # it is dead, as `poll` will say
-            self._connection.send_bytes(pickle.dumps((policy, block)))
+            self._connection.send_bytes(_pickled((policy, block)))
 
     def poll(self, timeout: float | None) -> list[Outcome] | tuple[int | None, str] | None:
         """What has become of the block.
@@ -95,6 +99,15 @@ class Worker:
         self._process.kill()
         self._process.join()
         self._connection.close()
+
+
+def _pickled(message: object) -> bytes:
+    """As `pickle.dumps`, but tensors as arrays, in a fiftieth of the time: torch writes a file for each."""
+    written = io.BytesIO()
+    pickler = pickle.Pickler(written, pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = {Tensor: lambda tensor: (torch.from_numpy, (tensor.numpy(),))}
+    pickler.dump(message)
+    return written.getvalue()
 
 
 def _serve(connection: Any, watch: Any, width: int) -> None:

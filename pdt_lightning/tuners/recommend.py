@@ -7,6 +7,7 @@ What a prompt is thought to be worth is the mean of its own rollouts, drawn towa
 """
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -126,19 +127,17 @@ class Finalists(SegmentTuner):
 
     def _propose(self, n: int) -> list[Choice]:
         proposed: list[Choice] = []
+        retrials = self.asked + n > self.exploring
+        estimates = self._sound(self._estimates()) if retrials else {}
+        counts = Counter([*self.choices, *self.pending.values()])
         for number in range(self.asked, self.asked + n):
-            estimates = self._sound(self._estimates()) if number >= self.exploring else {}
-            open_ones = [*self.pending.values(), *proposed]
-            proposed.append(
-                self._retry(number, open_ones, estimates) if estimates else self._explore(number, open_ones)
-            )
+            if estimates and number >= self.exploring:
+                choice = self.halving.next(number - self.exploring, estimates, counts)
+            else:
+                choice = self._explore(number, [*self.pending.values(), *proposed])
+            counts[choice] += 1
+            proposed.append(choice)
         return proposed
-
-    def _retry(self, number: int, open_ones: list[Choice], estimates: dict[Choice, float]) -> Choice:
-        counts = {choice: len(outcomes) for choice, outcomes in by_choice(self.choices, self.outcomes).items()}
-        for choice in open_ones:
-            counts[choice] = counts.get(choice, 0) + 1
-        return self.halving.next(number - self.exploring, estimates, counts)
 
     def _sound(self, estimates: dict[Choice, float]) -> dict[Choice, float]:
         """Without those that failed at least as often as they were played if others are left; they are no finalists."""

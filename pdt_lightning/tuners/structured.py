@@ -232,8 +232,9 @@ class StructuredBandit(Finalists):
 
     def _values(self, choices: Sequence[Choice]) -> list[float]:
         """What the model, as fitted last, expects of prompts."""
-        terms, slots = self.model.mean(), np.arange(self.slots)
-        return [self._outcome(terms[slots, list(choice)].sum()).item() for choice in choices]
+        if not choices:
+            return []
+        return self._outcome(self.model.mean()[np.arange(self.slots), np.array(choices)].sum(axis=1)).tolist()
 
     def _outcome(self, terms: np.ndarray) -> np.ndarray:
         """Sums of terms as outcomes; a linear model extrapolates, but none is expected beyond what was seen."""
