@@ -30,7 +30,7 @@ import yaml
 from pdt_lightning import fit
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.core.seeding import generator
-from pdt_lightning.data import minari, prompt_dt
+from pdt_lightning.data import datamodule, minari, prompt_dt
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.data.mapped import open_episodes
 from pdt_lightning.data.segments import Prompt
@@ -107,7 +107,7 @@ def configuration() -> dict[str, Any]:
 
 
 def configurations(folder: Path, canary: Path, rng: np.random.Generator) -> None:
-    """All of a run but its training."""
+    """All of a run but its training, and but the demonstrations that another family may ask for."""
     tree = configuration()
     for _ in range(int(rng.integers(1, 4))):
         tree = mutated_tree(tree, rng)
@@ -117,15 +117,21 @@ def configurations(folder: Path, canary: Path, rng: np.random.Generator) -> None
     elif rng.random() < 0.2:
         text += f"name: {CODE.format(canary=canary)}\n"
     (folder / "run.yaml").write_text(text)
-    before = lightning.Trainer.fit
+    trained, collected = lightning.Trainer.fit, datamodule.collect
     lightning.Trainer.fit = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    datamodule.collect = _not_collected  # type: ignore[assignment]
     try:
         fit.main([f"--config={folder / 'run.yaml'}", f"--trainer.default_root_dir={folder / 'runs'}"])
     except SystemExit as end:
         if end.code not in (0, None, 2):
             raise RuntimeError(f"exit code {end.code}") from end
     finally:
-        lightning.Trainer.fit = before  # type: ignore[method-assign]
+        lightning.Trainer.fit, datamodule.collect = trained, collected  # type: ignore[method-assign]
+
+
+def _not_collected(wanted: Any, *rest: Any) -> None:
+    if not all(map(minari.exists, wanted)):
+        raise UserError("what the configuration asks for would take its time")
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 """PromptTuning: runs a tuning phase between validation epochs, on every rank, with the transformer frozen."""
 
-import copy
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from pdt_lightning.core.ranges import NonNegativeInt, Probability, check_types
 from pdt_lightning.core.signals import StopRequest
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
+from pdt_lightning.model.strategies import frozen_copy
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import film_results, log_films
 from pdt_lightning.rollouts.engine import RolloutEngine, StepTimeout, Width, Workers
@@ -265,8 +265,7 @@ class PromptTuning(lightning.Callback):
                 log_films(board, films, trainer.global_step)
 
     def _policy(self, module: Any) -> Policy:
-        frozen = copy.deepcopy(module.model).eval().requires_grad_(False)
-        return Policy(frozen, int(module.hparams["context_steps"]), self.precision)
+        return Policy(frozen_copy(module), int(module.hparams["context_steps"]), self.precision)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""

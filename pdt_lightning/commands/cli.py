@@ -51,6 +51,7 @@ from pdt_lightning.core.terminal import in_terminal, quiet
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model import checkpoints
 from pdt_lightning.model.lit_pdt import LitPDT
+from pdt_lightning.model.strategies import FullySharded
 
 
 class RunCLI(RunOptions):
@@ -122,6 +123,8 @@ class RunCLI(RunOptions):
         kwargs["logger"] = False  # until the run has its folder
         # Lightning takes up what it finds there of its own under Slurm: nothing, since a job is taken up by our rules.
         kwargs["default_root_dir"] = str(self.home)
+        if options.strategy == "fsdp":
+            kwargs["strategy"] = FullySharded()  # Lightning's of this name leaves checkpoints and clipping in shares
         chosen = options.callbacks or []
         callbacks: list[Callback] = [chosen] if isinstance(chosen, Callback) else list(chosen)
         if options.enable_checkpointing is False:
@@ -190,6 +193,7 @@ class RunCLI(RunOptions):
         strategy: Any = self.trainer.strategy
         environment = getattr(strategy, "cluster_environment", None)
         if self.trainer.world_size > 1 and environment is not None and environment.creates_processes_externally:
+            strategy.connect(self.model)
             strategy.setup_environment()  # which `fit` would do: torchrun's and Slurm's processes meet there
         if place is None:
             claim = partial(self._claim, args) if self.trainer.is_global_zero else lambda: None

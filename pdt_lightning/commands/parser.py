@@ -1,7 +1,7 @@
 """A parser that explains what is wrong, and checks where Lightning's trainer takes more than makes sense."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -57,7 +57,11 @@ class Explaining(ArgumentParser):
             except UserError:  # nothing has to be right yet, and a checkpoint need not be there
                 config = Namespace({**self.get_defaults(), **named_by(rest)})
             self.guests = guest_help(dict(config.items()))
-        return super().parse_args(args, *more, **options)
+        config = super().parse_args(args, *more, **options)
+        for name, value in config.items():
+            if _holds_zero(value):
+                raise UserError(f"--{name}={value!r}: no text or path holds the character 0. Leave it out.")
+        return config
 
     def format_help(self, *formatter: Any) -> str:
         """Describe all options, those of guests last."""
@@ -80,10 +84,17 @@ class Explaining(ArgumentParser):
         """Read a file as jsonargparse does. An error names the file."""
         try:
             return super().parse_path(path, *args, **kwargs)
-        except (UserError, UnicodeDecodeError) as error:
+        except (UserError, ValueError) as error:  # the latter of what is no text, or no path
             raise UserError(
                 f"--config={path}: {error}. A configuration is YAML, such as that of conf/point.yaml."
             ) from error
+
+
+def _holds_zero(value: Any) -> bool:
+    """Whether the character 0, which no path may have, is in a text or in one of a collection's."""
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    return "\0" in value if isinstance(value, str) else isinstance(value, list) and any(map(_holds_zero, value))
 
 
 def _elsewhere(name: str, flags: Sequence[str]) -> str:
@@ -142,7 +153,8 @@ def check_trainer(options: Any, updates_per_epoch: int) -> None:
     for name, value in (*least.items(), ("gradient_clip_val", 0), ("overfit_batches", 0)):
         if options[name] is not None:
             check_range(f"--trainer.{name}", options[name], value)
-    batches = updates_per_epoch * options.accumulate_grad_batches
+    check_range("--data.updates_per_epoch", updates_per_epoch, 1)
+    batches = updates_per_epoch * (options.accumulate_grad_batches or 1)
     limit = options.limit_train_batches
     for name, nothing in (
         ("max_epochs", options.max_epochs == 0),

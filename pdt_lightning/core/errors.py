@@ -75,12 +75,12 @@ def is_the_users(error: Exception) -> bool:
 
 
 def out_of_range(
-    value: float, least: float = -math.inf, most: float = math.inf, above: bool = False, below: bool = False
+    value: float | None, least: float = -math.inf, most: float = math.inf, above: bool = False, below: bool = False
 ) -> str:
     """What is wrong with a number that is not finite or not in its range, as a sentence; empty where nothing is.
 
     Args:
-        value: what the user gave.
+        value: what the user gave; none is wrong too.
         least: the smallest value that is accepted.
         most: the largest one.
         above: whether the value has to be above `least` instead.
@@ -91,15 +91,16 @@ def out_of_range(
     >>> out_of_range(float("nan"), 0, 1, below=True)
     'it has to be at least 0 and below 1.'
     """
-    enough = value > least if above else value >= least  # False for NaN
-    if enough and (value < most if below else value <= most) and math.isfinite(value):
+    number = math.nan if value is None else value
+    enough = number > least if above else number >= least  # False for NaN
+    if enough and (number < most if below else number <= most) and math.isfinite(number):
         return ""
     words = [f"{'above' if above else 'at least'} {least:,}"] if least > -math.inf else []
     words += [f"{'below' if below else 'at most'} {most:,}"] if most < math.inf else []
     return f"it has to be {' and '.join(words) or 'a finite number'}."
 
 
-def check_range(option: str, value: float, *limits: Any, **more: Any) -> None:
+def check_range(option: str, value: float | None, *limits: Any, **more: Any) -> None:
     """Refuse a number that is out of range.
 
     Args:

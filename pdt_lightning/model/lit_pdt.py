@@ -1,5 +1,6 @@
 """LitPDT: loss, optimiser and logging around the transformer."""
 
+import inspect
 import math
 import time
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,8 +20,9 @@ from pdt_lightning.data.batches import Batch
 from pdt_lightning.data.option_types import Attention
 from pdt_lightning.model.guests import check_options, make_transformer
 from pdt_lightning.model.learning_rate import begin_with, factor
+from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.model.sensitivity import check_task_sampling, follow_sensitivity
-from pdt_lightning.model.strategies import fit_strategy
+from pdt_lightning.model.strategies import fit_strategy, shard, whole
 from pdt_lightning.model.validation import TaskError, Validation
 
 __all__ = ["LitPDT", "TaskError"]  # the metric too, by which best.ckpt is chosen
@@ -32,6 +34,7 @@ else:
     Dropout = number(float, 0, 1, below=True)
     LearningRate = number(float, 0, 1, above=True)
 
+SIZES = inspect.getfullargspec(PromptDecisionTransformer).args[1:-2]  # choices and window have other names here
 LOOK_EVERY = 10  # updates between two looks whether they were finite, for each of which the device has to be waited for
 
 
@@ -111,24 +114,7 @@ class LitPDT(lightning.LightningModule):
         self.save_hyperparameters()
         # A NumPy number among them would make checkpoints that cannot be read.
         self.hparams.update(plain({**self.hparams, "transformer_options": guest_options or None}))
-        with torch.random.fork_rng():  # leaves the caller's generator as it was
-            torch.manual_seed(integer(seed, "initialisation"))
-            self.model = make_transformer(
-                transformer,
-                guest_options,
-                state_size=state_size,
-                action_size=action_size,
-                max_timesteps=max_timesteps,
-                width=width,
-                layers=layers,
-                heads=heads,
-                inner=inner,
-                dropout=dropout,
-                use_prompt=use_prompt,
-                use_return_to_go=use_return_to_go,
-                action_choices=tuple(action_choices or ()),
-                window_steps=context_steps if attention == "window" else None,
-            )
+        self.model = self.make_model()
         self.keeps_statistics = False  # those of the weights that training begins with, in place of the data's
         self.validation: Validation | None = None
         self._clock: tuple[int, float] | None = None
@@ -138,6 +124,16 @@ class LitPDT(lightning.LightningModule):
         # its rows, and whether their errors are not finite.
         self._passed_over: list[Tensor] = []
         self._rows: list[tuple[list[int], Tensor]] = []
+
+    def make_model(self) -> PromptDecisionTransformer:
+        """A model of these options, with the weights that it begins with; the caller's generator stays as it was."""
+        options = self.hparams
+        sizes = {name: options[name] for name in SIZES}
+        sizes["action_choices"] = tuple(options["action_choices"] or ())
+        sizes["window_steps"] = options["context_steps"] if options["attention"] == "window" else None
+        with torch.random.fork_rng():
+            torch.manual_seed(integer(int(options["seed"]), "initialisation"))
+            return make_transformer(options["transformer"], options["transformer_options"] or {}, **sizes)
 
     def setup(self, stage: str) -> None:
         """Take the statistics and the names of the tasks from the data module."""
@@ -159,10 +155,14 @@ class LitPDT(lightning.LightningModule):
         if stage == "fit":
             if not self.keeps_statistics:
                 self.model.set_statistics(data.statistics)
-            fit_strategy(self.trainer.strategy, self.model)
+            fit_strategy(self.trainer, self.model)
             if self.hparams["compile"]:
                 self.model.compile()
         self.validation = Validation(data.validation_names(), self.model)
+
+    def configure_model(self) -> None:
+        """Share out the weights, where the strategy does so."""
+        shard(self.trainer.strategy, self.model)
 
     def on_fit_start(self) -> None:
         """Take over the learning rate that a finder of Lightning's has just found; the schedule would lead back."""
@@ -203,7 +203,7 @@ class LitPDT(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Measure what tasks are drawn by; neither that nor validation and tuning are training time."""
-        follow_sensitivity(self.trainer, self.model)
+        follow_sensitivity(self.trainer, self)
         self._clock = None
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
@@ -260,7 +260,7 @@ class LitPDT(lightning.LightningModule):
         elif value:
             torch.nn.utils.clip_grad_value_(self.parameters(), value)
         # A fused optimiser leaves weights and state as they are where this is 1, and nobody has to wait for it.
-        optimizer.found_inf = (~norm.isfinite()).float()
+        optimizer.found_inf = (~whole(norm).isfinite()).float()
         self._passed_over.append(optimizer.found_inf)
 
     def _check_finite(self) -> None:

@@ -18,6 +18,7 @@ from pdt_lightning.data.batches import Pool
 from pdt_lightning.data.task_sampling import shares_of
 from pdt_lightning.data.windows import context_windows
 from pdt_lightning.model.pdt import PromptDecisionTransformer
+from pdt_lightning.model.strategies import whole_model
 
 ROUNDING = 1e-5  # half-widths of the action box: prompts that move actions by less do not move them
 # Of a training task.
@@ -87,8 +88,10 @@ def check_task_sampling(data: Any, use_prompt: bool) -> None:
         )
 
 
-def follow_sensitivity(trainer: Any, model: PromptDecisionTransformer) -> None:
-    """Where training draws its tasks by sensitivity, measure it for the epoch that begins; a collective there.
+def follow_sensitivity(trainer: Any, module: Any) -> None:
+    """Where training draws its tasks by sensitivity, measure that of a `LitPDT` for the epoch that begins.
+
+    It is a collective there.
 
     The first rank measures, so that all ranks draw alike. Loggers are told each task's share, as `train_share/<task>`.
     """
@@ -99,7 +102,7 @@ def follow_sensitivity(trainer: Any, model: PromptDecisionTransformer) -> None:
         return
     rng = generator(data.hparams["seed"], "prompt sensitivity", epoch)
     sizes = (data.hparams["segments"], data.hparams["context_steps"])
-    first = trainer.is_global_zero
+    first, model = trainer.is_global_zero, whole_model(module)
     found = gather(attempt(lambda: task_sensitivities(model, data.training_pool, *sizes, rng) if first else []))
     sampling.follow(found[0], epoch)
     names = [f"train_share/{task.id}" for task in data.training_tasks]

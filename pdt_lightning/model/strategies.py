@@ -1,33 +1,106 @@
-"""What a strategy of Lightning's has to know of the model, and which ones cannot be used."""
+"""What a strategy of Lightning's has to know of the model, which ones cannot be used, and one that shards weights."""
 
+import copy
+import warnings
+from datetime import timedelta
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.model.guests import zeros
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 
-# They leave a share of each weight on each rank: rollouts, clipping and checkpoints would have to put it together.
-SHARDING = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy", "XLAFSDPStrategy"}
+# They leave a share of each weight on each rank, which rollouts, clipping and checkpoints would have to know of.
+OTHERS = {"FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy", "XLAFSDPStrategy"}
 
 
-def fit_strategy(strategy: Any, model: PromptDecisionTransformer) -> None:
-    """Refuse a strategy that shards weights, and prepare DDP for a guest.
+class FullySharded(ModelParallelStrategy):
+    """Each rank keeps a share of every weight, of its gradient and of what the optimiser knows of it (torch's FSDP2).
+
+    A block's weights are whole on a rank only while the block is computed. It is for a transformer whose training does
+    not fit on one device; its weights alone have to fit into each rank's main memory, where rollouts have them whole.
+    Checkpoints are whole too: one file, as of any other strategy.
 
     Args:
-        strategy: of the trainer.
+        timeout: hours, minutes and seconds that ranks wait while the first one makes the demonstrations.
+    """
+
+    def __init__(self, timeout: timedelta = timedelta(hours=12)):
+        super().__init__(save_distributed_checkpoint=False, timeout=timeout)
+
+    def setup_environment(self) -> None:
+        """Divide the data over all ranks, and each weight too."""
+        assert self.cluster_environment is not None
+        self.set_world_ranks()
+        self._data_parallel_size, self._tensor_parallel_size = self.world_size, 1
+        super().setup_environment()
+
+
+def shard(strategy: Any, model: PromptDecisionTransformer) -> None:
+    """Where the strategy is `FullySharded`, leave a share of each weight here."""
+    if not isinstance(strategy, FullySharded):
+        return
+    # It warns of what is changed in place behind a block's back: keys and values never are.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+    mesh = strategy.device_mesh["data_parallel"]
+    for block in getattr(model.transformer, "blocks", ()):  # a guest's may have none
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
+def whole(value: Tensor) -> Tensor:
+    """A weight, gradient or norm of which each rank has a share; all others as they are. A collective for the one."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def whole_model(module: Any) -> PromptDecisionTransformer:
+    """The model of a `LitPDT`; where it is sharded, a whole copy on the CPU, and a collective."""
+    values = module.model.state_dict()
+    if not any(isinstance(value, DTensor) for value in values.values()):
+        return module.model
+    model = module.make_model()
+    model.load_state_dict({name: whole(value).cpu() for name, value in values.items()})
+    return model.to(module.dtype)
+
+
+def frozen_copy(module: Any) -> PromptDecisionTransformer:
+    """The model of a `LitPDT`, to be played with; likewise a collective where it is sharded."""
+    model = whole_model(module)
+    return (copy.deepcopy(model) if model is module.model else model).eval().requires_grad_(False)
+
+
+def fit_strategy(trainer: Any, model: PromptDecisionTransformer) -> None:
+    """Refuse a strategy that cannot be used, and prepare DDP for a guest.
+
+    Args:
+        trainer: has the strategy.
         model: on the CPU, before it is shared out.
 
     Raises:
         UserError: naming the option.
     """
-    if found := SHARDING & {kind.__name__ for kind in type(strategy).mro()}:
+    strategy = trainer.strategy
+    if isinstance(strategy, FullySharded):
+        averaging = [type(one).__name__ for one in trainer.callbacks if isinstance(one, WeightAveraging)]
+        if averaging:
+            raise UserError(
+                f"`trainer.callbacks`: {averaging[0]} averages whole weights, and with `trainer.strategy`=fsdp each "
+                "rank has a share of them. Take `trainer.strategy`=ddp, or leave it out."
+            )
+        return
+    if found := OTHERS & {kind.__name__ for kind in type(strategy).mro()}:
         size = sum(parameter.numel() for parameter in model.parameters())
         raise UserError(
-            f"`trainer.strategy`={found.pop()} shards the weights, and rollouts and checkpoints need them whole. Take "
-            f"ddp: with gradients and optimiser this transformer of {size / 1e6:,.1f} million parameters takes "
-            f"{16 * size / 2**30:,.1f} GiB on each device."
+            f"`trainer.strategy`={found.pop()} shards the weights in a way of its own, and rollouts and checkpoints "
+            f"need them whole. Take ddp: with gradients and optimiser this transformer of {size / 1e6:,.1f} million "
+            f"parameters takes {16 * size / 2**30:,.1f} GiB on each device. Where that is too much, take fsdp, "
+            "which is `model.strategies.FullySharded`."
         )
     _allow_unused(strategy, model)
 

@@ -36,7 +36,7 @@ class Window:
 
 
 class Block(nn.Module):
-    """Pre-LayerNorm GPT-2 block in two halves, what comes before its attention and what comes after."""
+    """Pre-LayerNorm GPT-2 block, also in its two halves, what comes before its attention and what comes after."""
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float):
         super().__init__()
@@ -48,6 +48,25 @@ class Block(nn.Module):
         self.expand = nn.Linear(width, inner)
         self.contract = nn.Linear(inner, width)
         self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, attention: "Attention", prefix: KeysValues | None = None, wanted: slice | None = slice(None)
+    ) -> tuple[Tensor, KeysValues]:
+        """Both halves in one call, in which a strategy that shards weights has this block's together.
+
+        Args:
+            x: `(B, T, D)`.
+            attention: of all blocks of the stack.
+            prefix: keys and values of what came before.
+            wanted: tokens whose output is wanted; None: keys and values are all that is.
+
+        Returns:
+            `(B, Q, D)`, of the wanted tokens, and keys and values of all of them.
+        """
+        query, key, value = self.before(self.norm_attention(x))
+        if wanted is not None:
+            x = self.after(x[:, wanted], attention(query, key, value, prefix, wanted, self.dropout))
+        return x, (key, value)
 
     def before(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scaled queries, keys and values `(B, heads, T, d)` of normed `x (B, T, D)`."""
@@ -106,9 +125,7 @@ class CausalTransformer(nn.Module):
         last = len(self.blocks) - 1
         for number, block in enumerate(self.blocks):
             here = wanted if number == last else slice(None)
-            query, key, value = block.before(block.norm_attention(x))  # type: ignore[operator]
-            attended = attention(query, key, value, prefix.layers[number] if prefix else None, here, self.dropout)
-            x = block.after(x[:, here], attended)  # type: ignore[operator]
+            x, _ = block(x, attention, prefix.layers[number] if prefix else None, here)
         return self.norm(x)
 
     def prefix(self, x: Tensor, valid: Tensor | None = None) -> Prefix:
@@ -117,10 +134,8 @@ class CausalTransformer(nn.Module):
         x = self.dropout(x.to(self.norm.weight.dtype))
         layers: list[KeysValues] = []
         for block in self.blocks:
-            query, key, value = block.before(block.norm_attention(x))  # type: ignore[operator]
-            layers.append((key, value))
-            if len(layers) < len(self.blocks):
-                x = block.after(x, attention(query, key, value, None, slice(None), self.dropout))  # type: ignore[operator]
+            x, kept = block(x, attention, wanted=slice(None) if len(layers) + 1 < len(self.blocks) else None)
+            layers.append(kept)
         return Prefix(layers, valid)
 
 
