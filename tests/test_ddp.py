@@ -1,6 +1,9 @@
 """One rank and two, as processes: the same tuning from one checkpoint, to the bit; the same weights, to rounding."""
 
 import json
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -53,6 +56,34 @@ def test_two_ranks_train_the_same_weights_and_log_the_same_to_rounding(tmp_path,
     for name in alone:
         if "tuning" not in name:  # where a weight that was rounded otherwise may end in another episode
             assert np.array(both[name]) == pytest.approx(np.array(alone[name]), abs=1e-5)
+    weights = [
+        torch.load(version(folder) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for folder in (one, tmp_path)
+    ]
+    assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[0])
+
+
+def test_two_nodes_train_the_same_weights_in_one_folder(tmp_path, one):
+    """Two agents of `torchrun`, which meet by an address as on two machines, each with a rank."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    torchrun += ["--master-addr=127.0.0.1", f"--master-port={port}"]
+    flags = options(tmp_path, *TWO, "--trainer.devices=1", "--trainer.num_nodes=2")
+    agents = [
+        subprocess.Popen(
+            [*torchrun, f"--node-rank={node}", "-m", "pdt_lightning.fit", *map(str, flags)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for node in range(2)
+    ]
+    said = [agent.communicate(timeout=240)[0] for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], said
+    assert ["Written to" in of_node for of_node in said] == [True, False]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["version_0"]
     weights = [
         torch.load(version(folder) / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for folder in (one, tmp_path)

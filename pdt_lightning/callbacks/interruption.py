@@ -1,19 +1,40 @@
 """Interruption: keeps `last.ckpt`, and stops a run on Ctrl-C and SIGTERM where it can go on from exactly."""
 
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from pdt_lightning.callbacks.trainer_state import epoch_is_over
 from pdt_lightning.core.distributed import anywhere
+from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.signals import Interrupted, StopRequest
 
 AGREE_EVERY = 10  # updates between two questions to all ranks whether one was asked to stop
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and then renames it.
+
+    Lightning writes it into the folder for temporary files, from which a move to another disk is a copy: what ends
+    there, or a full disk, leaves a part of the new checkpoint and nothing of the old one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """As Lightning's, but on a disk of this machine the old file stays until the new one is whole."""
+        if "://" in str(path) or storage_options is not None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_atomically(path, content.getbuffer())
 
 
 class Best(ModelCheckpoint):

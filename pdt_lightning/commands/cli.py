@@ -21,12 +21,13 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
 )
 from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
 from pdt_lightning.callbacks import PromptTuning
 from pdt_lightning.callbacks.board import SaveAndShowConfig
-from pdt_lightning.callbacks.interruption import Best, Interruption
+from pdt_lightning.callbacks.interruption import Best, Interruption, WholeFiles
 from pdt_lightning.callbacks.progress import ProgressLines
 from pdt_lightning.commands.loggers import loggers_of
 from pdt_lightning.commands.monitors import check_monitors
@@ -149,6 +150,9 @@ class RunCLI(RunOptions):
         # The trainer has its options from the user alone, so that what it raises on them is about them.
         except (MisconfigurationException, RuntimeError, ValueError, TypeError, ImportError) as error:
             raise UserError(about_trainer(str(error), self.config.trainer)) from error
+        strategy: Any = trainer.strategy
+        if type(strategy.checkpoint_io) is TorchCheckpointIO:  # and not one of the user's
+            strategy.checkpoint_io = WholeFiles()
         return trainer
 
     def after_instantiate_classes(self) -> None:

@@ -1,5 +1,6 @@
 """What the user gave is wrong: the error that says so, the checks that raise it, and how a command ends with it."""
 
+import errno
 import functools
 import math
 import os
@@ -12,6 +13,9 @@ from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+# No room on the disk, or none of the user's share; the file is too large for it; it is read-only.
+DISK_ERRORS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG, errno.EROFS)
 
 
 class UserError(ValueError):
@@ -51,7 +55,10 @@ def command(name_of: Callable[[str], str] = str) -> Callable[[Callable[[list[str
                 raise SystemExit(1) from None
             except Exception as error:
                 if not is_the_users(error):
-                    raise
+                    if "--debug" in args or not (trouble := of_the_disk(error)):
+                        raise
+                    print("error:", trouble, file=sys.stderr, flush=True)
+                    raise SystemExit(1) from None
                 if "--debug" in args:
                     traceback.print_exc()
                 elif os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0":
@@ -72,6 +79,30 @@ def is_the_users(error: Exception) -> bool:
     return isinstance(error, UserError) or (
         lightnings is not None and isinstance(error, lightnings.MisconfigurationException)
     )
+
+
+def of_the_disk(error: BaseException) -> str:
+    """What is wrong with the disk, where an error comes of it, as sentences; else nothing.
+
+    Libraries wrap such errors, and those of other processes arrive as text, so that the system's words are looked for.
+
+    >>> of_the_disk(OSError(28, "No space left on device", "runs/tuning.csv"))
+    'runs/tuning.csv: No space left on device. All that was written before is whole. Mend it, and go on.'
+    >>> of_the_disk(ValueError("other"))
+    ''
+    """
+    named, chain = "", list[BaseException]()
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        named = named or str(getattr(link, "filename", None) or "")
+        link = link.__cause__ or link.__context__
+    text = " ".join(map(str, chain))
+    for words in map(os.strerror, DISK_ERRORS):
+        if words in text:
+            place = f"{named}: " if named else ""
+            return f"{place}{words}. All that was written before is whole. Mend it, and go on."
+    return ""
 
 
 def out_of_range(
@@ -134,7 +165,7 @@ def suggestion(word: str, known: Collection[str]) -> str:
     >>> suggestion("`model.widht`", ["`model.width`", "`model.layers`"])
     ' Did you mean `model.width`?'
     """
-    near = get_close_matches(word, known, n=1, cutoff=0.7)
+    near = get_close_matches(str(word), known, n=1, cutoff=0.7)
     return f" Did you mean {near[0]}?" if near else ""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 
-def write_atomically(path: Path | str, content: str | bytes) -> None:
+def write_atomically(path: Path | str, content: str | bytes | memoryview) -> None:
     """Write to a temporary name, then rename: whoever reads finds the old file or the new one, whole.
 
     Missing folders are made.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 
 from jsonargparse.typing import register_type
 
-from pdt_lightning.core.errors import check_choice, check_range, out_of_range
+from pdt_lightning.core.errors import UserError, check_choice, check_range, out_of_range
 
 
 def number(
@@ -92,12 +92,17 @@ def check_types(group: str, owner: Callable[..., Any], values: Mapping[str, Any]
     >>> check_types("data", made, {"rate": None, "shape": "rond"})
     Traceback (most recent call last):
     pdt_lightning.core.errors.UserError: `data.shape`=rond: choose one of round, square. Did you mean round?
+    >>> check_types("data", made, {"shape": None})
+    Traceback (most recent call last):
+    pdt_lightning.core.errors.UserError: `data.shape`=None: it needs a value. Leave it out for the default.
     """
     for name, annotation in get_type_hints(owner).items():
         if name not in values:
             continue
         parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-        if (values[name] is None and type(None) in parts) or str in parts:  # which a guest may be named by
+        if values[name] is None and type(None) not in parts and Any not in parts:
+            raise UserError(f"`{group}.{name}`=None: it needs a value. Leave it out for the default.")
+        if values[name] is None or str in parts:  # which a guest may be named by
             continue
         for part in parts:
             if get_origin(part) is Literal:
