@@ -57,7 +57,8 @@ class RolloutPool(RolloutEngine):
                     worker = self._idle_worker()
                     at_work[worker] = blocks.popleft()
                     worker.start(frozen, [rows[n] for n in at_work[worker]])
-                wait([waitable for worker in at_work for waitable in worker.waitables], timeout=1)
+                patience = min(worker.patience(self.step_timeout) for worker in at_work)
+                wait([waitable for worker in at_work for waitable in worker.waitables], timeout=patience)
                 yield [], []
                 for worker, numbers in list(at_work.items()):
                     ended = worker.poll(self.step_timeout)

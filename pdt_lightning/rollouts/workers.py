@@ -94,6 +94,11 @@ class Worker:
             return row, f"TimeoutError: a step took more than `tuning.step_timeout`={timeout:g} s"
         return None
 
+    def patience(self, timeout: float | None) -> float:
+        """Seconds until the environment that is at work hangs; at most one."""
+        since = self._watch[1]
+        return 1.0 if timeout is None or not since else min(1.0, max(0.0, since + timeout - time.monotonic()) + 0.01)
+
     def end(self) -> None:
         """End it at once: it holds nothing that is needed."""
         self._process.kill()
