@@ -25,7 +25,7 @@ from pdt_lightning.results import report
 from pdt_lightning.results.videos import film_results, log_films
 from pdt_lightning.rollouts.engine import RolloutEngine, StepTimeout, Width, Workers
 from pdt_lightning.rollouts.engines import engine_class, make_engine
-from pdt_lightning.rollouts.policy import Policy, Precision
+from pdt_lightning.rollouts.policy import Policy, Precision, PromptTokens, check_prompt_tokens
 from pdt_lightning.tuning.journal import forget
 from pdt_lightning.tuning.memory import PhaseMemory
 from pdt_lightning.tuning.objective import check_objective
@@ -56,6 +56,8 @@ class PromptTuning(lightning.Callback):
         width: rows in a forward pass. It decides the last bits of the results; the number of workers and ranks does
             not.
         precision: of the transformer in rollouts: `32-true`, or `bf16-true`, which is faster where the hardware has it.
+        prompt_tokens: as many tokens are remembered of a prompt in a rollout, each of them the mean of neighbouring
+            ones; below three (two without returns-to-go) they are of several kinds, which costs return. Null: all.
         progress: show a bar with the time left.
         **options: see `TuningOptions`.
     """
@@ -71,6 +73,7 @@ class PromptTuning(lightning.Callback):
         step_timeout: StepTimeout | None = 300.0,
         width: Width = 8,
         precision: Precision = "32-true",
+        prompt_tokens: PromptTokens | None = None,
         progress: bool = True,
         **options: Any,
     ):
@@ -86,6 +89,7 @@ class PromptTuning(lightning.Callback):
         self.step_timeout = step_timeout
         self.width = width
         self.precision = precision
+        self.prompt_tokens = prompt_tokens
         self.progress = progress
         self.folder: Path | None = None  # where results are written; None: the trainer's log_dir
         self.request: StopRequest | None = None  # may end a phase between two blocks of rollouts
@@ -105,6 +109,8 @@ class PromptTuning(lightning.Callback):
                 "PromptTuning needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...))."
             )
         self.check(data)
+        if self.prompt_tokens is not None:
+            check_prompt_tokens(pl_module.model, self.prompt_tokens)  # type: ignore[arg-type]
         self._subjects = self.subjects(data)
         check_objective(self.options.objective, self._subjects)
         self._monitoring = only_after_a_phase(trainer, lambda: self.last_update == trainer.global_step)
@@ -266,11 +272,20 @@ class PromptTuning(lightning.Callback):
 
     def _policy(self, module: Any) -> Policy:
         frozen = copy.deepcopy(module.model).eval().requires_grad_(False)
-        return Policy(frozen, int(module.hparams["context_steps"]), self.precision)
+        return Policy(frozen, int(module.hparams["context_steps"]), self.precision, self.prompt_tokens)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""
-        names = ("tasks", "validation_tasks", "engine", "workers", "step_timeout", "width", "precision")
+        names = (
+            "tasks",
+            "validation_tasks",
+            "engine",
+            "workers",
+            "step_timeout",
+            "width",
+            "precision",
+            "prompt_tokens",
+        )
         return {
             "phases": self.phases,
             "last_update": self.last_update,
