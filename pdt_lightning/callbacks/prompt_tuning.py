@@ -34,6 +34,9 @@ from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.result import TaskResult
 from pdt_lightning.tuning.subject import Subject, subjects_of
 
+# Of the options, besides those of `TuningOptions`, those that `tune` takes as its defaults.
+SAVED = ("tasks", "validation_tasks", "engine", "workers", "step_timeout", "width", "precision", "prompt_tokens")
+
 
 class PromptTuning(lightning.Callback):
     """Between validation epochs, let a tuner find prompts of the held-out tasks by rollouts.
@@ -56,8 +59,8 @@ class PromptTuning(lightning.Callback):
         width: rows in a forward pass. It decides the last bits of the results; the number of workers and ranks does
             not.
         precision: of the transformer in rollouts: `32-true`, or `bf16-true`, which is faster where the hardware has it.
-        prompt_tokens: as many tokens are remembered of a prompt in a rollout, each of them the mean of neighbouring
-            ones; below three (two without returns-to-go) they are of several kinds, which costs return. Null: all.
+        prompt_tokens: tokens that a rollout remembers of a prompt, each the mean of neighbouring ones; fewer than a
+            step has cost return. Null: all.
         progress: show a bar with the time left.
         **options: see `TuningOptions`.
     """
@@ -86,10 +89,8 @@ class PromptTuning(lightning.Callback):
         self.memory = PhaseMemory(remembered, self.options.seed)
         engine_class(engine)
         self.engine, self.workers = engine, workers
-        self.step_timeout = step_timeout
-        self.width = width
-        self.precision = precision
-        self.prompt_tokens = prompt_tokens
+        self.step_timeout, self.width = step_timeout, width
+        self.precision, self.prompt_tokens = precision, prompt_tokens
         self.progress = progress
         self.folder: Path | None = None  # where results are written; None: the trainer's log_dir
         self.request: StopRequest | None = None  # may end a phase between two blocks of rollouts
@@ -276,22 +277,12 @@ class PromptTuning(lightning.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""
-        names = (
-            "tasks",
-            "validation_tasks",
-            "engine",
-            "workers",
-            "step_timeout",
-            "width",
-            "precision",
-            "prompt_tokens",
-        )
         return {
             "phases": self.phases,
             "last_update": self.last_update,
             "final_update": self.final_update,
             "memory": self.memory.state_dict(),
-            "options": plain({**dataclasses.asdict(self.options), **{name: getattr(self, name) for name in names}}),
+            "options": plain({**dataclasses.asdict(self.options), **{name: getattr(self, name) for name in SAVED}}),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

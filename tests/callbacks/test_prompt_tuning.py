@@ -277,7 +277,7 @@ def test_prompts_of_fewer_tokens_are_played_and_what_cannot_merge_them_trains_no
     assert set(asked) == {3}
     assert tuning.state_dict()["options"]["prompt_tokens"] == 3
     module = LitPDT(2, 2, 30, context_steps=5, **SMALL, transformer="tests.guests.Reactive")
-    trainer = lightning.Trainer(logger=False, callbacks=[PromptTuning(prompt_tokens=3, **TUNING)])
+    trainer = lightning.Trainer(max_epochs=1, logger=False, callbacks=[PromptTuning(prompt_tokens=3, **TUNING)])
     with pytest.raises(UserError, match=r"prompt_tokens`=3: the transformer tests.guests.Reactive cannot"):
         trainer.fit(module, datamodule=MultiTaskDataModule(**POINT))
     assert trainer.global_step == 0
