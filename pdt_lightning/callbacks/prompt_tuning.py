@@ -99,7 +99,7 @@ class PromptTuning(lightning.Callback):
         self.final_update = -1  # update after which the last phase, with its oracle, was run
         self._monitoring: list[lightning.Callback] = []  # callbacks that monitor a number of a phase
         self._to_be_saved = False  # whether the newest phase is missing in the last validation's checkpoint
-        self._engine: RolloutEngine | None = None
+        self.player: RolloutEngine | None = None
         self._subjects: list[Subject] = []
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
@@ -115,7 +115,7 @@ class PromptTuning(lightning.Callback):
         self._subjects = self.subjects(data)
         check_objective(self.options.objective, self._subjects)
         self._monitoring = only_after_a_phase(trainer, lambda: self.last_update == trainer.global_step)
-        self._engine = make_engine(self.engine, self.workers, self.width, self.step_timeout, trainer.num_devices)
+        self.player = make_engine(self.engine, self.workers, self.width, self.step_timeout, trainer.num_devices)
 
     def check(self, data: MultiTaskDataModule) -> None:
         """Refuse tasks that the data do not have.
@@ -200,8 +200,8 @@ class PromptTuning(lightning.Callback):
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """End the worker processes."""
-        if self._engine is not None:
-            self._engine.close()
+        if self.player is not None:
+            self.player.close()
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
@@ -242,13 +242,13 @@ class PromptTuning(lightning.Callback):
     ) -> list[TaskResult]:
         for subject in self._subjects:
             subject.remembered[:] = self.memory.told.get(subject.task.id, [])
-        assert self._engine is not None
-        policy = everywhere(lambda: self._policy(module))
+        assert self.player is not None
+        policy = everywhere(lambda: self.policy(module))
         journals = folder / "journal" if folder else None
         return tune_on_ranks(
             policy,
             self._subjects,
-            self._engine,
+            self.player,
             self.options,
             data.hparams["segments"],
             phase,
@@ -264,14 +264,15 @@ class PromptTuning(lightning.Callback):
         options, subjects = self.options, self._subjects
         write_and_show(folder, results, subjects, options, trainer, phase, epoch, final)
         if final and options.videos:
-            slots, policy = trainer.datamodule.hparams["segments"], self._policy(trainer.lightning_module)
+            slots, policy = trainer.datamodule.hparams["segments"], self.policy(trainer.lightning_module)
             films = film_results(
                 folder / "videos", results, subjects, options, slots, phase, policy, self.width, self.progress
             )
             for board in boards(trainer):
                 log_films(board, films, trainer.global_step)
 
-    def _policy(self, module: Any) -> Policy:
+    def policy(self, module: Any) -> Policy:
+        """The policy of a module as it is now, by which rollouts are played."""
         frozen = copy.deepcopy(module.model).eval().requires_grad_(False)
         return Policy(frozen, int(module.hparams["context_steps"]), self.precision, self.prompt_tokens)
 

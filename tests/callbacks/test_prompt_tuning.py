@@ -212,9 +212,9 @@ def test_an_error_in_the_writing_is_raised(tmp_path, monkeypatch):
 class Weights(PromptTuning):
     """Notes the weights of each phase."""
 
-    def _policy(self, module):
+    def policy(self, module):
         self.seen = {name: values.clone() for name, values in module.state_dict().items()}
-        return super()._policy(module)
+        return super().policy(module)
 
 
 @pytest.mark.filterwarnings("ignore:SWA is currently only supported every epoch")

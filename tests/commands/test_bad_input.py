@@ -99,7 +99,7 @@ OPTIONS = [
     option("--data.segment_steps=31", 3, "no episode has more than 30 steps"),
     option("--data.segment_steps=29", 3, "Lower --data.segment_steps", what="segments longer than what was collected"),
     option("--data.prompt_sampling=head", "tail", "choose one of uniform, tail"),
-    option("--data.task_sampling=success", "sensitivity", "choose one of uniform, sensitivity"),
+    option("--data.task_sampling=luck", "success", "choose one of uniform, sensitivity, success"),
     *also(
         ["--data.task_sampling=sensitivity"],
         option("--model.use_prompt=false", "true", "--data.task_sampling=sensitivity", "=uniform"),
