@@ -49,10 +49,10 @@ class Curve:
     returns: dict[str, dict[int, np.ndarray]]
     seconds: dict[int, list[float]]
 
-    def speed(self, tokens: int) -> float:
-        """Rollouts a second, as a ratio to the whole prompt's; the median over repetitions, each against its own."""
-        whole = self.seconds[max(self.seconds)]
-        return float(np.median(np.array(whole) / np.array(self.seconds[tokens])))
+    def speed(self, tokens: int) -> tuple[float, float, float]:
+        """Rollouts a second, as a ratio to the whole prompt's in the same round: median, lowest and highest round."""
+        ratios = np.array(self.seconds[max(self.seconds)]) / np.array(self.seconds[tokens])
+        return float(np.median(ratios)), float(ratios.min()), float(ratios.max())
 
 
 def counts(tokens: int) -> list[int]:
@@ -61,7 +61,7 @@ def counts(tokens: int) -> list[int]:
     >>> counts(36)
     [1, 2, 3, 6, 12, 24, 36]
     """
-    doubled = [3 * 2**n for n in range(tokens.bit_length()) if 3 * 2**n < tokens]
+    doubled = [3 * 2**n for n in range(tokens.bit_length()) if 1.5 * 3 * 2**n <= tokens]
     return [*(few for few in (1, 2) if few < tokens), *doubled, tokens]
 
 
@@ -125,7 +125,8 @@ def table(curve: Curve) -> str:
     for tokens in sorted(curve.seconds, reverse=True):
         own = [by.get(tokens) for by in curve.returns.values()]
         cells = ["" if values is None else written(mean_interval(list(values))) for values in own]
-        rows.append([f"{tokens}", *cells, f"{curve.speed(tokens):.2f}"])
+        speed = "{:.2f} ({:.2f} to {:.2f})".format(*curve.speed(tokens))
+        rows.append([f"{tokens}", *cells, speed])
     return markdown_table(["tokens", *(f"prompts {kind}" for kind in curve.returns), "rollouts a second"], rows)
 
 
@@ -139,8 +140,11 @@ def drawn(curves: Sequence[Curve]) -> Figure:
         for kind, values in curve.returns.items():
             _band(above, values, kind)
         tokens = sorted(curve.seconds)
-        below.plot(tokens, [curve.speed(number) for number in tokens], "o-", color="#444444", ms=4)
+        medians, lows, highs = zip(*(curve.speed(number) for number in tokens), strict=True)
+        below.plot(tokens, medians, "o-", color="#444444", ms=4)
+        below.fill_between(tokens, lows, highs, color="#444444", alpha=0.15, lw=0)
         below.axhline(1.0, color="#bbbbbb", lw=0.8)
+        below.set_ylim(bottom=0)
         below.set_xscale("log")
         below.set_xticks(tokens, [str(number) for number in tokens])
         below.minorticks_off()

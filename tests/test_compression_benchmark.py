@@ -25,9 +25,9 @@ def test_the_table_has_returns_with_intervals_and_speed_against_the_whole_prompt
     lines = compression.table(curve).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| 6", "| 3", "| 2", "| 1"]
     assert lines[2].startswith("| 6 | 10.0 | 5.0 [")
-    assert lines[2].endswith("| 10.0 | 1.00 |")
-    assert lines[3].endswith("| -10.0 | -10.0 | 2.00 |")  # the median of 1 and 3
-    assert lines[5].endswith("|  | 2.50 |")
+    assert lines[2].endswith("| 10.0 | 1.00 (1.00 to 1.00) |")
+    assert lines[3].endswith("| -10.0 | 2.00 (1.00 to 3.00) |")  # the median of 1 and 3
+    assert lines[5].endswith("|  | 2.50 (2.00 to 3.00) |")
 
 
 def test_the_figure_has_a_column_for_each_checkpoint(curve):
