@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from pdt_lightning.commands.checkpoint_options import add_engine, checkpoint_parser, saved_options
+from pdt_lightning.commands.checkpoint_options import add_engine, add_prompt_tokens, checkpoint_parser, saved_options
 from pdt_lightning.commands.flags import COMPARE, flags_of
 from pdt_lightning.commands.parser import Explaining
 from pdt_lightning.comparison import report
@@ -29,7 +29,7 @@ from pdt_lightning.data.option_types import Workers
 from pdt_lightning.model.checkpoints import load
 from pdt_lightning.rollouts.engine import Width
 from pdt_lightning.rollouts.engines import engine_class
-from pdt_lightning.rollouts.policy import Precision
+from pdt_lightning.rollouts.policy import Precision, check_prompt_tokens
 from pdt_lightning.tuning.objective import check_objective
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.subject import subjects_of
@@ -80,6 +80,7 @@ def parser() -> Explaining:
     add("--workers", type=Workers | None, default=None, help="How many processes work. Null means one a core.")
     add("--width", type=Width, default=16, help="How many rows a forward pass has.")
     add("--precision", type=Precision, default="32-true", help="The precision of the transformer in rollouts.")
+    add_prompt_tokens(parser)
     parser.add_class_arguments(TuningOptions, skip=NOT_COMPARED)
     parser.set_defaults({"rounds": 250, "verdict_episodes": 100})
     return parser
@@ -139,7 +140,9 @@ def planned(config: Namespace, options: TuningOptions) -> Plan:
         UserError: naming the option.
     """
     for number, path in enumerate(config.ckpt_path):
-        _, data = load(path, config.family_options)
+        module, data = load(path, config.family_options)
+        if config.prompt_tokens is not None:
+            check_prompt_tokens(module.model, config.prompt_tokens)
         names, trained = tuple(data.chosen(config.tasks)), data.hparams["segments"]
         if number == 0:
             first = (names, trained)
@@ -159,7 +162,7 @@ def planned(config: Namespace, options: TuningOptions) -> Plan:
     slots = config.segments or trained
     paths = tuple(config.ckpt_path)
     family_options = dict(config.family_options or {})
-    run = (config.precision, config.width, family_options, tuple(config.budgets), config.engine)
+    run = (config.precision, config.width, family_options, tuple(config.budgets), config.engine, config.prompt_tokens)
     return Plan(paths, names, tuner_names(config.tuners), config.seeds, slots, options, *run)
 
 

@@ -60,7 +60,9 @@ def main(args: list[str]) -> None:
     for path, prompts in zip(config.ckpt_path, folders, strict=True):
         if located(path).exists() and not prompts.is_dir():
             raise NotFoundError(f"--prompts: {prompts}, for {path}, is no folder. Name one that a run has left.")
-        places.append(opened(path, prompts, config.tasks, config.precision, config.family_options))
+        places.append(
+            opened(path, prompts, config.tasks, config.precision, config.prompt_tokens, config.family_options)
+        )
     check_places(places)
     engine = make_engine(config.engine, config.workers, config.width, config.step_timeout)
     request, again = StopRequest(), "python -m pdt_lightning.transfer " + shlex.join(args)

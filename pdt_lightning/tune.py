@@ -106,7 +106,7 @@ def _tune(args: list[str], config: Namespace) -> None:
                 check_prompt(prompts[subject.task.id].prompt, subject, data.hparams["segments"])
             except UserError as error:
                 raise UserError(f"--prompts={config.prompts}: {error}") from error
-    policy = Policy.of(module, config.precision)
+    policy = Policy.of(module, config.precision, config.prompt_tokens)
     # What is played is kept, so that the same command with --out goes on: after a stop, or with more rounds.
     journals = folder / "journal" if options.rounds or options.verdict_episodes else None
     slots, request = data.hparams["segments"], StopRequest()

@@ -91,8 +91,10 @@ def test_two_nodes_train_the_same_weights_in_one_folder(tmp_path, one):
     assert all(torch.allclose(weights[0][name], weights[1][name], atol=1e-5) for name in weights[0])
 
 
-def test_two_ranks_draw_tasks_by_the_same_sensitivity_as_one(tmp_path):
-    flags = ["--data.task_sampling=sensitivity", "--tuning.every_n_epochs=0", "--tuning.oracle_candidates=0"]
+@pytest.mark.parametrize("by", ["sensitivity", "success"])
+def test_two_ranks_draw_tasks_by_the_same_measurements_as_one(tmp_path, by):
+    flags = [f"--data.task_sampling={by}", "--tuning.every_n_epochs=0", "--tuning.oracle_candidates=0"]
+    flags += ["--tuning.engine=tests.guests.Lucky"] if by == "success" else []
     fit(tmp_path / "alone", *flags)
     fit(tmp_path / "both", *flags, *TWO)
     alone, both = (
@@ -101,7 +103,8 @@ def test_two_ranks_draw_tasks_by_the_same_sensitivity_as_one(tmp_path):
     )
     states = [one["MultiTaskDataModule"]["task_sampling"] for one in (alone, both)]
     assert states[0]["epoch"] == states[1]["epoch"] == 1
-    assert states[0]["sensitivities"] == pytest.approx(states[1]["sensitivities"], abs=1e-5)
+    assert states[0]["weights"] == pytest.approx(states[1]["weights"], abs=1e-5)
+    assert states[0].get("posterior") == states[1].get("posterior")
     weights = alone["state_dict"]
     assert all(torch.allclose(weights[name], both["state_dict"][name], atol=1e-5) for name in weights)
 

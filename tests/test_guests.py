@@ -172,6 +172,8 @@ def test_a_run_trains_a_transformer_of_a_users_and_goes_on_with_it_on_two_ranks(
     assert "--model.transformer=tests.guests.Reactive, now pdt" in refused.stderr
     command("tune", f"--ckpt_path={checkpoint}", f"--out={tmp_path / 'tuned'}", "--tasks=[point/03]", "--workers=1")
     assert json.loads((tmp_path / "tuned" / "summary.json").read_text())["tasks"]["point/03"]["tuned"]
+    refused = command("tune", f"--ckpt_path={checkpoint}", "--prompt_tokens=3", check=False)
+    assert "--prompt_tokens=3: the transformer tests.guests.Reactive cannot merge" in refused.stderr
     policy = pdt_lightning.load(checkpoint, prompt=folder / "prompts" / "point" / "03.safetensors")
     policy.reset()
     assert policy.act(np.zeros(2, np.float32)).shape == (2,)

@@ -171,15 +171,17 @@ def test_stopped_and_resumed_equals_never_stopped(tmp_path, uninterrupted, momen
     assert not (folder / "run" / "version_0" / "journal").exists()
 
 
-def test_tasks_are_drawn_by_sensitivity_as_if_it_had_never_stopped(tmp_path):
-    """Stopped in an epoch whose sensitivities were measured before, and killed before they are measured again."""
-    flags = ["--data.task_sampling=sensitivity", "--tuning.every_n_epochs=0", "--tuning.oracle_candidates=0"]
+@pytest.mark.parametrize("by", ["sensitivity", "success"])
+def test_tasks_are_drawn_by_what_was_measured_as_if_it_had_never_stopped(tmp_path, by):
+    """Stopped in an epoch for which it was measured before, and killed before it is measured again."""
+    flags = [f"--data.task_sampling={by}", "--tuning.every_n_epochs=0", "--tuning.oracle_candidates=0"]
+    flags += ["--tuning.engine=tests.guests.Lucky"] if by == "success" else []
     wholly = tmp_path / "whole"
     fit(wholly, *flags)
     expected = left(wholly)
     state = expected[0]["MultiTaskDataModule"]["task_sampling"]
     assert state["epoch"] == 2
-    assert len(set(state["sensitivities"])) == 13
+    assert len(set(state["weights"])) == 13 if by == "sensitivity" else len(set(state["weights"])) > 1
     main = curves(wholly)[0]
     assert [step for step, _ in main["train_share/point/00"]] == [3, 6]
     assert sum(main[name][1][1] for name in main if name.startswith("train_share/")) == pytest.approx(1)

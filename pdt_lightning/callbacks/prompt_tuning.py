@@ -25,7 +25,7 @@ from pdt_lightning.results import report
 from pdt_lightning.results.videos import film_results, log_films
 from pdt_lightning.rollouts.engine import RolloutEngine, StepTimeout, Width, Workers
 from pdt_lightning.rollouts.engines import engine_class, make_engine
-from pdt_lightning.rollouts.policy import Policy, Precision
+from pdt_lightning.rollouts.policy import Policy, Precision, PromptTokens, check_prompt_tokens
 from pdt_lightning.tuning.journal import forget
 from pdt_lightning.tuning.memory import PhaseMemory
 from pdt_lightning.tuning.objective import check_objective
@@ -33,6 +33,9 @@ from pdt_lightning.tuning.on_ranks import tune_on_ranks
 from pdt_lightning.tuning.options import TuningOptions
 from pdt_lightning.tuning.result import TaskResult
 from pdt_lightning.tuning.subject import Subject, subjects_of
+
+# Of the options, besides those of `TuningOptions`, those that `tune` takes as its defaults.
+SAVED = ("tasks", "validation_tasks", "engine", "workers", "step_timeout", "width", "precision", "prompt_tokens")
 
 
 class PromptTuning(lightning.Callback):
@@ -56,6 +59,8 @@ class PromptTuning(lightning.Callback):
         width: rows in a forward pass. It decides the last bits of the results; the number of workers and ranks does
             not.
         precision: of the transformer in rollouts: `32-true`, or `bf16-true`, which is faster where the hardware has it.
+        prompt_tokens: tokens that a rollout remembers of a prompt, each the mean of neighbouring ones; fewer than a
+            step has cost return. Null: all.
         progress: show a bar with the time left.
         **options: see `TuningOptions`.
     """
@@ -71,6 +76,7 @@ class PromptTuning(lightning.Callback):
         step_timeout: StepTimeout | None = 300.0,
         width: Width = 8,
         precision: Precision = "32-true",
+        prompt_tokens: PromptTokens | None = None,
         progress: bool = True,
         **options: Any,
     ):
@@ -83,9 +89,8 @@ class PromptTuning(lightning.Callback):
         self.memory = PhaseMemory(remembered, self.options.seed)
         engine_class(engine)
         self.engine, self.workers = engine, workers
-        self.step_timeout = step_timeout
-        self.width = width
-        self.precision = precision
+        self.step_timeout, self.width = step_timeout, width
+        self.precision, self.prompt_tokens = precision, prompt_tokens
         self.progress = progress
         self.folder: Path | None = None  # where results are written; None: the trainer's log_dir
         self.request: StopRequest | None = None  # may end a phase between two blocks of rollouts
@@ -94,7 +99,7 @@ class PromptTuning(lightning.Callback):
         self.final_update = -1  # update after which the last phase, with its oracle, was run
         self._monitoring: list[lightning.Callback] = []  # callbacks that monitor a number of a phase
         self._to_be_saved = False  # whether the newest phase is missing in the last validation's checkpoint
-        self._engine: RolloutEngine | None = None
+        self.player: RolloutEngine | None = None
         self._subjects: list[Subject] = []
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
@@ -105,10 +110,12 @@ class PromptTuning(lightning.Callback):
                 "PromptTuning needs a MultiTaskDataModule: Trainer(...).fit(LitPDT(...), MultiTaskDataModule(...))."
             )
         self.check(data)
+        if self.prompt_tokens is not None:
+            check_prompt_tokens(pl_module.model, self.prompt_tokens)  # type: ignore[arg-type]
         self._subjects = self.subjects(data)
         check_objective(self.options.objective, self._subjects)
         self._monitoring = only_after_a_phase(trainer, lambda: self.last_update == trainer.global_step)
-        self._engine = make_engine(self.engine, self.workers, self.width, self.step_timeout, trainer.num_devices)
+        self.player = make_engine(self.engine, self.workers, self.width, self.step_timeout, trainer.num_devices)
 
     def check(self, data: MultiTaskDataModule) -> None:
         """Refuse tasks that the data do not have.
@@ -193,8 +200,8 @@ class PromptTuning(lightning.Callback):
 
     def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
         """End the worker processes."""
-        if self._engine is not None:
-            self._engine.close()
+        if self.player is not None:
+            self.player.close()
 
     def on_exception(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
@@ -214,7 +221,8 @@ class PromptTuning(lightning.Callback):
             self.memory.begin(phase)
         folder = self._run_folder(trainer)
         with saved_weights(trainer, module, self):
-            results = self._tuned(data, module, phase, final, folder)
+            policy = everywhere(lambda: self._policy(module))
+            results = self._tuned(data, policy, phase, final, folder)
             if not results:
                 raise RuntimeError(
                     "All tasks were given up, as said above: there is nothing to report. Mend their environment "
@@ -227,21 +235,20 @@ class PromptTuning(lightning.Callback):
                 self.final_update = trainer.global_step
             # What rank 0 alone does, the writing, is reported to all, so that a full disk ends the run everywhere.
             at = folder if trainer.is_global_zero else None
-            everywhere(lambda: self._write(at, results, phase, epoch, trainer, final) if at else None)
+            everywhere(lambda: self._write(at, results, policy, phase, epoch, trainer, final) if at else None)
         return report.metrics(results)
 
     def _tuned(
-        self, data: MultiTaskDataModule, module: LitPDT, phase: int, final: bool, folder: Path | None
+        self, data: MultiTaskDataModule, policy: Policy, phase: int, final: bool, folder: Path | None
     ) -> list[TaskResult]:
         for subject in self._subjects:
             subject.remembered[:] = self.memory.told.get(subject.task.id, [])
-        assert self._engine is not None
-        policy = everywhere(lambda: self._policy(module))
+        assert self.player is not None
         journals = folder / "journal" if folder else None
         return tune_on_ranks(
             policy,
             self._subjects,
-            self._engine,
+            self.player,
             self.options,
             data.hparams["segments"],
             phase,
@@ -252,12 +259,19 @@ class PromptTuning(lightning.Callback):
         )
 
     def _write(
-        self, folder: Path, results: Sequence[TaskResult], phase: int, epoch: int, trainer: Any, final: bool
+        self,
+        folder: Path,
+        results: Sequence[TaskResult],
+        policy: Policy,
+        phase: int,
+        epoch: int,
+        trainer: Any,
+        final: bool,
     ) -> None:
         options, subjects = self.options, self._subjects
         write_and_show(folder, results, subjects, options, trainer, phase, epoch, final)
         if final and options.videos:
-            slots, policy = trainer.datamodule.hparams["segments"], self._policy(trainer.lightning_module)
+            slots = trainer.datamodule.hparams["segments"]
             films = film_results(
                 folder / "videos", results, subjects, options, slots, phase, policy, self.width, self.progress
             )
@@ -265,17 +279,16 @@ class PromptTuning(lightning.Callback):
                 log_films(board, films, trainer.global_step)
 
     def _policy(self, module: Any) -> Policy:
-        return Policy(frozen_copy(module), int(module.hparams["context_steps"]), self.precision)
+        return Policy(frozen_copy(module), int(module.hparams["context_steps"]), self.precision, self.prompt_tokens)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values: where the phases stand, and the options, which `tune` takes as its defaults."""
-        names = ("tasks", "validation_tasks", "engine", "workers", "step_timeout", "width", "precision")
         return {
             "phases": self.phases,
             "last_update": self.last_update,
             "final_update": self.final_update,
             "memory": self.memory.state_dict(),
-            "options": plain({**dataclasses.asdict(self.options), **{name: getattr(self, name) for name in names}}),
+            "options": plain({**dataclasses.asdict(self.options), **{name: getattr(self, name) for name in SAVED}}),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from pdt_lightning.core.errors import UserError
 from pdt_lightning.model import checkpoints
 from pdt_lightning.model.exported import tuning_options
 from pdt_lightning.rollouts.engine import StepTimeout, Width, Workers
-from pdt_lightning.rollouts.policy import Precision
+from pdt_lightning.rollouts.policy import Precision, PromptTokens
 
 ASKS = ("-h", "--help", "--print_config")  # for something else than to run the command
 BEFORE_GUESTS = ("features", "reward_model", "exploration", "credit")  # which versions before 0.2 kept beside the tuner
@@ -50,6 +50,17 @@ def add_playing(parser: Explaining) -> None:
     )
     add("--width", type=Width, default=8, help="How many rows a forward pass has.")
     add("--precision", type=Precision, default="32-true", help="The precision of the transformer in rollouts.")
+    add_prompt_tokens(parser)
+
+
+def add_prompt_tokens(parser: Explaining) -> None:
+    """Add the option that says how many tokens are remembered of a prompt."""
+    parser.add_argument(
+        "--prompt_tokens",
+        type=PromptTokens | None,
+        default=None,
+        help="How many tokens a rollout remembers of a prompt, each the mean of neighbouring ones. Null means all.",
+    )
 
 
 def add_engine(parser: Explaining) -> None:

@@ -25,7 +25,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 
-from pdt_lightning.callbacks import PromptTuning
+from pdt_lightning.callbacks import PromptTuning, TaskSuccess
 from pdt_lightning.callbacks.board import SaveAndShowConfig
 from pdt_lightning.callbacks.interruption import Best, Interruption, WholeFiles
 from pdt_lightning.callbacks.progress import ProgressLines
@@ -172,9 +172,12 @@ class RunCLI(RunOptions):
                     "goes on with one. Give one of them."
                 )
             checkpoints.start_from(self.model, self.config.init_from)
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]  # as above
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # as above
+        for callback in list(callbacks):
             if isinstance(callback, PromptTuning):
                 callback.check(data)
+                if data.task_sampling.name == "success":
+                    callbacks.insert(callbacks.index(callback) + 1, TaskSuccess(callback))
         self.check_monitors()
         check_writable("--trainer.default_root_dir", self.home)
 

@@ -78,6 +78,7 @@ class Plan:
         family_options: in place of those that the checkpoints were trained with.
         evaluate_after: rollouts after which recommendations are judged, besides all of them.
         engine: what plays, in each worker process.
+        prompt_tokens: how many are remembered of a prompt in a rollout; None: all.
 
     Raises:
         UserError: naming the option that is out of range.
@@ -94,6 +95,7 @@ class Plan:
     family_options: dict[str, Any] = field(default_factory=dict)
     evaluate_after: tuple[int, ...] = BUDGETS
     engine: str = "pool"
+    prompt_tokens: int | None = None
 
     def __post_init__(self) -> None:
         check_range("`comparison.seeds`", self.seeds, 1, 10_000)
@@ -196,8 +198,9 @@ def claim_folder(folder: Path, plan: Plan) -> None:
     if not file.is_file():
         write_atomically(file, json.dumps(described, indent=1) + "\n")
         return
-    # Earlier versions did not write the first three.
-    saved_plan = {"family_options": {}, "after": list(BUDGETS), "engine": "pool", **json.loads(file.read_text())}
+    # Earlier versions did not write these.
+    earlier: dict[str, Any] = {"family_options": {}, "after": list(BUDGETS), "engine": "pool", "prompt_tokens": None}
+    saved_plan = {**earlier, **json.loads(file.read_text())}
     different = [name for name in described if name != "options" and saved_plan.get(name) != described[name]]
     different += [
         name for name, value in described["options"].items() if saved_plan.get("options", {}).get(name) != value

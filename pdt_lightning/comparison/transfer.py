@@ -58,7 +58,12 @@ class Place:
 
 
 def opened(
-    path: str, prompts: Path, tasks: Sequence[str] | None, precision: str, family_options: Mapping[str, Any] | None
+    path: str,
+    prompts: Path,
+    tasks: Sequence[str] | None,
+    precision: str,
+    prompt_tokens: int | None,
+    family_options: Mapping[str, Any] | None,
 ) -> Place:
     """A checkpoint and its prompts.
 
@@ -67,6 +72,7 @@ def opened(
         prompts: folder of saved prompts.
         tasks: ids of held-out tasks; None: all.
         precision: of the transformer.
+        prompt_tokens: see `Policy`.
         family_options: in place of those that it was trained with.
 
     Raises:
@@ -76,7 +82,7 @@ def opened(
     names = data.chosen(tasks)
     found = saved_prompts(prompts, names)
     data.prepare_candidates()
-    policy = Policy.of(module, precision)
+    policy = Policy.of(module, precision, prompt_tokens)
     return Place(path, policy, subjects_of(data, names), found, data.hparams["segments"])
 
 

@@ -51,7 +51,8 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
     Fine-tuning alone, whose policies are many and soon played, begins again.
     """
     path, family_options = plan.checkpoints[job.checkpoint], json.dumps(plan.family_options)
-    policy, subjects, objectives = _opened(path, plan.tasks, plan.precision, family_options, plan.options.objective)
+    how = (plan.precision, plan.prompt_tokens)
+    policy, subjects, objectives = _opened(path, plan.tasks, how, family_options, plan.options.objective)
     notes = folder / "journal" / job.file(folder).stem
     engine = make_engine(plan.engine, 0, plan.width)
     try:
@@ -70,12 +71,12 @@ def work(plan: Plan, job: Job, folder: Path, on_rollouts: Callable[[int], object
 
 @functools.lru_cache(maxsize=1)
 def _opened(
-    path: str, tasks: tuple[str, ...], precision: str, family_options: str, objective: Option
+    path: str, tasks: tuple[str, ...], how: tuple[str, int | None], family_options: str, objective: Option
 ) -> tuple[Policy, list[Subject], dict[str, Objective]]:
     module, data = load(path, json.loads(family_options))
     data.prepare_candidates()
     subjects = subjects_of(data, tasks)
-    return Policy.of(module, precision), subjects, {subject.task.id: decide(objective, subject) for subject in subjects}
+    return Policy.of(module, *how), subjects, {subject.task.id: decide(objective, subject) for subject in subjects}
 
 
 def _cells(plan: Plan, subjects: Sequence[Subject]) -> list[tuple[int, Subject]]:

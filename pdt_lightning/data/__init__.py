@@ -2,8 +2,8 @@
 
 Experts make demonstrations (`collect.py`; `practice.py` trains experts), and Minari keeps them (`minari.py`). They are
 converted to memory-mapped files (`mapped.py`) and opened as `episodes.py`, cut into `windows.py` and `segments.py`,
-drawn into `batches.py`, whose tasks `task_sampling.py` chooses, and served by `datamodule.py`. To add an importer of
-published files, write one beside `prompt_dt.py`.
+drawn into `batches.py`, whose tasks `task_sampling.py` chooses, which may follow `success_posterior.py`, and served by
+`datamodule.py`. To add an importer of published files, write one beside `prompt_dt.py`.
 
 `Statistics` (`normalisation.py`) is what states and actions are normalised by; the model applies it (`model/pdt.py`).
 `facts.py` decides horizon, target and scale of a task that leaves them open. `checks.py` refuses data that will not do,

@@ -52,8 +52,9 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         segments: `J`, segments in a prompt.
         segment_steps: `H`, consecutive steps in a segment.
         prompt_sampling: in training, `uniform` over all windows or, as in the public code, the `tail` of an episode.
-        task_sampling: `uniform`, or `sensitivity`: after the first epoch, tasks whose actions depend more on their
-            prompts are trained on more often.
+        task_sampling: `uniform`; or, after the first epoch, `sensitivity`: tasks whose actions depend more on their
+            prompts are trained on more often; or `success`: those whose success, in four rollouts of each before every
+            epoch, is nearer to one half.
         use_expert_actions: learn the noise-free expert actions where the demonstrations carry them, else the executed
             ones.
         batch_size: windows or chunks in an update, over all ranks.
@@ -250,7 +251,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
     def batch(self, update: int, rank: int = 0, world_size: int = 1) -> Batch:
         """This rank's share of the global batch of one update; sample i of it depends on (seed, update, i) alone.
 
-        Where tasks are drawn by sensitivity, it depends on what was measured at the end of the epoch before too.
+        Where tasks are not drawn uniformly, it depends on what was measured at the end of the epoch before too.
         """
         size, seed = self.hparams["batch_size"], self.hparams["seed"]
         u = generator(seed, "batch", update).random((size, 1 + self.hparams["segments"]))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from pdt_lightning.core.ranges import number
 
 Attention = Literal["published", "window"]
-TaskSamplingName = Literal["uniform", "sensitivity"]
+TaskSamplingName = Literal["uniform", "sensitivity", "success"]
 # More can only be a slip.
 if TYPE_CHECKING:
     Count = int

@@ -147,12 +147,12 @@ class LitPDT(lightning.LightningModule):
                 f"LitPDT has attention={self.hparams['attention']}, MultiTaskDataModule {data.hparams['attention']}: "
                 "give both the same, since the data decide how long the rows are that the model trains on."
             )
-        check_task_sampling(data, self.hparams["use_prompt"])
         if self.trainer.precision in ("bf16-true", "16-true"):
             # Lightning would round states, actions and returns before they are normalised; the model rounds them
             # afterwards.
             self.trainer.precision_plugin.convert_input = _unchanged  # type: ignore[method-assign,assignment]
         if stage == "fit":
+            check_task_sampling(data, self.hparams["use_prompt"])
             if not self.keeps_statistics:
                 self.model.set_statistics(data.statistics)
             fit_strategy(self.trainer, self.model)

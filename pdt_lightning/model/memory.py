@@ -1,7 +1,8 @@
 """What a rollout remembers of its past, for each form of attention.
 
 Both take the tokens of a new step and return the hidden state at the last of them. It equals the result of one pass
-over the last `K` steps or, in window form, over the whole episode. Shapes as in `transformer.py`.
+over the last `K` steps or, in window form, over the whole episode; with `prompt_tokens`, of prompts with as many
+tokens, which `compressed.py` has merged. Shapes as in `transformer.py`.
 """
 
 from typing import Protocol
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pdt_lightning.model.compressed import log_counts, means
 from pdt_lightning.model.folded import FoldedTransformer, missing
 from pdt_lightning.model.transformer import CausalTransformer, Prefix, Window
 
@@ -26,11 +28,24 @@ class Recent:
 
     Args:
         transformer: frozen.
-        prefix: of the prompts.
+        prompts: `(B, P, D)` embedded tokens.
+        valid: `(B, P)` bool, False on padding; None: no padding.
         tokens: how many the context holds at most.
+        members: `groups` of the prompts' tokens to merge; None: each stands for itself.
     """
 
-    def __init__(self, transformer: CausalTransformer, prefix: Prefix, tokens: int):
+    def __init__(
+        self,
+        transformer: CausalTransformer,
+        prompts: Tensor,
+        valid: Tensor | None,
+        tokens: int,
+        members: Tensor | None = None,
+    ):
+        prefix = transformer.prefix(prompts, valid)
+        if members is not None:
+            layers = [(means(members, keys), means(members, values)) for keys, values in prefix.layers]
+            prefix = Prefix(layers, None, log_counts(members))
         self.transformer, self.prefix, self.limit = transformer, prefix, tokens
         self._tokens: Tensor | None = None
 
@@ -50,28 +65,40 @@ class Rolling:
         prompts: `(B, P, D)` embedded tokens.
         valid: `(B, P)` bool, False on padding; None: no padding.
         window: how far back a token attends.
+        members: `groups` of the prompts' tokens to merge; None: each stands for itself.
     """
 
-    def __init__(self, transformer: FoldedTransformer, prompts: Tensor, valid: Tensor | None, window: Window):
+    def __init__(
+        self,
+        transformer: FoldedTransformer,
+        prompts: Tensor,
+        valid: Tensor | None,
+        window: Window,
+        members: Tensor | None = None,
+    ):
         self.folded, self.window = transformer, window
         # One step more than the window: an action is added together with the next step, and it still attends to the
         # oldest step of its own window.
         self.capacity = (window.steps + 1) * window.tokens_per_step
-        room = self.capacity + missing(prompts.shape[1] + self.capacity)
-        self.past = [
-            functional.pad(inputs, (0, 0, 0, room))
-            for _, inputs in transformer.layers(prompts, transformer.causal(prompts.shape[1], valid))
-        ]
+        layers = [inputs for _, inputs in transformer.layers(prompts, transformer.causal(prompts.shape[1], valid))]
+        if members is not None:
+            layers = [means(members, inputs) for inputs in layers]
+        room = self.capacity + missing(layers[0].shape[1] + self.capacity)
+        self.past = [functional.pad(inputs, (0, 0, 0, room)) for inputs in layers]
         self.count = 0
         # Number of the token in each place of the ring; a number never reached is never attended to.
         self.token_numbers = torch.full((room,), 2**60, device=prompts.device)
-        self.prompt_padding = ~(
-            torch.ones(1, prompts.shape[1], dtype=torch.bool, device=prompts.device) if valid is None else valid
-        )
+        # (B or 1, P), what is added to the scores of the prompt's tokens.
+        if members is not None:
+            self.prompt_mask = log_counts(members).to(self.folded.dtype)
+        elif valid is not None:
+            self.prompt_mask = self.folded.mask(~valid)
+        else:
+            self.prompt_mask = prompts.new_zeros(1, prompts.shape[1], dtype=self.folded.dtype)
 
     def extend(self, tokens: Tensor) -> Tensor:
         """Compute the new tokens alone: a step's, after the action of the step before."""
-        folded, count, before = self.folded, tokens.shape[1], self.prompt_padding.shape[1]
+        folded, count, before = self.folded, tokens.shape[1], self.prompt_mask.shape[1]
         new = torch.arange(self.count, self.count + count, device=tokens.device)
         first = (
             self.count + 1
@@ -82,8 +109,8 @@ class Rolling:
         per_step, query = self.window.tokens_per_step, new.repeat_interleave(folded.heads)[:, None]
         numbers = self.token_numbers
         outside = (numbers > query) | (query // per_step - numbers // per_step >= self.window.steps)
-        shape = (len(self.prompt_padding), len(outside), -1)
-        mask = folded.mask(torch.cat([self.prompt_padding[:, None].expand(shape), outside.expand(shape)], dim=-1))
+        shape = (len(self.prompt_mask), len(outside), -1)
+        mask = torch.cat([self.prompt_mask[:, None].expand(shape), folded.mask(outside).expand(shape)], dim=-1)
         x = tokens.to(folded.dtype)
         last = self.past[-1]
         for block, past in zip(folded.blocks, self.past, strict=True):

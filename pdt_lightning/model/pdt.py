@@ -10,6 +10,7 @@ from pdt_lightning.data.normalisation import Statistics
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.data.windows import Steps
 from pdt_lightning.model.actions import actions_of
+from pdt_lightning.model.compressed import groups
 from pdt_lightning.model.folded import FoldedTransformer
 from pdt_lightning.model.memory import Memory, Recent, Rolling
 from pdt_lightning.model.transformer import CausalTransformer, Prefix, Window
@@ -171,15 +172,29 @@ class PromptDecisionTransformer(nn.Module):
         """What `memory` and `encode` compute with, for whoever keeps it; None in a transformer of other blocks."""
         return FoldedTransformer(self.transformer)
 
-    def memory(self, prompt: Prompt, context_steps: int, folded: FoldedTransformer | None = None) -> Memory:
-        """An empty past behind prompts, for `act`; `folded` is the transformer's, where it is kept."""
+    def memory(
+        self,
+        prompt: Prompt,
+        context_steps: int,
+        folded: FoldedTransformer | None = None,
+        prompt_tokens: int | None = None,
+    ) -> Memory:
+        """An empty past behind prompts, for `act`.
+
+        Args:
+            prompt: `B` prompts.
+            context_steps: `K` of the published form.
+            folded: the transformer's, where it is kept.
+            prompt_tokens: as many are remembered of a prompt, see `compressed.py`; None, or no fewer than it has: all.
+        """
         tokens, valid = self._prompt_tokens(prompt)
+        members = None
+        if valid is not None and prompt_tokens is not None and prompt_tokens < tokens.shape[1]:
+            members = groups(valid, self.tokens_per_step, prompt_tokens)
         valid = _where_padded(valid)
         if self._window is not None:
-            return Rolling(folded or FoldedTransformer(self.transformer), tokens, valid, self._window)
-        return Recent(
-            self.transformer, self.transformer.prefix(tokens, valid), context_steps * self.tokens_per_step - 1
-        )
+            return Rolling(folded or FoldedTransformer(self.transformer), tokens, valid, self._window, members)
+        return Recent(self.transformer, tokens, valid, context_steps * self.tokens_per_step - 1, members)
 
     def act(
         self, memory: Memory, before: Tensor | None, returns_to_go: Tensor, states: Tensor, timestep: int

@@ -15,7 +15,6 @@ from pdt_lightning.core.distributed import attempt, gather
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.batches import Pool
-from pdt_lightning.data.task_sampling import shares_of
 from pdt_lightning.data.windows import context_windows
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.model.strategies import whole_model
@@ -76,12 +75,18 @@ def task_sensitivities(
 
 
 def check_task_sampling(data: Any, use_prompt: bool) -> None:
-    """Refuse to draw tasks by the sensitivity to prompts that the model does without.
+    """Refuse to draw tasks by the sensitivity to prompts that the model does without, or by rollouts of nobody.
 
     Raises:
-        UserError: naming both options.
+        UserError: naming the options.
     """
-    if data.hparams.get("task_sampling") == "sensitivity" and not use_prompt:  # a data module of one's own has no such
+    name = data.hparams.get("task_sampling")  # a data module of one's own has no such
+    if name == "success" and not data.task_sampling.has_player:
+        raise UserError(
+            "`data.task_sampling`=success needs rollouts of the training tasks: give the trainer the callback "
+            "TaskSuccess(tuning) after tuning=PromptTuning(...)."
+        )
+    if name == "sensitivity" and not use_prompt:
         raise UserError(
             "`data.task_sampling`=sensitivity follows how much prompts matter, but with `model.use_prompt`=False there "
             "are none. Take `data.task_sampling`=uniform."
@@ -98,7 +103,7 @@ def follow_sensitivity(trainer: Any, module: Any) -> None:
     data, epoch = trainer.datamodule, trainer.current_epoch
     sampling = getattr(data, "task_sampling", None)  # a data module of one's own draws as it likes
     # With `overfit_batches` the batches are the same in every epoch.
-    if sampling is None or trainer.overfit_batches or not sampling.is_due(epoch):
+    if sampling is None or sampling.name != "sensitivity" or trainer.overfit_batches or not sampling.is_due(epoch):
         return
     rng = generator(data.hparams["seed"], "prompt sensitivity", epoch)
     sizes = (data.hparams["segments"], data.hparams["context_steps"])
@@ -107,4 +112,4 @@ def follow_sensitivity(trainer: Any, module: Any) -> None:
     sampling.follow(found[0], epoch)
     names = [f"train_share/{task.id}" for task in data.training_tasks]
     for logger in trainer.loggers:
-        logger.log_metrics(dict(zip(names, shares_of(found[0]).tolist(), strict=True)), trainer.global_step)
+        logger.log_metrics(dict(zip(names, sampling.shares().tolist(), strict=True)), trainer.global_step)

@@ -21,10 +21,12 @@ class Prefix:
     Args:
         layers: for each block, keys and values, each `(B, heads, P, d)`.
         valid: `(B, P)` bool, False on padding; None: no padding.
+        log_counts: `(B or 1, P)` logarithm of how many tokens each stands for, see `compressed.py`; None: for itself.
     """
 
     layers: list[KeysValues]
     valid: Tensor | None
+    log_counts: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,8 @@ class Attention:
             given = given[:, None, None].expand(rows, self.pieces, piece, -1)
             allowed = torch.cat([given, allowed.expand(rows, -1, -1, -1)], dim=-1)
         self.forbidden = ~allowed[:, None]  # (B or 1, 1, pieces, queries, P + keys)
+        counted = None if prefix is None else prefix.log_counts
+        self.log_counts = None if counted is None else counted[:, None, None, None]
 
     def __call__(
         self, query: Tensor, key: Tensor, value: Tensor, prefix: KeysValues | None, wanted: slice, dropout: nn.Module
@@ -205,4 +209,6 @@ class Attention:
         return attended.flatten(2, 3)[:, :, : len(range(self.tokens)[wanted])]
 
     def _weights(self, scores: Tensor, wanted: slice, dropout: nn.Module) -> Tensor:
+        if self.log_counts is not None:
+            scores[..., : self.log_counts.shape[-1]] += self.log_counts
         return dropout(scores.masked_fill_(self.forbidden[:, :, :, wanted], float("-inf")).softmax(dim=-1))

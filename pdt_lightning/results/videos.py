@@ -24,7 +24,6 @@ from PIL import Image, ImageDraw, ImageFont
 from pdt_lightning.core.files import write_atomically
 from pdt_lightning.core.processes import METHOD, begin_in
 from pdt_lightning.core.terminal import progress_bar
-from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.rollouts.environment_cache import Environments
 from pdt_lightning.rollouts.policy import Policy
 from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
@@ -136,9 +135,7 @@ def in_a_process(policy: Policy, examples: Sequence[Example], width: int, limit:
     context: Any = multiprocessing.get_context(METHOD)
     receiver, sender = context.Pipe(duplex=False)
     # Pickled here, so that tensors travel as bytes and not as shared files, of which there are only so many.
-    job = pickle.dumps(
-        (copy.deepcopy(policy.model).cpu(), policy.context_steps, policy.precision, list(examples), width)
-    )
+    job = pickle.dumps((copy.deepcopy(policy.model).cpu(), policy.settings, list(examples), width))
     child = context.Process(target=_child, args=(sender, job, dict(os.environ)), daemon=True)
     child.start()
     sender.close()
@@ -163,23 +160,20 @@ def _child(sender: Connection, job: bytes, environment: Mapping[str, str]) -> No
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         os.environ.setdefault("MUJOCO_GL", "egl")  # read when MuJoCo is imported, which nothing has done here yet
     try:
-        model, context_steps, precision, examples, width = pickle.loads(job)
-        sender.send(film(model, context_steps, precision, examples, width))
+        model, settings, examples, width = pickle.loads(job)
+        sender.send(film(Policy(model.eval(), *settings), examples, width))
     except Exception as error:  # whatever a renderer raises
         sender.send(f"{type(error).__name__}: {error}".splitlines()[0])
     os._exit(0)  # what OpenGL contexts say while an interpreter shuts down is of no use to anybody
 
 
-def film(
-    model: PromptDecisionTransformer, context_steps: int, precision: str, examples: Sequence[Example], width: int
-) -> bytes:
+def film(policy: Policy, examples: Sequence[Example], width: int) -> bytes:
     """Play the episodes before a camera, and make a GIF of them.
 
     Raises:
         RuntimeError: if an episode fails, its renderer included.
     """
     cameras = Cameras()
-    policy = Policy(model.eval(), context_steps, precision)
     outcomes = rollout(policy, [example.row for example in examples], max(width, len(examples)), cameras)
     for outcome in outcomes:
         if outcome.failed:

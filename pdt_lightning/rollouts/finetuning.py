@@ -55,4 +55,4 @@ def finetuned(
             ((errors * batch.context.mask.to(device)).sum() / batch.steps).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
             optimizer.step()
-    return Policy(model.eval().requires_grad_(False), policy.context_steps, policy.precision)
+    return Policy(model.eval().requires_grad_(False), *policy.settings)

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
@@ -10,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdt_lightning.core.errors import check_choice
+from pdt_lightning.core.errors import UserError, check_choice, check_range
+from pdt_lightning.core.ranges import number
 from pdt_lightning.data.segments import Prompt
 from pdt_lightning.data.windows import Steps
 from pdt_lightning.model.folded import FoldedTransformer
@@ -20,11 +22,16 @@ from pdt_lightning.model.sensitivity import prompt_sensitivity
 if TYPE_CHECKING:
     from pdt_lightning.model.lit_pdt import LitPDT
 
+    PromptTokens = int
+else:
+    PromptTokens = number(int, 1)
+
 # In a forward pass: so many tokens' activations stay in a processor's cache, and in memory that is not handed back each
 # time.
 BLOCK_TOKENS = 1800
 Precision = Literal["32-true", "bf16-true"]
 PRECISIONS = {"32-true": torch.float32, "bf16-true": torch.bfloat16}
+Settings = tuple[int, str, int | None]  # context steps, precision, prompt tokens
 
 
 def dtype_of(precision: str) -> torch.dtype:
@@ -37,6 +44,27 @@ def dtype_of(precision: str) -> torch.dtype:
     return PRECISIONS[precision]
 
 
+def check_prompt_tokens(model: PromptDecisionTransformer, tokens: int) -> None:
+    """Refuse to merge the tokens of prompts where the transformer cannot.
+
+    One of the user's own can if its blocks are ours, or if its `memory` takes `prompt_tokens`.
+
+    Raises:
+        UserError: naming the option.
+    """
+    check_range("`tuning.prompt_tokens`", tokens, 1)
+    kind = type(model)
+    if kind.memory is PromptDecisionTransformer.memory:
+        able = model.folded() is not None
+    else:
+        able = "prompt_tokens" in inspect.signature(kind.memory).parameters
+    if not able:
+        raise UserError(
+            f"`tuning.prompt_tokens`={tokens}: the transformer {kind.__module__}.{kind.__qualname__} cannot merge the "
+            "tokens of its prompts. Leave the option out, or let its method `memory` take `prompt_tokens`."
+        )
+
+
 class Policy:
     """Acts in `B` episodes at once, each with a prompt of its own.
 
@@ -45,24 +73,40 @@ class Policy:
         context_steps: `K` of the published form; in window form the model's own holds.
         precision: of the transformer's blocks. `32-true`; `bf16-true`, about twice as fast on CPUs that have it and on
             GPUs, with actions that differ by a few thousandths.
+        prompt_tokens: as many tokens are remembered of a prompt while episodes are played, see `model/compressed.py`;
+            None: all. What the transformer is asked without a rollout, it is asked behind whole prompts.
 
     Raises:
-        UserError: on another precision.
+        UserError: on another precision, or where the transformer cannot merge tokens.
     """
 
-    def __init__(self, model: PromptDecisionTransformer, context_steps: int, precision: str = "32-true"):
+    def __init__(
+        self,
+        model: PromptDecisionTransformer,
+        context_steps: int,
+        precision: str = "32-true",
+        prompt_tokens: int | None = None,
+    ):
         wanted = dtype_of(precision)
+        if prompt_tokens is not None:
+            check_prompt_tokens(model, prompt_tokens)
         if (model.head.weight.dtype, next(model.transformer.parameters()).dtype) != (torch.float32, wanted):
             model = copy.deepcopy(model).float()
             model.transformer.to(wanted)
         self.model = model
-        self.context_steps, self.precision = context_steps, precision
+        self.context_steps, self.precision, self.prompt_tokens = context_steps, precision, prompt_tokens
         self.threads = torch.get_num_threads()
 
     @classmethod
-    def of(cls, module: "LitPDT", precision: str = "32-true") -> "Policy":
+    def of(cls, module: "LitPDT", precision: str = "32-true", prompt_tokens: int | None = None) -> "Policy":
         """The policy of a trained module, whose model is frozen."""
-        return cls(module.model.eval().requires_grad_(False), int(module.hparams["context_steps"]), precision)
+        frozen = module.model.eval().requires_grad_(False)
+        return cls(frozen, int(module.hparams["context_steps"]), precision, prompt_tokens)
+
+    @property
+    def settings(self) -> Settings:
+        """With the model, what makes the same policy again: `Policy(model, *settings)`."""
+        return self.context_steps, self.precision, self.prompt_tokens
 
     @torch.inference_mode()
     def reset(self, prompts: Prompt, targets: np.ndarray, scales: np.ndarray) -> None:
@@ -74,7 +118,8 @@ class Policy:
             scales: `(B,)` return scale of each row's task.
         """
         self._precise = prompts.states.dtype  # of the task's states
-        self._memory = self.model.memory(prompts.to(self._device), self.context_steps, self._folded)
+        merged = {} if self.prompt_tokens is None else {"prompt_tokens": self.prompt_tokens}  # not every guest takes it
+        self._memory = self.model.memory(prompts.to(self._device), self.context_steps, self._folded, **merged)
         self._scales = self._tensor(scales)
         self._next_return = self._tensor(targets) / self._scales
         self._actions: Tensor | None = None

@@ -81,7 +81,7 @@ class RolloutPool(RolloutEngine):
         if self._frozen is None or self._frozen[0] is not policy:
             on_cpu = policy.model.state_mean.device.type == "cpu"
             model = policy.model if on_cpu else copy.deepcopy(policy.model).cpu()
-            self._frozen = (policy, (pickle.dumps(model), policy.context_steps, policy.precision))
+            self._frozen = (policy, (pickle.dumps(model), policy.settings))
         return self._frozen[1]
 
     def _idle_worker(self) -> Worker:

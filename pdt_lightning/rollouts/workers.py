@@ -13,11 +13,11 @@ from torch import Tensor
 
 from pdt_lightning.core.processes import METHOD, begin
 from pdt_lightning.rollouts.environment_cache import Environments
-from pdt_lightning.rollouts.policy import Policy
+from pdt_lightning.rollouts.policy import Policy, Settings
 from pdt_lightning.rollouts.rollout import Outcome, Row, rollout
 
-# A policy as it travels: its model, pickled, so that tensors are bytes; context steps; precision.
-Frozen = tuple[bytes, int, str]
+# A policy as it travels: its model, pickled, so that tensors are bytes, and its settings.
+Frozen = tuple[bytes, Settings]
 
 multiprocessing.set_forkserver_preload([__name__])  # once, so that a program may have others loaded besides
 
@@ -124,7 +124,7 @@ def _serve(connection: Any, watch: Any, width: int) -> None:
     while True:
         frozen, block = pickle.loads(connection.recv_bytes())
         if frozen is not None:
-            policy = Policy(pickle.loads(frozen[0]).eval(), *frozen[1:])
+            policy = Policy(pickle.loads(frozen[0]).eval(), *frozen[1])
         assert policy is not None
         try:
             answer: list[Outcome] | str = rollout(policy, block, width, environments, watch)

@@ -16,7 +16,7 @@ from pdt_lightning.rollouts.rollout import Outcome, Rollout, Row
 
 
 class Journal:
-    """Outcomes on disk, found again by all that they depend on: the weights, the precision, the width, and the row.
+    """Outcomes on disk, found again by all they depend on: weights, how the policy plays, width and row.
 
     Each rank writes its own file and reads all files, so that a phase may go on with another number of ranks. A line
     that was cut short by a kill is left out.
@@ -28,9 +28,10 @@ class Journal:
     """
 
     def __init__(self, path: Path, policy: Policy, width: int):
-        digest = hashlib.blake2b(
-            f"{policy.precision} {policy.context_steps} {policy.model.window_steps} {width}".encode()
-        )
+        played = f"{policy.precision} {policy.context_steps} {policy.model.window_steps} {width}"
+        if policy.prompt_tokens is not None:
+            played += f" {policy.prompt_tokens}"
+        digest = hashlib.blake2b(played.encode())
         for name, values in policy.model.state_dict().items():
             digest.update(name.encode())
             digest.update(values.detach().float().cpu().contiguous().numpy().tobytes())

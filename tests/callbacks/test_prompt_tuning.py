@@ -11,8 +11,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pdt_lightning.callbacks import PromptTuning
+from pdt_lightning.core.errors import UserError
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.data.segments import Prompt
+from pdt_lightning.model import pdt
 from pdt_lightning.model.checkpoints import load, read
 from pdt_lightning.model.lit_pdt import LitPDT
 from tests.conftest import POINT, SMALL
@@ -265,3 +267,17 @@ def test_numpy_numbers_among_the_options_make_checkpoints_that_are_read(tmp_path
     options = next(state for name, state in saved["callbacks"].items() if name.startswith("PromptTuning"))["options"]
     assert options["rounds"] == 2
     assert load(tmp_path / "last.ckpt")[1].hparams["family_options"]["action_noise"] == 0.05
+
+
+def test_prompts_of_fewer_tokens_are_played_and_what_cannot_merge_them_trains_nothing(tmp_path, monkeypatch):
+    asked, groups = [], pdt.groups
+    monkeypatch.setattr(pdt, "groups", lambda *given: asked.append(given[2]) or groups(*given))
+    tuning = PromptTuning(prompt_tokens=3, **TUNING)
+    run(tmp_path, tuning, epochs=1)
+    assert set(asked) == {3}
+    assert tuning.state_dict()["options"]["prompt_tokens"] == 3
+    module = LitPDT(2, 2, 30, context_steps=5, **SMALL, transformer="tests.guests.Reactive")
+    trainer = lightning.Trainer(max_epochs=1, logger=False, callbacks=[PromptTuning(prompt_tokens=3, **TUNING)])
+    with pytest.raises(UserError, match=r"prompt_tokens`=3: the transformer tests.guests.Reactive cannot"):
+        trainer.fit(module, datamodule=MultiTaskDataModule(**POINT))
+    assert trainer.global_step == 0

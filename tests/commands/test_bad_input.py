@@ -99,7 +99,7 @@ OPTIONS = [
     option("--data.segment_steps=31", 3, "no episode has more than 30 steps"),
     option("--data.segment_steps=29", 3, "Lower --data.segment_steps", what="segments longer than what was collected"),
     option("--data.prompt_sampling=head", "tail", "choose one of uniform, tail"),
-    option("--data.task_sampling=success", "sensitivity", "choose one of uniform, sensitivity"),
+    option("--data.task_sampling=luck", "success", "choose one of uniform, sensitivity, success"),
     *also(
         ["--data.task_sampling=sensitivity"],
         option("--model.use_prompt=false", "true", "--data.task_sampling=sensitivity", "=uniform"),
@@ -146,6 +146,7 @@ OPTIONS = [
     option("--tuning.workers=-1", 0, "at least 0"),
     option("--tuning.workers=5000", 0, "at most 1,024"),
     option("--tuning.precision=16-true", "bf16-true", "choose one of 32-true, bf16-true"),
+    option("--tuning.prompt_tokens=0", 3, "at least 1"),
     option("--tuning.tasks=[point/3]", "[point/03]", "point/03, point/07, point/11", "Did you mean point/03?"),
     option("--tuning.tasks=[]", "[point/03]", "names no task"),
     option("--tuning.validation_tasks=[point/03]", "[point/00]", "point/03 is not a training task"),
@@ -370,6 +371,7 @@ TUNED = [
     option("--width=0", 8, "at least 1"),
     option("--workers=-1", 0, "at least 0"),
     option("--precision=8", "32-true", "choose one of"),
+    option("--prompt_tokens=0", 3, "at least 1"),
     option("--out={folder}/file/below", "{folder}/out", "{folder}/file is a file"),
     Wrong(
         "prompts with rounds",

@@ -122,7 +122,7 @@ def test_the_matrix_is_what_single_rollouts_say(runs, tmp_path, capsys):
     assert len(rows) == 6 * (6 + 1)
     pairs = {(row["from_checkpoint"], row["prompt_of"], row["checkpoint"], row["task"]): row for row in rows}
     prompt, _ = Prompt.load_with_origin(runs[1] / "prompts" / "point" / "07.safetensors")
-    place = opened(checkpoints(runs)[0], runs[0] / "prompts", None, "32-true", None)
+    place = opened(checkpoints(runs)[0], runs[0] / "prompts", None, "32-true", None, None)
     task = next(subject.task for subject in place.subjects if subject.task.id == "point/11")
     play = RolloutPool(0, 8).with_policy(place.policy)
     outcomes = play([Row(task, prompt, integer(0, "transfer", "point/11", n)) for n in range(3)])

@@ -10,9 +10,9 @@ from pdt_lightning.data.task_sampling import TaskSampling, balanced_tasks, share
 from tests.conftest import POINT
 
 
-def sampling(*sensitivities):
-    made = TaskSampling("sensitivity", len(sensitivities), 3)
-    made.follow(sensitivities, 1)
+def sampling(*weights):
+    made = TaskSampling("sensitivity", len(weights), 3)
+    made.follow(weights, 1)
     return made
 
 
@@ -73,3 +73,20 @@ def test_a_checkpoint_without_measurements_begins_uniformly(point_data):
     data = MultiTaskDataModule(**POINT, task_sampling="sensitivity")
     data.load_state_dict({"facts": {}})
     assert data.task_sampling.draw(0, 16).tolist() == balanced_tasks(0, 0, 16, 13).tolist()
+
+
+def test_by_success_tasks_near_one_half_are_drawn_more_often_and_what_is_known_goes_on_exactly():
+    made = TaskSampling("success", 3, 3)
+    assert np.array_equal(made.draw(4, 10), balanced_tasks(3, 40, 10, 3))  # nothing is known yet
+    made.follow_success([4.0, 2.0, 0.0], 4, 1)
+    # Beta(5, 1), Beta(3, 3) and Beta(1, 5): rates of 5/6, 1/2 and 1/6, and weights of 1/3, 1 and 1/3.
+    assert made.weights == pytest.approx([1 / 3, 1, 1 / 3])
+    assert made.shares() == pytest.approx([1 / 12 + 0.15, 1 / 12 + 0.45, 1 / 12 + 0.15])
+    again = TaskSampling("success", 3, 3)
+    again.load_state_dict(made.state_dict())
+    assert not again.is_due(1)
+    assert again.is_due(2)
+    for one in (made, again):
+        one.follow_success([1.0, 0.5, 2.0], 4, 2)
+    assert again.state_dict() == made.state_dict()
+    assert again.draw(5, 16).tolist() == made.draw(5, 16).tolist()

@@ -156,6 +156,18 @@ class Broken(Reactive):
         raise KeyError("segments")
 
 
+class Lucky(RolloutEngine):
+    """Plays nothing: what comes of an episode is decided by its task and its seed."""
+
+    def blocks(self, policy: Policy, rows: Sequence[Row]) -> Iterator[Played]:
+        """All at once."""
+        won = [float((row.seed + int(row.task.id[-2:])) % 5 < 2) for row in rows]
+        yield list(range(len(rows))), [Outcome(20 * success - 10, success, 10) for success in won]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class Backwards(RolloutEngine):
     """Plays one row after the other, the last one first; the first try of each seventh row of a list goes wrong."""
 

@@ -60,7 +60,12 @@ def test_other_weights_width_precision_prompt_or_seed_are_played(tmp_path, point
     with torch.no_grad():
         other.model.head.bias += 1e-3
     for n, (own, width) in enumerate(
-        [(Policy(other.model, 5), 8), (policy, 4), (Policy(point_module.model, 5, "bf16-true"), 8)]
+        [
+            (Policy(other.model, 5), 8),
+            (policy, 4),
+            (Policy(point_module.model, 5, "bf16-true"), 8),
+            (Policy(point_module.model, 5, prompt_tokens=3), 8),
+        ]
     ):
         player = Player(tmp_path / f"0_rank_{n + 1}.jsonl", own, width)
         player(rows[:1])
