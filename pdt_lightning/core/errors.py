@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Collection
 from difflib import get_close_matches
@@ -48,6 +49,9 @@ def command(name_of: Callable[[str], str] = str) -> Callable[[Callable[[list[str
         @functools.wraps(main)
         def run(args: list[str] | None = None) -> None:
             args = sys.argv[1:] if args is None else [str(arg) for arg in args]
+            in_threads = threading.excepthook
+            if "--debug" not in args:  # a logger's thread, say, whose error the main one meets too
+                threading.excepthook = lambda told: None if of_the_disk(told.exc_value) else in_threads(told)
             try:
                 main([arg for arg in args if arg != "--debug"])
             except LostRank as error:
@@ -67,6 +71,8 @@ def command(name_of: Callable[[str], str] = str) -> Callable[[Callable[[list[str
             except KeyboardInterrupt:
                 print("\nStopped.", file=sys.stderr, flush=True)
                 raise SystemExit(128 + signal.SIGINT) from None
+            finally:
+                threading.excepthook = in_threads
 
         return run
 
@@ -81,7 +87,7 @@ def is_the_users(error: Exception) -> bool:
     )
 
 
-def of_the_disk(error: BaseException) -> str:
+def of_the_disk(error: BaseException | None) -> str:
     """What is wrong with the disk, where an error comes of it, as sentences; else nothing.
 
     Libraries wrap such errors, and those of other processes arrive as text, so that the system's words are looked for.
@@ -92,7 +98,7 @@ def of_the_disk(error: BaseException) -> str:
     ''
     """
     named, chain = "", list[BaseException]()
-    link: BaseException | None = error
+    link = error
     while link is not None and link not in chain:
         chain.append(link)
         named = named or str(getattr(link, "filename", None) or "")
