@@ -133,7 +133,8 @@ def wrong(write: Write, run: Path, earlier: Path, place: Path, room: int, whole:
             faults.append(f"{name} of earlier results is another one")
     # All that is there under a name of its own is whole: the command goes on with it.
     again = place / "after"
-    code, more, files = played(write, run, again.rename(place / "left"), place, None, write.again)
+    begun = write.again if any(name.startswith("run/") for name in left) else ()
+    code, more, files = played(write, run, again.rename(place / "left"), place, None, begun)
     if code:
         faults.append(f"with room again it ended with {code}: {more[-600:]}")
     elif found(files) != found(whole):

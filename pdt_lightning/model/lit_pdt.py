@@ -22,7 +22,7 @@ from pdt_lightning.model.guests import check_options, make_transformer
 from pdt_lightning.model.learning_rate import begin_with, factor
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.model.sensitivity import check_task_sampling, follow_sensitivity
-from pdt_lightning.model.strategies import fit_strategy, shard, whole
+from pdt_lightning.model.strategies import fit_strategy, whole
 from pdt_lightning.model.validation import TaskError, Validation
 
 __all__ = ["LitPDT", "TaskError"]  # the metric too, by which best.ckpt is chosen
@@ -155,14 +155,10 @@ class LitPDT(lightning.LightningModule):
             check_task_sampling(data, self.hparams["use_prompt"])
             if not self.keeps_statistics:
                 self.model.set_statistics(data.statistics)
-            fit_strategy(self.trainer, self.model)
+            fit_strategy(self.trainer, self)
             if self.hparams["compile"]:
                 self.model.compile()
         self.validation = Validation(data.validation_names(), self.model)
-
-    def configure_model(self) -> None:
-        """Share out the weights, where the strategy does so."""
-        shard(self.trainer.strategy, self.model)
 
     def on_fit_start(self) -> None:
         """Take over the learning rate that a finder of Lightning's has just found; the schedule would lead back."""

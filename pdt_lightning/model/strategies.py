@@ -42,10 +42,8 @@ class FullySharded(ModelParallelStrategy):
         super().setup_environment()
 
 
-def shard(strategy: Any, model: PromptDecisionTransformer) -> None:
-    """Where the strategy is `FullySharded`, leave a share of each weight here."""
-    if not isinstance(strategy, FullySharded):
-        return
+def shard(strategy: FullySharded, model: PromptDecisionTransformer) -> None:
+    """Leave a share of each weight here."""
     # It warns of what is changed in place behind a block's back: keys and values never are.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = strategy.device_mesh["data_parallel"]
@@ -75,17 +73,17 @@ def frozen_copy(module: Any) -> PromptDecisionTransformer:
     return (copy.deepcopy(model) if model is module.model else model).eval().requires_grad_(False)
 
 
-def fit_strategy(trainer: Any, model: PromptDecisionTransformer) -> None:
-    """Refuse a strategy that cannot be used, and prepare DDP for a guest.
+def fit_strategy(trainer: Any, module: Any) -> None:
+    """Refuse a strategy that cannot be used, prepare DDP for a guest, and have `FullySharded` share out the weights.
 
     Args:
         trainer: has the strategy.
-        model: on the CPU, before it is shared out.
+        module: a `LitPDT`, on the CPU and whole.
 
     Raises:
         UserError: naming the option.
     """
-    strategy = trainer.strategy
+    strategy, model = trainer.strategy, module.model
     if isinstance(strategy, FullySharded):
         averaging = [type(one).__name__ for one in trainer.callbacks if isinstance(one, WeightAveraging)]
         if averaging:
@@ -93,6 +91,8 @@ def fit_strategy(trainer: Any, model: PromptDecisionTransformer) -> None:
                 f"`trainer.callbacks`: {averaging[0]} averages whole weights, and with `trainer.strategy`=fsdp each "
                 "rank has a share of them. Take `trainer.strategy`=ddp, or leave it out."
             )
+        # Of this module alone: Lightning takes every module of a class that has this hook for one that is sharded.
+        module.configure_model = lambda: shard(strategy, model)
         return
     if found := OTHERS & {kind.__name__ for kind in type(strategy).mro()}:
         size = sum(parameter.numel() for parameter in model.parameters())

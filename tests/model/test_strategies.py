@@ -21,13 +21,13 @@ def test_a_strategy_that_shards_weights_is_refused_by_name(point_module, name):
     with pytest.raises(
         UserError, match=f"`trainer.strategy`={name} shards the weights.*Take ddp: .* 0.0 million.* take fsdp"
     ):
-        fit_strategy(SimpleNamespace(strategy=kind.__new__(kind)), point_module.model)
+        fit_strategy(SimpleNamespace(strategy=kind.__new__(kind)), point_module)
 
 
 def test_averaged_weights_are_refused_where_they_are_shared_out(point_module):
     trainer = SimpleNamespace(strategy=FullySharded(), callbacks=[EMAWeightAveraging()])
     with pytest.raises(UserError, match="EMAWeightAveraging averages whole weights"):
-        fit_strategy(trainer, point_module.model)
+        fit_strategy(trainer, point_module)
 
 
 def test_the_command_refuses_it_too(tmp_path, point_data):
@@ -81,7 +81,7 @@ def test_shared_weights_are_trained_as_whole_ones_and_saved_whole(tmp_path, two_
 
 def test_a_phase_plays_with_the_weights_that_are_saved(two_epochs):
     version = last(two_epochs).parent.parent
-    flags = [f"--ckpt_path={last(two_epochs)}", f"--prompts={version / 'prompts'}", "--rounds=0", "--tasks", "point/03"]
+    flags = [f"--ckpt_path={last(two_epochs)}", f"--prompts={version / 'prompts'}", "--rounds=0", "--tasks=[point/03]"]
     command("tune", *flags, "--verdict_episodes=8", f"--out={two_epochs / 'again'}")
     assert (two_epochs / "again" / "summary.json").exists()
     assert len((version / "tuning.csv").read_text().splitlines()) > 2
