@@ -6,7 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks.faults import job, kills, rollouts
+from benchmarks.faults import disks, job, kills, rollouts, smoke
+from pdt_lightning import export
+from tests.processes import ROOT
 
 
 def test_tuning_with_a_simulator_that_goes_wrong_ends_as_with_a_clean_one(point_data, monkeypatch, capsys):
@@ -50,3 +52,29 @@ def test_a_run_that_hangs_is_counted_and_left(tmp_path, monkeypatch, hangs):
     counted = kills.killed_run(tmp_path, 1, 1.0, np.random.default_rng(0))
     assert (counted["hung"], counted["failed"], counted["killed"]) == ((1, 1, kills.MOST) if hangs else (0, 0, 0))
     assert counted["went on"] == (0 if hangs else 1)
+
+
+def may_mount():
+    """Whether this system lets its users mount file systems of their own."""
+    try:
+        return not subprocess.run([*disks.NAMESPACE, "mount -t tmpfs tmpfs /mnt"], capture_output=True).returncode
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not may_mount(), reason="no file system of one's own can be mounted here")
+def test_a_full_disk_ends_a_command_in_one_message_and_with_room_it_goes_on(tmp_path):
+    model = f"--ckpt_path={ROOT / 'models' / 'pdt_lightning_models' / 'point'}"
+    write = disks.Write("export", ("export", model, "--out={disk}/out"))
+    export.main([model, f"--out={tmp_path / 'whole' / 'out'}"])
+    for name in ("earlier", "place"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "earlier" / "result").write_text("of an earlier run")
+    whole = disks.contents(tmp_path / "whole")
+    assert "out/model.safetensors" in disks.found(whole)
+    assert disks.wrong(write, tmp_path, tmp_path / "earlier", tmp_path / "place", 128 * 2**10, whole) == []
+
+
+def test_short_runs_are_counted(point_data, capsys):
+    assert smoke.main(["--runs=1", "--ranks=1"])
+    assert "1 ranks, 1 runs" in capsys.readouterr().out

@@ -112,12 +112,6 @@ def test_lightning_saves_after_validation_epoch_end_where_tuning_logs(tmp_path):
     assert order[-2:] == ["tuned", "saved"]
 
 
-def test_lightning_writes_checkpoints_by_a_rename():
-    from lightning.fabric.utilities.cloud_io import _atomic_save
-
-    assert "transaction" in inspect.getsource(_atomic_save)
-
-
 def test_lightning_cli_takes_the_parser_mode_that_resolves_interpolation_at_the_end(tmp_path):
     (tmp_path / "a.yaml").write_text("one: 1\ntwo: ${one}\n")
     parser = jsonargparse.ArgumentParser(parser_mode="omegaconf+")

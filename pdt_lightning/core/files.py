@@ -1,6 +1,8 @@
 """Files that are whole: written under another name, then renamed; and locks, by which one process has something."""
 
+import errno
 import os
+import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +29,16 @@ def write_atomically(path: Path | str, content: str | bytes | memoryview) -> Non
         with suppress(FileNotFoundError):
             os.unlink(partial)
         raise
+
+
+def check_room(path: Path, size: int) -> None:
+    """Raise what the system does on a full disk if there is less room at `path` than `size` bytes, before it is full.
+
+    It is for libraries that do not survive a full disk. The path need not be there yet.
+    """
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if shutil.disk_usage(there).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def lock(path: Path) -> IO[str] | None:

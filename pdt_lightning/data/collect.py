@@ -3,10 +3,12 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
 from pdt_lightning.core import cache
+from pdt_lightning.core.files import check_room
 from pdt_lightning.core.processes import cores, process_pool
 from pdt_lightning.core.seeding import generator, integer
 from pdt_lightning.core.terminal import progress_bar
@@ -49,9 +51,13 @@ def collect(
     ):
         jobs = {pool.submit(demonstrate, recipes[name]): recipes[name] for name in missing}
         waiting = set(jobs)
-        while waiting:
-            done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
-            advance(sum(jobs[job].episodes for job in done if job.result() is None))
+        try:
+            while waiting:
+                done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+                advance(sum(jobs[job].episodes for job in done if job.result() is None))
+        except BrokenProcessPool:
+            check_room(minari.path_of(""), minari.ROOM)  # on a full disk HDF5 may take the process with it
+            raise
     return len(missing)
 
 

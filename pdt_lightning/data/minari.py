@@ -15,11 +15,14 @@ from minari.dataset.minari_storage import MinariStorage
 
 from pdt_lightning.core import cache
 from pdt_lightning.core.errors import UserError
+from pdt_lightning.core.files import check_room
 from pdt_lightning.tasks import actions as actions_of
 from pdt_lightning.tasks import spaces
 from pdt_lightning.tasks.recorded import supported
 from pdt_lightning.tasks.success import highest_and_last, of_steps
 from pdt_lightning.tasks.trial import check_success
+
+ROOM = 2**20  # bytes that there have to be besides the data: HDF5 ends the process where a disk fills up at its hands
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,11 @@ def write(
                 infos=infos,
             )
         )
+    sizes = [
+        sum(values.nbytes for values in vars(episode).values() if isinstance(values, np.ndarray))
+        for episode in demonstrations
+    ]
+    check_room(path_of(dataset_id), ROOM + 2 * sum(sizes))
     with cache.appearing(path_of(dataset_id), path_of(""), dataset_id) as hidden, _datasets_under(hidden):
         minari.create_dataset_from_buffers(
             dataset_id,

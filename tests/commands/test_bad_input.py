@@ -196,6 +196,12 @@ YAMLS = {
     "YAML with a word for a number": ("model:\n  width: wide\n", "--model.width", "wide"),
     "YAML with an unresolvable reference": ("model:\n  width: ${model.hieght}\n", "model.hieght", "${...}"),
     "YAML with a circular reference": ("model:\n  width: ${model.inner}\n  inner: ${model.width}\n", "${...}"),
+    "YAML with null for a switch": ("model: {use_prompt: null}\n", "--model.use_prompt=None", "needs a value"),
+    "YAML with null for a name": ("data: {family: null}\n", "--data.family=None"),
+    "YAML with null for updates": ("data: {updates_per_epoch: null}\n", "--data.updates_per_epoch=None", "at least 1"),
+    "YAML with null for episodes": ("tuning: {verdict_episodes: null}\n", "--tuning.verdict_episodes=None"),
+    "YAML with the character 0": ('name: "a\\0b"\n', "--name=", "the character 0"),
+    "YAML with the character 0 for a group": ('trainer: "\\0"\n', "bad.yaml", "null byte"),
     "YAML that is no text": (b"\x00\xff\xfe", "bad.yaml"),
 }
 

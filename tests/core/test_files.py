@@ -1,9 +1,11 @@
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from pdt_lightning.core.files import write_atomically
+from pdt_lightning.core.errors import of_the_disk
+from pdt_lightning.core.files import check_room, write_atomically
 
 WRITE = """
 import sys
@@ -36,3 +38,12 @@ def test_a_file_may_be_read_by_whom_others_may(tmp_path):
     (tmp_path / "plain").write_text("")
     write_atomically(tmp_path / "file", "text")
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_too_little_room_is_an_error_of_the_system_before_anything_is_written(tmp_path, monkeypatch):
+    free = shutil.disk_usage(tmp_path).free
+    check_room(tmp_path / "not" / "there", free // 2)
+    with pytest.raises(OSError, match="No space left on device") as full:
+        check_room(tmp_path / "not" / "there", 10 * free)
+    assert of_the_disk(full.value).startswith(f"{tmp_path / 'not' / 'there'}: No space left on device. All that was")
+    assert list(tmp_path.iterdir()) == []
