@@ -49,7 +49,7 @@ class Write:
 
 
 RUN = ("fit", *FLAGS, "--trainer.max_epochs=2", "--tuning.verdict_episodes=4", "--tuning.rounds=8")
-OF_RUN = ("--ckpt_path={run}/checkpoints/last.ckpt", "--tasks=[point/03,point/07]", "--workers=0")
+OF_RUN = ("--ckpt_path={run}/checkpoints/last.ckpt", "--tasks=[point/03,point/07]", "--workers=1")
 SMALL = ("--rounds=4", "--verdict_episodes=4", "--oracle_candidates=2", "--oracle_episodes=1", "--parallel=1")
 WRITES = (
     Write("a run", (*RUN, "--trainer.default_root_dir={disk}"), again=("--ckpt_path=last",)),
