@@ -75,6 +75,10 @@ def test_a_full_disk_ends_a_command_in_one_message_and_with_room_it_goes_on(tmp_
     assert disks.wrong(write, tmp_path, tmp_path / "earlier", tmp_path / "place", 128 * 2**10, whole) == []
 
 
-def test_short_runs_are_counted(point_data, capsys):
-    assert smoke.main(["--runs=1", "--ranks=1"])
-    assert "1 ranks, 1 runs" in capsys.readouterr().out
+@pytest.mark.parametrize("hangs", [False, True])
+def test_short_runs_are_counted(monkeypatch, capsys, hangs):
+    monkeypatch.setattr(smoke, "start", lambda folder, *args, log: log.touch() or Stub(hangs))
+    monkeypatch.setattr(smoke, "kill", lambda process: None)
+    monkeypatch.setattr(smoke, "left", lambda folder: {"weights": {"one": b"1"}})
+    assert smoke.main(["--runs=2"]) is not hangs
+    assert ("'hung': 2" if hangs else "'exit code 0, weights ") in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Checkpoints that a user names: read, or refused by name, and built again into a model and its data."""
 
+import inspect
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -125,6 +126,8 @@ def load(path: Path | str, family_options: Mapping[str, Any] | None = None) -> t
     content = read(path)
     saved = dict(content["datamodule_hyper_parameters"])
     saved.pop("_instantiator", None)
+    if not saved.keys() <= inspect.signature(MultiTaskDataModule).parameters.keys():
+        raise unfit(path)
     options = {**(saved.get("family_options") or {}), **(family_options or {})}
     data = MultiTaskDataModule(**{**saved, "family_options": options or None, "tuned_training_tasks": None})
     data.facts.saved = content.get(MultiTaskDataModule.__qualname__, {}).get("facts", {})  # none before version 0.2
@@ -168,5 +171,5 @@ def start_from(module: LitPDT, path: Path | str, option: str = "init_from") -> N
 
 
 def unfit(path: Path | str, option: str = "ckpt_path") -> UserError:
-    """The error of a checkpoint whose weights are not those that its own options ask for."""
+    """The error of a checkpoint whose weights or options are not those that this package writes together."""
     return UserError(f"`{option}`={path}: its weights do not fit its own options. Name another one, such as {EXAMPLE}.")

@@ -63,39 +63,39 @@ def weights(path):
 
 
 @pytest.fixture(scope="module")
-def two_epochs(tmp_path_factory, point_data):
+def one_epoch(tmp_path_factory, point_data):
     """A run of two ranks, each with a share of the weights."""
     folder = tmp_path_factory.mktemp("sharded")
-    sharded(folder, "--trainer.max_epochs=2")
+    sharded(folder, "--trainer.max_epochs=1")
     return folder
 
 
-def test_shared_weights_are_trained_as_whole_ones_and_saved_whole(tmp_path, two_epochs):
-    command("fit", *POINT_FLAGS, *OWN, f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=2")
-    expected, found = weights(last(tmp_path)), weights(last(two_epochs))
+def test_shared_weights_are_trained_as_whole_ones_and_saved_whole(tmp_path, one_epoch):
+    command("fit", *POINT_FLAGS, *OWN, f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=1")
+    expected, found = weights(last(tmp_path)), weights(last(one_epoch))
     assert found.keys() == expected.keys()
     assert all(torch.allclose(found[name], expected[name], atol=1e-5) for name in expected)
-    first = torch.load(last(two_epochs), weights_only=True)["optimizer_states"][0]["state"][0]
-    assert first["exp_avg"].shape == next(iter(load(last(two_epochs))[0].model.parameters())).shape
+    first = torch.load(last(one_epoch), weights_only=True)["optimizer_states"][0]["state"][0]
+    assert first["exp_avg"].shape == next(iter(load(last(one_epoch))[0].model.parameters())).shape
 
 
-def test_a_phase_plays_with_the_weights_that_are_saved(two_epochs):
-    version = last(two_epochs).parent.parent
-    flags = [f"--ckpt_path={last(two_epochs)}", f"--prompts={version / 'prompts'}", "--rounds=0", "--tasks=[point/03]"]
-    command("tune", *flags, "--verdict_episodes=8", f"--out={two_epochs / 'again'}")
-    assert (two_epochs / "again" / "summary.json").exists()
+def test_a_phase_plays_with_the_weights_that_are_saved(one_epoch):
+    version = last(one_epoch).parent.parent
+    flags = [f"--ckpt_path={last(one_epoch)}", f"--prompts={version / 'prompts'}", "--rounds=0", "--tasks=[point/03]"]
+    command("tune", *flags, "--verdict_episodes=8", f"--out={one_epoch / 'again'}")
+    assert (one_epoch / "again" / "summary.json").exists()
     assert len((version / "tuning.csv").read_text().splitlines()) > 2
 
 
-def test_a_run_goes_on_with_shared_weights_and_without(tmp_path, two_epochs):
-    sharded(tmp_path / "whole", "--trainer.max_epochs=3")
+def test_a_run_goes_on_with_shared_weights_and_without(tmp_path, one_epoch):
+    sharded(tmp_path / "whole", "--trainer.max_epochs=2")
     expected = weights(last(tmp_path / "whole"))
     for name in ("shared", "alone"):
-        shutil.copytree(two_epochs / "run", tmp_path / name / "run")
-    sharded(tmp_path / "shared", "--trainer.max_epochs=3", "--ckpt_path=last")
+        shutil.copytree(one_epoch / "run", tmp_path / name / "run")
+    sharded(tmp_path / "shared", "--trainer.max_epochs=2", "--ckpt_path=last")
     found = weights(last(tmp_path / "shared"))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    flags = [f"--trainer.default_root_dir={tmp_path / 'alone'}", "--trainer.max_epochs=3", "--ckpt_path=last"]
+    flags = [f"--trainer.default_root_dir={tmp_path / 'alone'}", "--trainer.max_epochs=2", "--ckpt_path=last"]
     command("fit", *POINT_FLAGS, *OWN, *flags)
     found = weights(last(tmp_path / "alone"))
     assert all(torch.allclose(found[name], expected[name], atol=1e-5) for name in expected)
