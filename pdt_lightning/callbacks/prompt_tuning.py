@@ -20,7 +20,7 @@ from pdt_lightning.core.ranges import NonNegativeInt, Probability, check_types
 from pdt_lightning.core.signals import StopRequest
 from pdt_lightning.data.datamodule import MultiTaskDataModule
 from pdt_lightning.model.lit_pdt import LitPDT
-from pdt_lightning.model.strategies import frozen_copy
+from pdt_lightning.model.whole import frozen_copy
 from pdt_lightning.results import report
 from pdt_lightning.results.videos import film_results, log_films
 from pdt_lightning.rollouts.engine import RolloutEngine, StepTimeout, Width, Workers

@@ -8,7 +8,7 @@ shows where a model looks. To exchange the transformer, derive from `PromptDecis
 `actions.py` has the loss of each kind of action, `learning_rate.py` the schedule, and `validation.py` the metrics of a
 validation; `sensitivity.py` says how much actions depend on the prompt. `checkpoints.py` reads what a user names, be it
 a file of Lightning's, a folder that `exported.py` wrote, or a model that `pretrained.py` finds by name; `program.py`
-writes a policy for torch alone. `strategies.py` knows how weights are shared out over devices.
+writes a policy for torch alone. `strategies.py` shares weights out over devices, and `whole.py` has them whole again.
 """
 
 from typing import TYPE_CHECKING, Any

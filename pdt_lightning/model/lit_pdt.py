@@ -22,8 +22,9 @@ from pdt_lightning.model.guests import check_options, make_transformer
 from pdt_lightning.model.learning_rate import begin_with, factor
 from pdt_lightning.model.pdt import PromptDecisionTransformer
 from pdt_lightning.model.sensitivity import check_task_sampling, follow_sensitivity
-from pdt_lightning.model.strategies import fit_strategy, whole
+from pdt_lightning.model.strategies import fit_strategy
 from pdt_lightning.model.validation import TaskError, Validation
+from pdt_lightning.model.whole import whole
 
 __all__ = ["LitPDT", "TaskError"]  # the metric too, by which best.ckpt is chosen
 

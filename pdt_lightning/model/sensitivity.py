@@ -17,7 +17,7 @@ from pdt_lightning.core.seeding import generator
 from pdt_lightning.data.batches import Pool
 from pdt_lightning.data.windows import context_windows
 from pdt_lightning.model.pdt import PromptDecisionTransformer
-from pdt_lightning.model.strategies import whole_model
+from pdt_lightning.model.whole import whole_model
 
 ROUNDING = 1e-5  # half-widths of the action box: prompts that move actions by less do not move them
 # Of a training task.

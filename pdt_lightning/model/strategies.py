@@ -1,6 +1,5 @@
 """What a strategy of Lightning's has to know of the model, which ones cannot be used, and one that shards weights."""
 
-import copy
 import warnings
 from datetime import timedelta
 from typing import Any
@@ -8,9 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch import Tensor
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
 
 from pdt_lightning.core.errors import UserError
 from pdt_lightning.model.guests import zeros
@@ -50,27 +47,6 @@ def shard(strategy: FullySharded, model: PromptDecisionTransformer) -> None:
     for block in getattr(model.transformer, "blocks", ()):  # a guest's may have none
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
-
-
-def whole(value: Tensor) -> Tensor:
-    """A weight, gradient or norm of which each rank has a share; all others as they are. A collective for the one."""
-    return value.full_tensor() if isinstance(value, DTensor) else value
-
-
-def whole_model(module: Any) -> PromptDecisionTransformer:
-    """The model of a `LitPDT`; where it is sharded, a whole copy on the CPU, and a collective."""
-    values = module.model.state_dict()
-    if not any(isinstance(value, DTensor) for value in values.values()):
-        return module.model
-    model = module.make_model()
-    model.load_state_dict({name: whole(value).cpu() for name, value in values.items()})
-    return model.to(module.dtype)
-
-
-def frozen_copy(module: Any) -> PromptDecisionTransformer:
-    """The model of a `LitPDT`, to be played with; likewise a collective where it is sharded."""
-    model = whole_model(module)
-    return (copy.deepcopy(model) if model is module.model else model).eval().requires_grad_(False)
 
 
 def fit_strategy(trainer: Any, module: Any) -> None:

@@ -69,7 +69,7 @@ def test_tuned_training_tasks_get_candidates(point_data):
         ({"batch_size": 0}, "`data.batch_size`=0"),
         ({"segment_steps": 0}, "`data.segment_steps`=0"),
         ({"prompt_sampling": "head"}, "`data.prompt_sampling`=head"),
-        ({"task_sampling": "success"}, "`data.task_sampling`=success"),
+        ({"task_sampling": "reward"}, "`data.task_sampling`=reward"),
         ({"validation_share": 1.0}, "`data.validation_share`=1.0"),
         ({"attention": "local"}, "`data.attention`=local"),
         ({"chunk_steps": 12}, "`data.chunk_steps`=12 is for `model.attention`=window"),
